@@ -1,0 +1,6 @@
+"""What the policy means: patterns, templates, expressions, decisions, and who reaches what.
+
+Pure: no input, no output, no time of its own. `snapshot` compiles every rule at one revision; `decide` answers
+one question; `reach` answers it for a whole fleet at once; `rules` judges administrative acts; `judge` says
+whether a proposed policy may be installed at all.
+"""

@@ -1,0 +1,122 @@
+"""Administrative acts: which verbs on which kinds of resource somebody may use (SEMANTICS: "Admin rules").
+
+Deny over all roles first, then allow. Verbs are independent, but `read` covers `readnosecrets`. Rules that name
+the kind are tried before those for `*`, and those with a condition before those without.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from teleport.access.decide import Decision, lock_on, standing
+from teleport.access.expressions import WHERE, Scope, compile_expression
+from teleport.access.roles import BoundRole
+from teleport.access.snapshot import BoundUser, Snapshot
+from teleport.core.identity import Identity
+from teleport.resources.kinds import AnyResource
+from teleport.resources.role import Rule
+
+__all__ = ["may"]
+
+_NOUNS: Mapping[str, Sequence[str]] = {
+    "token": ("provision_token",),
+    "node": ("server",),
+    "cluster_auth_preference": ("cluster_config", "auth_preference"),
+    "cluster_networking_config": ("cluster_config",),
+    "session_recording_config": ("cluster_config",),
+    "session": ("ssh_session",),
+}
+"""Other nouns of the format that mean the same kind."""
+
+
+def may(
+    snapshot: Snapshot,
+    identity: Identity,
+    verb: str,
+    noun: str,
+    *,
+    now: float,
+    subject: AnyResource | None = None,
+    attributes: Mapping[str, str | tuple[str, ...]] | None = None,
+) -> Decision:
+    """Whether an identity may use a verb on a kind, or on one resource of it.
+
+    Without `subject` and `attributes` the question is whether it may for some resource: conditions in allow count
+    as met, those in deny as not. Ask again for each resource.
+    """
+    if identity.kind == "admin":
+        return Decision(True, ("local administrator",), revision=snapshot.revision)
+    try:
+        return _may(snapshot, identity, verb, noun, now=now, subject=subject, attributes=attributes)
+    except Exception as error:  # fail closed
+        return Decision(
+            False, ("the policy could not be evaluated",), revision=snapshot.revision,
+            defect=f"{type(error).__name__}: {error}",
+        )  # fmt: skip
+
+
+def _may(
+    snapshot: Snapshot, identity: Identity, verb: str, noun: str, *, now: float, subject: AnyResource | None,
+    attributes: Mapping[str, str | tuple[str, ...]] | None,
+) -> Decision:  # fmt: skip
+    user = snapshot.user(identity.name) if identity.is_user else None
+
+    def denied(reason: str) -> Decision:
+        return Decision(False, (reason,), revision=snapshot.revision)
+
+    obstacle = standing(snapshot, identity, now)
+    if obstacle or user is None:
+        return denied(obstacle)
+    if not identity.reissuable:
+        return denied("this certificate is for one session only")
+    lock = lock_on(snapshot, user, now=now)
+    if lock is not None:
+        return denied(f"lock/{lock.name} is in force")
+    scope = None if subject is None and attributes is None else _scope(user, subject, attributes or {})
+    for role in user.roles:
+        for index, rule in _matching(role.deny.rules, verb, noun):
+            if _holds(rule, scope, unknown=False):
+                return _judged(snapshot, role, "deny", index, allowed=False, what=f"denies {verb} on {noun}")
+    for role in user.scoped(identity.requested_roles):
+        for index, rule in _matching(role.allow.rules, verb, noun):
+            if _holds(rule, scope, unknown=True):
+                return _judged(snapshot, role, "allow", index, allowed=True, what=f"allows {verb} on {noun}")
+    return denied(f"no role of {identity.name} allows {verb} on {noun}")
+
+
+def _matching(rules: Sequence[Rule], verb: str, noun: str) -> Iterator[tuple[int, Rule]]:
+    nouns = {noun, *_NOUNS.get(noun, ())}
+    verbs = {verb, "*"} | ({"read"} if verb == "readnosecrets" else set())
+    found = [
+        (index, rule)
+        for index, rule in enumerate(rules)
+        if (nouns & set(rule.resources) or "*" in rule.resources) and verbs & set(rule.verbs)
+    ]
+    yield from sorted(found, key=lambda item: (not nouns & set(item[1].resources), not item[1].where, item[0]))
+
+
+def _holds(rule: Rule, scope: Scope | None, *, unknown: bool) -> bool:
+    if not rule.where:
+        return True
+    if scope is None:
+        return unknown
+    return bool(compile_expression(rule.where, WHERE).run(scope))
+
+
+def _scope(user: BoundUser, subject: AnyResource | None, attributes: Mapping[str, Any]) -> Scope:
+    return Scope(
+        user=user.name,
+        roles=user.role_names,
+        traits=user.traits,
+        resource_name=subject.name if subject is not None else str(attributes.get("resource.metadata.name", "")),
+        resource_labels=subject.metadata.labels if subject is not None else {},
+        attributes=attributes,
+    )
+
+
+def _judged(snapshot: Snapshot, role: BoundRole, side: str, index: int, *, allowed: bool, what: str) -> Decision:
+    origin = role.role.origin
+    line, column = origin.at("spec", side, "rules", index)
+    return Decision(
+        allowed, (f"role/{role.name} {what}",), role=role.name, file=origin.file, line=line, column=column,
+        source=origin.source, commit=origin.commit, revision=snapshot.revision,
+    )  # fmt: skip

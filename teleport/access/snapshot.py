@@ -1,0 +1,166 @@
+"""The policy at one revision, compiled: what every decision is made from. Immutable; a new revision is a new one.
+
+What could not be read (a newer version, an unknown field) is remembered in `unreadable`: whoever it might
+concern is denied.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+from teleport.access.roles import BoundRole, CompiledRole, compile_role
+from teleport.resources.kinds import AnyResource
+from teleport.resources.lock import Lock
+from teleport.resources.node import Node
+from teleport.resources.presets import preset_roles
+from teleport.resources.role import Role
+from teleport.resources.settings import (
+    AuthPreference,
+    AuthPreferenceSpec,
+    NetworkingConfig,
+    NetworkingConfigSpec,
+    RecordingConfig,
+    RecordingConfigSpec,
+)
+from teleport.resources.user import User
+
+__all__ = ["BoundUser", "Snapshot", "Tables", "compile_snapshot"]
+
+
+class Tables(Protocol):
+    """Resources by kind and name, at one revision."""
+
+    @property
+    def revision(self) -> int: ...
+
+    def of_kind(self, kind: str) -> Mapping[str, AnyResource]: ...
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """`kind/name` to the reason, for resources that this program cannot read."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class BoundUser:
+    """A user with roles bound: what this person may do, whatever certificate is shown."""
+
+    name: str
+    uid: str
+    role_names: tuple[str, ...]
+    traits: Mapping[str, tuple[str, ...]]
+    roles: tuple[BoundRole, ...]
+    missing: tuple[str, ...] = ()
+    """Roles that the user names and that do not exist: they give nothing."""
+    unreadable: tuple[str, ...] = ()
+    """Roles of this user that cannot be read: their denials are unknown, so everything is denied."""
+
+    def scoped(self, requested: tuple[str, ...] | None) -> tuple[BoundRole, ...]:
+        """The roles that may allow: all, or those that the certificate was restricted to."""
+        if requested is None:
+            return self.roles
+        return tuple(role for role in self.roles if role.name in requested)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """See the module. Build with `compile_snapshot`."""
+
+    revision: int
+    roles: Mapping[str, CompiledRole]
+    users: Mapping[str, User]
+    nodes: Mapping[str, Node]
+    """Declared hosts, by the name people use."""
+    locks: tuple[Lock, ...]
+    auth: AuthPreferenceSpec
+    network: NetworkingConfigSpec
+    recording: RecordingConfigSpec
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    _bound: dict[str, BoundUser] = field(default_factory=dict)
+
+    def user(self, name: str) -> BoundUser | None:
+        """A user of this cluster with roles bound; computed once per snapshot."""
+        found = self._bound.get(name)
+        if found is None:
+            declared = self.users.get(name)
+            if declared is None:
+                return None
+            found = self._bound[name] = self.bind(declared)
+        return found
+
+    def bind(self, user: User) -> BoundUser:
+        """Bind a user who need not be part of the snapshot."""
+        names, traits = user.spec.roles, user.spec.traits
+        return BoundUser(
+            name=user.name,
+            uid=user.uid,
+            role_names=names,
+            traits=traits,
+            roles=tuple(
+                self.roles[name].bind(user.name, names, traits) for name in dict.fromkeys(names) if name in self.roles
+            ),
+            missing=tuple(name for name in names if name not in self.roles and f"role/{name}" not in self.unreadable),
+            unreadable=tuple(name for name in names if f"role/{name}" in self.unreadable),
+        )
+
+    def with_user(self, user: User) -> "Snapshot":
+        """The same policy with one user replaced: for questions of the form what if."""
+        return replace(self, users={**self.users, user.name: user}, _bound={})
+
+    @cached_property
+    def blind(self) -> tuple[str, ...]:
+        """Unreadable resources that could concern anybody: locks and settings."""
+        return tuple(ref for ref in self.unreadable if not ref.startswith(("role/", "user/", "node/")))
+
+
+ResourceT = TypeVar("ResourceT", bound=AnyResource)
+
+
+def compile_snapshot(tables: Tables, *, previous: Snapshot | None = None) -> Snapshot:
+    """Compile every rule. Roles that did not change since `previous` are taken from it.
+
+    A stored role that no longer compiles counts as unreadable; `judge` keeps such roles from being stored.
+    """
+    unreadable = dict(tables.unreadable)
+    known = previous.roles if previous is not None else {}
+    declared: Mapping[str, Any] = tables.of_kind("role")
+    roles: dict[str, CompiledRole] = {}
+    for role in (*preset_roles(), *declared.values()):
+        assert isinstance(role, Role)
+        before = known.get(role.name)
+        if before is not None and before.source is role:
+            roles[role.name] = before
+            continue
+        try:
+            roles[role.name] = compile_role(role)
+        except ValueError as error:
+            roles.pop(role.name, None)
+            unreadable[role.ref] = str(error)
+    for ref in unreadable:
+        if ref.startswith("role/"):
+            roles.pop(ref.removeprefix("role/"), None)
+    return Snapshot(
+        revision=tables.revision,
+        roles=roles,
+        users=_only(User, tables.of_kind("user").values()),
+        nodes={node.hostname: node for node in _only(Node, tables.of_kind("node").values()).values()},
+        locks=tuple(_only(Lock, tables.of_kind("lock").values()).values()),
+        auth=_setting(AuthPreference, tables, AuthPreferenceSpec()),
+        network=_setting(NetworkingConfig, tables, NetworkingConfigSpec()),
+        recording=_setting(RecordingConfig, tables, RecordingConfigSpec()),
+        unreadable=unreadable,
+    )
+
+
+def _only(cls: type[ResourceT], resources: Iterable[AnyResource]) -> dict[str, ResourceT]:
+    return {resource.name: resource for resource in resources if isinstance(resource, cls)}
+
+
+SpecT = TypeVar("SpecT")
+
+
+def _setting(cls: type[AnyResource], tables: Tables, default: SpecT) -> SpecT:
+    found = tables.of_kind(cls.kind).get(cls.singleton)
+    spec: SpecT = found.spec if found is not None else default
+    return spec

@@ -1,0 +1,101 @@
+"""Who somebody is: what a certificate proves, never what its holder may do.
+
+The same text goes into SSH and X.509 certificates. Decoding is strict: a field this version does not know
+could be a restriction, so such an identity is refused rather than widened.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+__all__ = ["HostRole", "Identity", "IdentityKind"]
+
+IdentityKind = Literal["user", "host", "admin"]
+HostRole = Literal["Auth", "Proxy", "Node"]
+
+_VERSION = 1
+_LIMIT = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One caller.
+
+    `uid` is the incarnation: the id made when the user was created, or the host's UUID. `cluster` is that of
+    the certificate authority that signed. `expires` is in seconds since the epoch, taken from the certificate.
+    """
+
+    kind: IdentityKind
+    name: str
+    uid: str
+    cluster: str
+    expires: float = 0.0
+    system_roles: tuple[str, ...] = ()
+    requested_roles: tuple[str, ...] | None = None
+    """The scope: only these roles may allow anything. None means all live roles of the user."""
+    allowed_resources: tuple[str, ...] | None = None
+    """Only these hosts, by UUID or name. None means no restriction."""
+    mfa_verified: bool = False
+    """The holder proved a second factor for this certificate's single session, moments ago."""
+    pinned_ip: str = ""
+    reissuable: bool = True
+    """False for certificates that must not obtain others, such as those for one session."""
+    local_uid: int | None = None
+    """For the local administration socket: the operating system's user id."""
+
+    def encode(self) -> str:
+        """The identity as canonical JSON, without what the certificate itself states (cluster, expiry)."""
+        body: dict[str, Any] = {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in ("cluster", "expires", "local_uid") and value != _DEFAULTS.get(key, _MISSING)
+        }
+        return json.dumps({"v": _VERSION, **body}, separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def decode(cls, text: str | bytes, *, cluster: str, expires: float) -> "Identity":
+        """Read what `encode` wrote. Raises ValueError for anything else."""
+        if len(text) > _LIMIT:
+            raise ValueError("identity too large")
+        body = json.loads(text)
+        if not isinstance(body, dict) or body.pop("v", None) != _VERSION:
+            raise ValueError("identity of an unknown version")
+        unknown = set(body) - _ENCODED
+        if unknown:
+            raise ValueError(f"identity with unknown fields: {', '.join(sorted(unknown))}")
+        if body.get("kind") not in ("user", "host"):
+            raise ValueError("identity of an unknown kind")
+        for key in ("name", "uid"):
+            if not isinstance(body.get(key), str) or not body[key]:
+                raise ValueError(f"identity without {key}")
+        for key in ("system_roles", "requested_roles", "allowed_resources"):
+            if body.get(key) is not None:
+                body[key] = _texts(key, body[key])
+        for key in ("mfa_verified", "reissuable"):
+            if not isinstance(body.get(key, False), bool):
+                raise ValueError(f"identity with a malformed {key}")
+        if not isinstance(body.get("pinned_ip", ""), str):
+            raise ValueError("identity with a malformed pinned_ip")
+        return cls(**body, cluster=cluster, expires=expires)
+
+    def until(self, expires: float) -> "Identity":
+        return replace(self, expires=expires)
+
+    @property
+    def is_user(self) -> bool:
+        return self.kind == "user"
+
+    def has_role(self, role: HostRole) -> bool:
+        """Whether this is a host that may act in that role."""
+        return self.kind == "host" and role in self.system_roles
+
+
+_MISSING = object()
+_DEFAULTS = {field.name: field.default for field in fields(Identity)}
+_ENCODED = {field.name for field in fields(Identity)} - {"cluster", "expires", "local_uid"}
+
+
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"identity with a malformed {key}")
+    return tuple(value)
