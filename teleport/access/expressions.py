@@ -239,11 +239,11 @@ class _Compiler:
         equal = self._equal(children, depth)
         return Compiled("truth", lambda scope: not equal.run(scope))
 
-    def _text(self, children: Sequence[Any], depth: int) -> Compiled:  # noqa: ARG002
+    def _text(self, children: Sequence[Any], depth: int) -> Compiled:
         value = _unquote(children[0])
         return Compiled("text", lambda _: value, value)
 
-    def _raw(self, children: Sequence[Any], depth: int) -> Compiled:  # noqa: ARG002
+    def _raw(self, children: Sequence[Any], depth: int) -> Compiled:
         value = str(children[0])[1:-1]
         return Compiled("text", lambda _: value, value)
 

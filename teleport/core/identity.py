@@ -37,6 +37,10 @@ class Identity:
     """Only these hosts, by UUID or name. None means no restriction."""
     mfa_verified: bool = False
     """The holder proved a second factor for this certificate's single session, moments ago."""
+    authenticated: float = 0.0
+    """When the holder last logged in, in seconds since the epoch: kept through every re-issue."""
+    session_until: float = 0.0
+    """For a certificate that opens one session: when the login behind it expires. 0 where it is the login itself."""
     pinned_ip: str = ""
     reissuable: bool = True
     """False for certificates that must not obtain others, such as those for one session."""
@@ -74,12 +78,20 @@ class Identity:
         for key in ("mfa_verified", "reissuable"):
             if not isinstance(body.get(key, False), bool):
                 raise ValueError(f"identity with a malformed {key}")
+        for key in ("authenticated", "session_until"):
+            if isinstance(body.get(key, 0.0), bool) or not isinstance(body.get(key, 0.0), int | float):
+                raise ValueError(f"identity with a malformed {key}")
         if not isinstance(body.get("pinned_ip", ""), str):
             raise ValueError("identity with a malformed pinned_ip")
         return cls(**body, cluster=cluster, expires=expires)
 
     def until(self, expires: float) -> "Identity":
         return replace(self, expires=expires)
+
+    @property
+    def login_expires(self) -> float:
+        """When the login expires that this certificate comes from."""
+        return self.session_until or self.expires
 
     @property
     def is_user(self) -> bool:

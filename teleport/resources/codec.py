@@ -15,7 +15,7 @@ from teleport.resources.model import Origin
 __all__ = ["UnknownVersion", "decode", "encode", "from_dict"]
 
 
-class UnknownVersion(Exception):
+class UnknownVersion(ValueError):
     """A resource was written by a newer program."""
 
 

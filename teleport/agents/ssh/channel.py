@@ -1,0 +1,316 @@
+"""One session channel: what the client asks for, the program it gets, and how both end.
+
+asyncssh calls in; every entry is an edge at which an error ends this session and nothing else.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncssh
+
+from teleport.agents.ssh import terminal
+from teleport.agents.ssh.process import Account, Cgroups, Program, start
+from teleport.agents.ssh.pump import Reader, Writer
+from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
+from teleport.audit.events import SubsystemRequested
+from teleport.core.errors import TeleportError
+from teleport.sessions.gate import Session
+
+__all__ = ["SessionChannel", "Surroundings"]
+
+log = logging.getLogger(__name__)
+
+_ACCEPTED_ENVIRONMENT: Final = ("LANG", "LC_", "COLORTERM", "NO_COLOR", "TZ")
+"""Names, and prefixes ending in `_`, that a client may set."""
+_MAX_COMMAND: Final = 120_000
+_SIGNALS: Final[Mapping[str, int]] = {
+    name: getattr(signal, f"SIG{name}")
+    for name in ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
+}
+_NAMES: Final[Mapping[int, str]] = {number: name for name, number in _SIGNALS.items()}
+_DRAIN_SECONDS: Final = 1.0
+_FORWARDED_TERM: Final = 64
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a channel needs of its connection and host."""
+
+    session: Session
+    account: Account
+    records: RecordingHost
+    cgroups: Cgroups
+    cluster: str
+    client: tuple[str, int]
+    touched: Callable[[], None]
+    """Call when bytes move: the connection is not idle."""
+
+
+class SessionChannel(asyncssh.SSHServerSession[bytes]):
+    """Serves one channel; see RFC 4254, section 6."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._channel: Any = None
+        self._modes: Mapping[int, int] = {}
+        self._term: tuple[str, int, int] | None = None
+        self._command: str | None = None
+        self._recording: Recording | None = None
+        self._program: Program | None = None
+        self._readers: list[Reader] = []
+        self._writer: Writer | None = None
+        self._early: list[bytes] = []
+        self._early_end = False
+        self._reason = ""
+        self._task: asyncio.Task[None] | None = None
+        self._gone = False
+
+    # -- what asyncssh calls
+
+    def connection_made(self, chan: Any) -> None:
+        self._channel = chan
+
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
+    ) -> bool:
+        columns, rows, _, _ = term_size
+        self._term, self._modes = (_printable(term_type), rows, columns), dict(term_modes)
+        return True
+
+    def shell_requested(self) -> bool:
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        return len(command) <= _MAX_COMMAND and "\x00" not in command
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        refused = SubsystemRequested(
+            user=self._around.session.user, user_kind=1, outcome="E", name=_printable(subsystem),
+            server_id=self._around.records.host_id, server_hostname=self._around.records.hostname,
+            login=self._around.session.login, exitError="this subsystem is not offered",
+        )  # fmt: skip
+        task = asyncio.ensure_future(self._emit(refused))
+        task.add_done_callback(lambda _: None)
+        return False
+
+    def session_started(self) -> None:
+        self._task = asyncio.create_task(self._guarded())
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._around.touched()
+        if self._writer is not None:
+            self._writer.write(data)
+        elif not self._early_end:
+            self._early.append(data)
+            if sum(map(len, self._early)) > 1 << 20:
+                self._channel.pause_reading()
+
+    def eof_received(self) -> bool:
+        if self._writer is None:
+            self._early_end = True
+        elif self._term is None:
+            self._writer.end()
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        if self._program is not None and self._term is not None:
+            terminal.resize(self._program.output, height, width)
+        if self._recording is not None:
+            task = asyncio.ensure_future(self._recording.resize(height, width))
+            task.add_done_callback(lambda _: None)
+
+    def signal_received(self, signal: str) -> None:
+        number = _SIGNALS.get(signal)
+        if number is not None and self._program is not None:
+            self._program.signal(number)
+
+    def break_received(self, msec: int) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        for reader in self._readers:
+            reader.pause()
+
+    def resume_writing(self) -> None:
+        for reader in self._readers:
+            reader.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- ours
+
+    async def tell_end(self, reason: str) -> None:
+        """Say why on the client's terminal or standard error, and stop; returns when the program is gone."""
+        self._reason = reason
+        self._say(reason)
+        if self._task is not None:
+            self._task.cancel()
+
+    async def wait_ended(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _guarded(self) -> None:
+        try:
+            await self._serve()
+        except TeleportError as error:
+            self._say(error.message)
+            self._exit(1)
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            log.exception("a session of %s failed", self._around.session.user)
+            self._say("an internal error ended this session")
+            self._exit(255)
+
+    async def _serve(self) -> None:
+        around, term = self._around, self._term
+        request = Request(
+            interactive=term is not None,
+            command=self._command or "",
+            term=term[0] if term else "", rows=term[1] if term else 0, columns=term[2] if term else 0,
+        )  # fmt: skip
+        self._recording = await Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
+        status: int | None = None
+        try:
+            self._program = await asyncio.to_thread(self._start)
+            status = await self._run(self._program)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._finish(status)))
+
+    def _start(self) -> Program:
+        account, sid = self._around.account, self._recording.sid if self._recording else ""
+        shell, name = account.shell, os.path.basename(account.shell)
+        arguments = [f"-{name}"] if self._command is None else [name, "-c", self._command]
+        term = (self._modes, self._term[1], self._term[2]) if self._term is not None else None
+        return start(
+            account, arguments, self._environment(sid), program=shell, terminal=term,
+            cgroup=self._around.cgroups.create(sid),
+        )  # fmt: skip
+
+    def _environment(self, sid: str) -> dict[str, str]:
+        around = self._around
+        address, port = around.client
+        environment = {
+            name: value
+            for name, value in self._channel.get_environment().items()
+            if _is_accepted(name) and "\x00" not in value
+        }
+        environment |= around.account.environment()
+        environment |= {
+            "SSH_CLIENT": f"{address} {port} 22",
+            "SSH_CONNECTION": f"{address} {port} {around.records.hostname} 22",
+            "SSH_TELEPORT_USER": around.session.user,
+            "SSH_TELEPORT_CLUSTER_NAME": around.cluster,
+            "SSH_TELEPORT_HOST_UUID": around.records.host_id,
+            "SSH_SESSION_ID": sid,
+        }
+        if self._term is not None:
+            environment["TERM"] = self._term[0]
+        return environment
+
+    async def _run(self, program: Program) -> int:
+        """Carry bytes until the program has ended and its output is drained; its status."""
+        self._writer = Writer(
+            program.input, full=self._channel.pause_reading, drained=self._channel.resume_reading,
+            close=program.input != program.output,
+        )  # fmt: skip
+        self._readers = [Reader(program.output, self._output)]
+        if program.errors >= 0:
+            self._readers.append(Reader(program.errors, self._errors))
+        for data in self._early:
+            self._writer.write(data)
+        self._early.clear()
+        self._channel.resume_reading()
+        if self._early_end and self._term is None:
+            self._writer.end()
+        status = await program.wait()
+        drained = asyncio.gather(*(reader.ended for reader in self._readers))
+        if self._term is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(drained), _DRAIN_SECONDS)
+        else:
+            await drained
+        return status
+
+    def _output(self, data: bytes) -> None:
+        self._around.touched()
+        if self._recording is not None:
+            self._recording.output(data)
+        if not self._gone:
+            self._channel.write(data)
+
+    def _errors(self, data: bytes) -> None:
+        self._around.touched()
+        if self._recording is not None:
+            self._recording.output(data)
+        if not self._gone:
+            self._channel.write_stderr(data)
+
+    async def _finish(self, status: int | None) -> None:
+        """Leave nothing behind: the program, the descriptors, the records; then tell the client."""
+        if self._program is not None:
+            if status is None:
+                if self._program.output == self._program.input:
+                    self._stop_pumps()  # closing the terminal hangs it up
+                await self._program.stop()
+            else:
+                self._program.release()
+        self._stop_pumps()
+        if self._recording is not None:
+            await self._recording.end(
+                reason=self._reason or ("" if status is not None else "the client disconnected"), status=status
+            )
+        self._exit(status if status is not None else 255)
+
+    def _stop_pumps(self) -> None:
+        if self._writer is not None:
+            self._writer.stop()
+        for reader in self._readers:
+            reader.stop()
+
+    def _exit(self, status: int) -> None:
+        if self._gone:
+            return
+        with contextlib.suppress(OSError, asyncssh.Error):
+            if status < 0:
+                self._channel.exit_with_signal(_NAMES.get(-status, "TERM"))
+            else:
+                self._channel.exit(status)
+
+    def _say(self, text: str) -> None:
+        if self._gone or self._channel is None:
+            return
+        with contextlib.suppress(OSError, asyncssh.Error):
+            line = f"\r\n{text}\r\n".encode()
+            if self._term is not None:
+                self._channel.write(line)
+            else:
+                self._channel.write_stderr(line)
+
+    def _unrecorded(self, why: str) -> None:
+        """The recording that the role demands cannot be kept."""
+        self._around.session.end(f"the session must be recorded and cannot be: {why}")
+
+    async def _emit(self, event: Any) -> None:
+        with contextlib.suppress(TeleportError):
+            await self._around.records.sink(self._around.session.conditions.recording_mode).emit(event)
+
+
+def _is_accepted(name: str) -> bool:
+    return any(name == one or (one.endswith("_") and name.startswith(one)) for one in _ACCEPTED_ENVIRONMENT)
+
+
+def _printable(text: str) -> str:
+    """A short text from a client without control characters."""
+    return "".join(char for char in text[:_FORWARDED_TERM] if char.isprintable()) or "dumb"

@@ -1,0 +1,64 @@
+"""Becomes a login user and runs one program. Started by `process` as a script, with nothing of ours imported.
+
+Reads its orders as JSON from the descriptor named in its only argument, then gives up everything it was started
+with, in this order: session and terminal, audit login uid, groups, gid, uid. No path is touched before that.
+What goes wrong is told on standard error, and the exit status is 254.
+"""
+
+import fcntl
+import json
+import os
+import resource
+import sys
+import termios
+
+
+def main() -> None:
+    channel = int(sys.argv[1])
+    with os.fdopen(channel, "rb") as orders:
+        wanted = json.load(orders)
+    if wanted["terminal"]:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    become(wanted)
+    os.umask(0o022)
+    go_home(wanted["home"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    os.execve(wanted["program"], wanted["arguments"], wanted["environment"])  # noqa: S606 - the program is the shell
+
+
+def become(wanted: dict) -> None:  # type: ignore[type-arg]
+    """Take on the user's identity for good."""
+    if os.geteuid() != 0:
+        if os.geteuid() != wanted["uid"]:
+            raise PermissionError(f"only root can become uid {wanted['uid']}")
+        return
+    try:
+        with open("/proc/self/loginuid", "w") as file:
+            file.write(str(wanted["uid"]))
+    except OSError:
+        pass  # containers and kernels without audit; the session is recorded all the same
+    os.setgroups(wanted["groups"])
+    os.setresgid(wanted["gid"], wanted["gid"], wanted["gid"])
+    os.setresuid(wanted["uid"], wanted["uid"], wanted["uid"])
+    if wanted["uid"] != 0:
+        try:
+            os.setuid(0)
+        except PermissionError:
+            return
+        raise PermissionError("privileges were not given up")
+
+
+def go_home(home: str) -> None:
+    try:
+        os.chdir(home)
+    except OSError:
+        os.chdir("/")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException as error:
+        sys.stderr.write(f"teleport: the program could not be started: {error}\r\n")
+        sys.stderr.flush()
+        os._exit(254)

@@ -1,0 +1,227 @@
+"""Runs one program as a login user, on a terminal or on pipes, and sees to it that nothing of it stays behind."""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from teleport.agents.ssh.terminal import open_terminal
+from teleport.core.errors import AccessDenied, Unavailable
+
+__all__ = ["Account", "Cgroups", "Program", "account", "start"]
+
+_CHILD: Final = Path(__file__).with_name("child.py")
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
+_ROOT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MAX_ORDERS: Final = 256 * 1024
+"""Bytes of arguments and environment; the kernel takes no argument longer than half of it."""
+GRACE: Final = 5.0
+"""Seconds a program has between being told to stop and being killed."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A login of the operating system."""
+
+    entry: pwd.struct_passwd
+    groups: tuple[int, ...]
+
+    @property
+    def shell(self) -> str:
+        return self.entry.pw_shell or "/bin/sh"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "USER": self.entry.pw_name,
+            "LOGNAME": self.entry.pw_name,
+            "HOME": self.entry.pw_dir,
+            "SHELL": self.shell,
+            "PATH": _ROOT_PATH if self.entry.pw_uid == 0 else _PATH,
+            "MAIL": f"/var/mail/{self.entry.pw_name}",
+        }
+
+
+def account(login: str, *, forbidden_uid: int | None) -> Account:
+    """The account of a login. Raises AccessDenied where this host cannot or must not serve it.
+
+    `forbidden_uid` is the uid that the auth service runs as in this very process: its sessions could read the CA.
+    """
+    try:
+        entry = pwd.getpwnam(login)
+    except KeyError:
+        raise AccessDenied(f"login {login} does not exist on this host") from None
+    if forbidden_uid is not None and entry.pw_uid == forbidden_uid:
+        raise AccessDenied(
+            f"login {login} is the user that the auth service runs as, which is never served on its own host",
+            hint="run the SSH agent as a process of its own, or try things out with `teleport start --demo`",
+        )
+    if os.geteuid() not in (0, entry.pw_uid):
+        own = pwd.getpwuid(os.geteuid()).pw_name
+        raise AccessDenied(f"this agent does not run as root, so it serves only its own user {own}, not {login}")
+    if entry.pw_uid != 0 and Path("/etc/nologin").exists():
+        raise AccessDenied("logins are closed on this host (/etc/nologin)")
+    return Account(entry, tuple(os.getgrouplist(login, entry.pw_gid)))
+
+
+class Cgroups:
+    """A control group a session where the kernel lets us, so that not even `setsid` escapes the end."""
+
+    def __init__(self, base: Path | None = None) -> None:
+        self._base = base if base is not None else _own_cgroup()
+
+    def create(self, sid: str) -> Path | None:
+        if self._base is None:
+            return None
+        folder = self._base / f"session-{sid}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder if (folder / "cgroup.kill").exists() else None
+
+
+def _own_cgroup() -> Path | None:
+    try:
+        line = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return None
+    base = Path("/sys/fs/cgroup") / line[3:].lstrip("/") / "teleport-sessions"
+    return base if os.access(base.parent, os.W_OK) else None
+
+
+@dataclass(eq=False)
+class Program:
+    """A running program. Descriptors are non-blocking and belong to whoever pumps them; -1 where there is none.
+
+    On a terminal `output` is its master, which takes the input too, and `errors` is -1.
+    """
+
+    process: "subprocess.Popen[bytes]"
+    input: int
+    output: int
+    errors: int
+    cgroup: Path | None = None
+
+    async def wait(self) -> int:
+        """The exit status; negative for the signal that killed it."""
+        descriptor = os.pidfd_open(self.process.pid)
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
+        try:
+            await ended
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        return self.process.wait()
+
+    def signal(self, number: int) -> None:
+        """To the whole process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    async def stop(self) -> None:
+        """Hang up, then terminate, then kill everything that is left in the group and the control group."""
+        for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGTERM):
+            self.signal(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+        self.signal(signal.SIGKILL)
+        self._kill_cgroup()
+        await asyncio.to_thread(self.process.wait)
+
+    def release(self) -> None:
+        """The program ended by itself; what it left running in the background may go on, as under sshd."""
+        if self.cgroup is not None:
+            with contextlib.suppress(OSError):
+                self.cgroup.rmdir()
+
+    def _kill_cgroup(self) -> None:
+        if self.cgroup is None:
+            return
+        with contextlib.suppress(OSError):
+            (self.cgroup / "cgroup.kill").write_text("1")
+        with contextlib.suppress(OSError):
+            self.cgroup.rmdir()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def start(
+    who: Account, arguments: Sequence[str], environment: Mapping[str, str], *, program: str,
+    terminal: tuple[Mapping[int, int], int, int] | None, cgroup: Path | None,
+) -> Program:  # fmt: skip
+    """Start a program as a user. `terminal` is modes, rows and columns, None for pipes. Raises Unavailable."""
+    orders_out, orders_in = os.pipe()
+    fcntl.fcntl(orders_in, fcntl.F_SETPIPE_SZ, _MAX_ORDERS)
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        if terminal is not None:
+            master, slave = open_terminal(who.entry, *terminal)
+            ours, theirs = [master], [slave, slave, slave]
+            environment = {**environment, "SSH_TTY": os.ttyname(slave)}
+        else:
+            for end in range(3):
+                reading, writing = os.pipe()
+                ours.append(writing if end == 0 else reading)
+                theirs.append(reading if end == 0 else writing)
+            for descriptor in ours:
+                os.set_blocking(descriptor, False)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_CHILD), str(orders_out)],
+            stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], pass_fds=(orders_out,), start_new_session=True,
+            env={}, cwd="/",
+        )  # fmt: skip
+        if cgroup is not None:
+            with contextlib.suppress(OSError):
+                (cgroup / "cgroup.procs").write_text(str(process.pid))
+        orders = json.dumps(_orders(who, arguments, environment, program=program, terminal=terminal is not None))
+        if len(orders) > _MAX_ORDERS:
+            raise OSError(errno.E2BIG, "the command or the environment is too long")
+        os.write(orders_in, orders.encode())
+    except OSError as error:
+        for descriptor in ours:
+            os.close(descriptor)
+        raise Unavailable(f"the program cannot be started: {error.strerror or error}") from error
+    finally:
+        for descriptor in {orders_in, orders_out, *theirs}:
+            os.close(descriptor)
+    if terminal is not None:
+        return Program(process, ours[0], ours[0], -1, cgroup)
+    return Program(process, ours[0], ours[1], ours[2], cgroup)
+
+
+def _orders(
+    who: Account, arguments: Sequence[str], environment: Mapping[str, str], *, program: str, terminal: bool
+) -> dict[str, Any]:
+    return {
+        "uid": who.entry.pw_uid,
+        "gid": who.entry.pw_gid,
+        "groups": list(who.groups),
+        "home": who.entry.pw_dir,
+        "program": program,
+        "arguments": list(arguments),
+        "environment": dict(environment),
+        "terminal": terminal,
+    }

@@ -1,0 +1,123 @@
+"""Bytes between non-blocking descriptors and callbacks, driven by the loop's readiness, with back-pressure."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Reader", "Writer"]
+
+_CHUNK: Final = 64 * 1024
+_HIGH: Final = 256 * 1024
+_LOW: Final = 64 * 1024
+
+
+class Reader:
+    """Reads a descriptor as long as it is not paused; closes it at its end."""
+
+    def __init__(self, descriptor: int, data: Callable[[bytes], None], *, close: bool = True) -> None:
+        self._descriptor, self._data, self._close = descriptor, data, close
+        self._loop = asyncio.get_running_loop()
+        self._paused = False
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(descriptor, self._ready)
+
+    def pause(self) -> None:
+        if not self._paused and not self.ended.done():
+            self._paused = True
+            self._loop.remove_reader(self._descriptor)
+
+    def resume(self) -> None:
+        if self._paused and not self.ended.done():
+            self._paused = False
+            self._loop.add_reader(self._descriptor, self._ready)
+
+    def _ready(self) -> None:
+        try:
+            chunk = os.read(self._descriptor, _CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            chunk = b""  # a terminal whose programs are gone answers EIO
+        if chunk:
+            self._data(chunk)
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Read no more."""
+        if self.ended.done():
+            return
+        self._loop.remove_reader(self._descriptor)
+        self.ended.set_result(None)
+        if self._close:
+            os.close(self._descriptor)
+
+
+class Writer:
+    """Writes to a descriptor what it is given; asks to be given less when it cannot keep up."""
+
+    def __init__(
+        self, descriptor: int, *, full: Callable[[], None], drained: Callable[[], None], close: bool = True
+    ) -> None:
+        self._descriptor, self._full, self._drained, self._close = descriptor, full, drained, close
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._waiting = self._choked = self._ending = self.closed = False
+
+    def write(self, data: bytes) -> None:
+        if self.closed or self._ending:
+            return
+        self._buffer += data
+        if not self._waiting:
+            self._flush()
+
+    def end(self) -> None:
+        """Close after what is buffered is written."""
+        self._ending = True
+        if not self._buffer:
+            self.stop()
+
+    def _flush(self) -> None:
+        try:
+            while self._buffer:
+                written = os.write(self._descriptor, self._buffer[:_CHUNK])
+                del self._buffer[:written]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.stop()  # the program closed its input
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._buffer and not self._waiting:
+            self._waiting = True
+            self._loop.add_writer(self._descriptor, self._flush)
+        elif not self._buffer and self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._descriptor)
+        if not self._choked and len(self._buffer) > _HIGH:
+            self._choked = True
+            self._full()
+        elif self._choked and len(self._buffer) < _LOW:
+            self._choked = False
+            self._drained()
+        if self._ending and not self._buffer:
+            self.stop()
+
+    def stop(self) -> None:
+        """Write no more; what is buffered is dropped."""
+        if self.closed:
+            return
+        self.closed = True
+        self._buffer.clear()
+        if self._waiting:
+            self._loop.remove_writer(self._descriptor)
+        if self._choked:
+            self._choked = False
+            self._drained()
+        if self._close:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)

@@ -1,0 +1,237 @@
+"""One session on a connection: its audit events and its recording, from before its first byte to its sealed end.
+
+`session.start` is durable before anything runs: in the sync modes at auth, otherwise on this host's disk. If it
+cannot be, there is no session. What happens when recording fails later depends on the role: strict ends it.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from teleport.audit.events import CommandExecuted, Event, RecordingLost, SessionEnded, SessionResized, SessionStarted
+from teleport.audit.recording import OUTPUT, TIMING, Recorder, RecordingInfo, Sign
+from teleport.audit.sink import EventSink
+from teleport.audit.spool import Destination, Spool
+from teleport.core.aio import Clock, utc
+from teleport.core.errors import TeleportError, Unavailable
+from teleport.sessions.gate import Session
+
+__all__ = ["Recording", "RecordingHost", "Request"]
+
+_SYNC_SECONDS = 0.5
+_PART = 1 << 20
+
+
+@dataclass(frozen=True)
+class RecordingHost:
+    """What a host needs to keep records: where they wait, where they go, and its own signature."""
+
+    host_id: str
+    hostname: str
+    spool: Spool
+    destination: Destination
+    sign: Sign
+    clock: Clock
+    exec_limit: Callable[[], int]
+    """Bytes of a command's output that are kept."""
+
+    def sink(self, mode: str) -> EventSink:
+        return _Direct(self.destination, self.clock) if mode.endswith("-sync") else self.spool
+
+
+class _Direct:
+    """Events to auth at once."""
+
+    def __init__(self, destination: Destination, clock: Clock) -> None:
+        self._destination, self._clock = destination, clock
+
+    async def emit(self, event: Event) -> None:
+        try:
+            await self._destination.send_events([{"time": utc(self._clock.time()), **event.to_dict()}])
+        except TeleportError as error:
+            raise Unavailable(f"the audit log cannot be reached: {error.message}") from error
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked to be run."""
+
+    interactive: bool
+    command: str = ""
+    rows: int = 0
+    columns: int = 0
+    term: str = ""
+
+
+class Recording:
+    """The records of one session. `on_failure` is called once when they can no longer be kept as demanded."""
+
+    def __init__(
+        self, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None]
+    ) -> None:
+        self.sid = str(uuid.uuid4())
+        self._host, self._session, self._request, self._on_failure = host, session, request, on_failure
+        self._mode = session.conditions.recording_mode
+        self._strict = session.conditions.recording == "strict" or self._mode.endswith("-sync")
+        self._sink = host.sink(self._mode)
+        self._recorder: Recorder | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._started = ""
+        self._lost = ""
+
+    @classmethod
+    async def begin(
+        cls, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None]
+    ) -> "Recording":
+        """Write `session.start` and open the recording. Raises Unavailable: then nothing may run."""
+        recording = cls(host, session, request, on_failure=on_failure)
+        await recording._begin()
+        return recording
+
+    async def _begin(self) -> None:
+        now = self._host.clock.time()
+        self._started = utc(now)
+        try:
+            await asyncio.to_thread(self._host.spool.begin, self.sid, self._end("the agent stopped").to_dict())
+        except OSError as error:
+            raise Unavailable(f"the session cannot be recorded: {error.strerror or error}") from None
+        try:
+            if self._mode != "off":
+                await self._open(now)
+            decision = self._session.decision
+            await self._sink.emit(
+                SessionStarted(
+                    **self._about(), size=self._size(), interactive=self._request.interactive,
+                    initial_command=self._command(), session_recording=self._mode, role=decision.role or "",
+                    file=decision.file, line=decision.line, commit=decision.commit, policy_revision=decision.revision,
+                )
+            )  # fmt: skip
+        except TeleportError:
+            await asyncio.to_thread(self._host.spool.finished, self.sid)
+            raise
+
+    async def _open(self, now: float) -> None:
+        session, request = self._session, self._request
+        info = RecordingInfo(
+            sid=self.sid, user=session.user, login=session.login, server_id=self._host.host_id,
+            server_hostname=self._host.hostname, interactive=request.interactive, started=now, rows=request.rows,
+            columns=request.columns, term=request.term, command=request.command,
+            limit=None if request.interactive else self._host.exec_limit(),
+        )  # fmt: skip
+        recorder = Recorder(
+            self._host.spool.recordings / self.sid, info, clock=self._host.clock, on_failure=self._failed
+        )
+        try:
+            await recorder.start()
+        except Unavailable:
+            if self._strict:
+                raise
+            self._lost = "the recording could not be started"
+            return
+        self._recorder = recorder
+        if self._mode.endswith("-sync"):
+            self._following = asyncio.create_task(self._follow())
+
+    def output(self, data: bytes) -> None:
+        """Bytes on their way to the client."""
+        if self._recorder is not None:
+            self._recorder.output(data)
+
+    async def resize(self, rows: int, columns: int) -> None:
+        if self._recorder is not None:
+            self._recorder.resize(rows, columns)
+        with contextlib.suppress(TeleportError):
+            await self._sink.emit(SessionResized(**self._about(), size=f"{columns}:{rows}"))
+
+    async def end(self, *, reason: str = "", status: int | None = None, error: str = "") -> None:
+        """Seal the recording and write the session's end. Never raises: what cannot be sent now waits in the spool."""
+        digest, size = "", 0
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self._recorder is not None:
+            try:
+                sealed = await self._recorder.seal(self._host.sign)
+                digest, size = sealed.sha256, sealed.bytes_seen
+            except (TeleportError, OSError) as failure:
+                self._lost = self._lost or str(failure)
+        events: list[Event] = []
+        if not self._request.interactive and status is not None:
+            events.append(
+                CommandExecuted(
+                    **self._about(), outcome="I" if status == 0 else "E", command=self._request.command,
+                    exitCode=status, exitError=error,
+                )
+            )  # fmt: skip
+        if self._lost:
+            events.append(RecordingLost(**self._about(), error=self._lost))
+        events.append(self._end(reason, digest=digest, size=size))
+        try:
+            for event in events:
+                await self._emit_last(event)
+            await asyncio.to_thread(self._host.spool.finished, self.sid)
+        except TeleportError as failure:
+            self._on_failure(f"the end of the session cannot be recorded: {failure.message}")
+        self._host.spool.news.set()
+
+    async def _emit_last(self, event: Event) -> None:
+        """At auth if the mode says so and it answers, otherwise in the spool, from where it will get there."""
+        try:
+            await self._sink.emit(event)
+        except TeleportError:
+            await self._host.spool.emit(event)
+
+    def _end(self, reason: str, *, digest: str = "", size: int = 0) -> SessionEnded:
+        return SessionEnded(
+            **self._about(), interactive=self._request.interactive, participants=(self._session.user,),
+            session_start=self._started, session_stop=utc(self._host.clock.time()), session_recording=self._mode,
+            initial_command=self._command(), reason=reason, recording_sha256=digest, recording_bytes=size,
+            recording_error=self._lost, policy_revision=self._session.decision.revision,
+        )  # fmt: skip
+
+    async def _follow(self) -> None:
+        """In the sync modes: bring what was recorded to auth as it grows; what fails ends the session."""
+        assert self._recorder is not None
+        offsets = {OUTPUT: 0, TIMING: 0}
+        folder = self._host.spool.recordings / self.sid
+        while True:
+            await asyncio.sleep(_SYNC_SECONDS)
+            try:
+                await self._recorder.flush()
+                for name in (OUTPUT, TIMING):
+                    data = await asyncio.to_thread(_read_from, folder / name, offsets[name])
+                    if data:
+                        await self._host.destination.send_part(self.sid, name, offsets[name], data)
+                        offsets[name] += len(data)
+            except (TeleportError, OSError) as error:
+                self._failed(f"the recording cannot be brought to the auth service: {error}")
+                return
+
+    def _failed(self, why: str) -> None:
+        if not self._lost:
+            self._lost = why
+            if self._strict:
+                self._on_failure(why)
+
+    def _about(self) -> dict[str, Any]:
+        session = self._session
+        return {
+            "user": session.user, "user_kind": 1, "sid": self.sid, "server_id": self._host.host_id,
+            "server_hostname": self._host.hostname, "login": session.login, "addr__remote": session.client_address,
+            "with_mfa": True if session.request.identity.mfa_verified else None,
+        }  # fmt: skip
+
+    def _command(self) -> tuple[str, ...]:
+        return (self._request.command,) if self._request.command else ()
+
+    def _size(self) -> str:
+        return f"{self._request.columns}:{self._request.rows}" if self._request.interactive else ""
+
+
+def _read_from(path: Any, offset: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return bytes(file.read(_PART))

@@ -1,0 +1,282 @@
+"""Serves one SSH connection: certificate → identity → gate → session channels, until it ends or loses its right.
+
+The gate is asked once a connection, when the client has proved its key; a refusal goes out as an auth banner. Ended
+by policy, every channel reads why, then the connection closes with disconnect 11 and the same text.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncssh
+
+from teleport.access.decide import AccessRequest, Decision, Target, decide
+from teleport.access.snapshot import Snapshot
+from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
+from teleport.agents.ssh.channel import SessionChannel, Surroundings
+from teleport.agents.ssh.process import Cgroups, account
+from teleport.agents.ssh.recorded import RecordingHost
+from teleport.api.dialback import Dial
+from teleport.audit.events import AuthFailed, ClientDisconnected, Event, SessionRejected
+from teleport.core.aio import Clock
+from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
+from teleport.core.identity import Identity
+from teleport.net.lines import LineConnection
+from teleport.pki.credentials import SSHUser, read_ssh_user
+from teleport.sessions.gate import AccessWithdrawn, Gate, Session
+from teleport.sessions.policy import LivePolicy
+
+__all__ = ["Host", "SshServer"]
+
+log = logging.getLogger(__name__)
+
+LOGIN_SECONDS: Final = 30
+_GOODBYE_SECONDS: Final = 1.0
+"""How long the last words may take to leave."""
+_BY_APPLICATION: Final = 11
+_MAX_CHANNELS: Final = 100
+
+
+@dataclass
+class Host:
+    """The host that an agent guards."""
+
+    uid: str
+    name: str
+    cluster: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Static and dynamic labels as the host reports them."""
+    forbidden_uid: int | None = None
+    """The uid of an auth service in this very process, whose sessions are refused."""
+
+    def target(self, snapshot: Snapshot) -> Target:
+        """The host as decisions see it: a declared node of its name gives labels that win."""
+        declared = snapshot.nodes.get(self.name)
+        labels = {**self.labels, **(declared.metadata.labels if declared is not None else {})}
+        return Target("node", self.name, self.uid, labels)
+
+
+class SshServer:
+    """The SSH side of an agent. `serve` is what the tunnel calls for each session."""
+
+    def __init__(
+        self, host: Host, policy: LivePolicy, gate: Gate, records: RecordingHost, *, clock: Clock,
+        host_key: str, host_certificate: str,
+    ) -> None:  # fmt: skip
+        self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
+        self._cgroups = Cgroups()
+        self._options: Any = None
+        self.use_certificate(host_key, host_certificate)
+
+    def use_certificate(self, host_key: str, host_certificate: str) -> None:
+        """Present this to connections from now on."""
+        self._options = server_options(
+            host_key, host_certificate, login_timeout=LOGIN_SECONDS, keepalive_interval=0, rekey_bytes="1G"
+        )
+
+    async def serve(self, stream: LineConnection, assignment: Dial) -> None:
+        """One connection, from its first SSH byte to its last."""
+        await _Served(self, stream, assignment).run()
+
+    def judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+        """Decide by the host's present labels."""
+        current = AccessRequest(request.identity, self.host.target(snapshot), request.login)
+        return decide(snapshot, current, now=now)
+
+    async def emit(self, event: Event) -> None:
+        try:
+            await self._records.spool.emit(event)
+        except TeleportError as error:
+            log.error("an audit event could not be kept: %s", error)
+
+
+class _Served(asyncssh.SSHServer):
+    """The state of one connection; asyncssh's view of it."""
+
+    def __init__(self, server: SshServer, stream: LineConnection, assignment: Dial) -> None:
+        self._server, self._stream, self._assignment = server, stream, assignment
+        loop = asyncio.get_running_loop()
+        self._offered: asyncio.Future[tuple[SSHUser, str]] = loop.create_future()
+        self._verdict: asyncio.Future[str] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self._connection: Connection
+        self._session: Session | None = None
+        self._around: Surroundings | None = None
+        self._channels: list[SessionChannel] = []
+        self._active = loop.time()
+
+    # -- what asyncssh calls
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def session_requested(self) -> Any:
+        limit = self._session.conditions.max_sessions if self._session is not None else 0
+        if self._around is None or self._connection.channel_count > min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
+            return False
+        channel = SessionChannel(self._around)
+        self._channels.append(channel)
+        return self._connection.open_channel(), channel
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    # -- ours
+
+    async def run(self) -> None:
+        client = (self._assignment.client_address, self._assignment.client_port)
+        self._connection = new_connection(self._server._options, self, check=self._check, client=client)
+        self._stream.become(self._connection)
+        try:
+            either: list[asyncio.Future[Any]] = [self._offered, self._lost]
+            await asyncio.wait(either, timeout=LOGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if self._offered.done():
+                user, login = self._offered.result()
+                await self._admit(user, login)
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._wind_up()))
+
+    async def _check(self, login: str, line: bytes, proved: bool) -> str | None:
+        """Whether a certificate is good, and once its key is proved, whether its holder may enter."""
+        try:
+            user = self._read(line)
+        except Unauthenticated as error:
+            log.info("a connection from %s was refused: %s", self._assignment.client_address, error)
+            await self._refuse(AuthFailed(**self._about(login), error=error.message), error.message)
+            return None
+        if not proved:
+            return user.public_key
+        if self._offered.done():
+            return None
+        self._offered.set_result((user, login))
+        refusal = await self._verdict
+        if refusal:
+            await self._banner(refusal)
+            return None
+        return user.public_key
+
+    def _read(self, line: bytes) -> SSHUser:
+        """The certificate's holder: of this cluster, at the right address, and the one whom the proxy announced."""
+        user = read_ssh_user(line, self._server._policy.authorities, now=self._server._clock.time())
+        identity, announced = user.identity, self._assignment
+        if identity.cluster != self._server.host.cluster:
+            raise Unauthenticated("the certificate is another cluster's")
+        routed = (announced.user, announced.user_uid, announced.cluster, announced.scope)
+        if (identity.name, identity.uid, identity.cluster, identity.requested_roles) != routed:
+            raise Unauthenticated("the SSH certificate is another's than the one that the proxy was shown")
+        pinned = (*user.source_addresses, identity.pinned_ip) if identity.pinned_ip else user.source_addresses
+        if pinned and not all(_contains(network, announced.client_address) for network in pinned):
+            raise Unauthenticated("the certificate is pinned to another address")
+        return user
+
+    async def _admit(self, user: SSHUser, login: str) -> None:
+        """Through the gate, and there until the connection ends or the right to it does."""
+        server = self._server
+        request = AccessRequest(user.identity, server.host.target(server._policy.current), login)
+        try:
+            async with server._gate.admit(
+                request, client_address=self._assignment.client_address, judge=server.judge
+            ) as session:
+                self._enter(session, login)
+                await self._stay(session)
+        except AccessWithdrawn as end:
+            await self._say_goodbye(str(end))
+        except TeleportError as error:
+            if self._verdict.done():
+                raise
+            await server.emit(self._rejected(user.identity, login, error))
+            self._verdict.set_result(_banner_text(error))
+
+    def _enter(self, session: Session, login: str) -> None:
+        """Let the client in. Raises AccessDenied where this host cannot serve the login."""
+        server = self._server
+        who = account(login, forbidden_uid=server.host.forbidden_uid)
+        self._session = session
+        self._around = Surroundings(
+            session,
+            who,
+            server._records,
+            self._server._cgroups,
+            server.host.cluster,
+            self._connection.client,
+            self._touch,
+        )
+        self._verdict.set_result("")
+
+    async def _stay(self, session: Session) -> None:
+        """Until the client leaves, falls silent for too long, or its task is cancelled by the gate."""
+        network = self._server._policy.current.network
+        self._connection.set_keepalive(network.keep_alive_interval, network.keep_alive_count_max)
+        loop = asyncio.get_running_loop()
+        while not self._lost.done():
+            idle = session.conditions.idle_timeout
+            pause = self._active + idle - loop.time() if idle else 30.0
+            if idle and pause <= 0:
+                message = network.client_idle_timeout_message or network.idle_timeout_message
+                session.end(message or f"the session was idle for {session.conditions.to_dict()['idle_timeout']}")
+            await asyncio.wait([self._lost], timeout=max(0.05, min(pause, 30.0)))
+
+    async def _say_goodbye(self, reason: str) -> None:
+        """Tell every channel, then the client, and hang up; programs have a grace to end in."""
+        for channel in self._channels:
+            await channel.tell_end(reason)
+        await self._server.emit(
+            ClientDisconnected(**self._about(self._session.login if self._session else ""), reason=reason)
+        )
+        self._connection.say_disconnect(_BY_APPLICATION, reason)
+        await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
+
+    async def _wind_up(self) -> None:
+        """Whatever happened: nothing of this connection stays."""
+        if not self._verdict.done():
+            self._verdict.set_result("the connection ended")
+        if self._session is None:
+            await asyncio.wait([self._lost], timeout=LOGIN_SECONDS)
+        self._stream.transport.abort() if self._session is not None else self._stream.close()
+        await asyncio.gather(*(channel.wait_ended() for channel in self._channels), return_exceptions=True)
+
+    async def _refuse(self, event: Event, text: str) -> None:
+        await self._server.emit(event)
+        await self._banner(text)
+
+    async def _banner(self, text: str) -> None:
+        self._connection.send_auth_banner(f"{text}\r\n")
+
+    def _touch(self) -> None:
+        self._active = asyncio.get_running_loop().time()
+
+    def _about(self, login: str) -> dict[str, Any]:
+        return {
+            "user": self._assignment.user, "user_kind": 1, "server_id": self._server.host.uid,
+            "server_hostname": self._server.host.name, "login": login,
+            "addr__remote": self._assignment.client_address,
+        }  # fmt: skip
+
+    def _rejected(self, identity: Identity, login: str, error: TeleportError) -> SessionRejected:
+        details = error.details
+        role = details.get("role") if isinstance(error, AccessDenied) else None
+        return SessionRejected(
+            **self._about(login), reason=error.message, role=role or "",
+            policy_revision=self._server._policy.current.revision,
+        )  # fmt: skip
+
+
+def _banner_text(error: TeleportError) -> str:
+    lines = [f"error: {error.message}"]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    return "\r\n".join(lines)
+
+
+def _contains(network: str, address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False

@@ -1,0 +1,146 @@
+"""An agent's way to the proxy: one control connection, kept up, and a connection back for each session.
+
+Assignments are taken only from a peer whose certificate has the role Proxy; each names a session, a client and
+whom the proxy's handshake saw, and the connection back carries nothing else.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import teleport
+from teleport.api.dialback import Accepted, Dial, Hello, Ping, TicketShown, Welcome, parse
+from teleport.core.aio import Backoff, Clock
+from teleport.core.errors import AccessDenied, TeleportError, Unavailable
+from teleport.core.identity import Identity
+from teleport.net.lines import LineConnection
+
+__all__ = ["ProxyAddress", "Serve", "Tunnel"]
+
+log = logging.getLogger(__name__)
+
+_SILENCE: Final = 45.0
+_PING: Final = 15.0
+_MAX_SESSIONS: Final = 10_000
+
+Serve = Callable[[LineConnection, Dial], Awaitable[None]]
+"""Serves one session on a connection that has become its own."""
+
+Contexts = Callable[[str], ssl.SSLContext]
+"""The TLS context with the agent's present credentials for an application protocol."""
+
+Verify = Callable[[LineConnection], Identity]
+"""Who the TLS peer is. Raises Unauthenticated."""
+
+
+@dataclass(frozen=True)
+class ProxyAddress:
+    host: str
+    port: int
+    server_name: str
+    """The name whose certificate is demanded: that of the role, whatever the address."""
+
+
+class Tunnel:
+    """Keeps an agent reachable through one proxy. Run `run()` as a task."""
+
+    def __init__(
+        self, proxy: ProxyAddress, host_id: str, contexts: Contexts, verify: Verify, serve: Serve, *, clock: Clock
+    ) -> None:
+        self._proxy, self._host_id, self._contexts, self._verify = proxy, host_id, contexts, verify
+        self._serve, self._clock = serve, clock
+        self._sessions: set[asyncio.Task[None]] = set()
+        self.connected = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the control connection until cancelled; live sessions outlive its loss."""
+        async for _ in Backoff().attempts(self._clock):
+            try:
+                await self._keep_control()
+            except (TeleportError, OSError, ssl.SSLError, ExceptionGroup) as error:
+                log.warning("the proxy at %s:%d is not reached: %s", self._proxy.host, self._proxy.port, error)
+            finally:
+                self.connected.clear()
+
+    async def drain(self, *, timeout: float) -> None:
+        """Wait for live sessions to end by themselves, then end them."""
+        if self._sessions:
+            await asyncio.wait(tuple(self._sessions), timeout=timeout)
+        for task in tuple(self._sessions):
+            task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    async def _keep_control(self) -> None:
+        connection = await self._connect("teleport-reversetunnel")
+        try:
+            proxy = self._verify(connection)
+            if not proxy.has_role("Proxy"):
+                raise AccessDenied(f"{proxy.name} is no proxy")
+            await connection.send(Hello(version=teleport.__version__).model_dump())
+            parse(Welcome, await connection.receive(timeout=_SILENCE))
+            self.connected.set()
+            log.info("connected to the proxy at %s:%d", self._proxy.host, self._proxy.port)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ping(connection))
+                await self._take_assignments(connection, proxy)
+        finally:
+            connection.close()
+
+    async def _ping(self, connection: LineConnection) -> None:
+        number = 0
+        while True:
+            await self._clock.sleep(_PING)
+            number += 1
+            await connection.send(Ping(ping=number).model_dump())
+
+    async def _take_assignments(self, connection: LineConnection, proxy: Identity) -> None:
+        while True:
+            message = await connection.receive(timeout=_SILENCE)
+            if "dial" not in message:
+                continue
+            assignment: Dial = parse(Dial, message)
+            if assignment.host_id != self._host_id or assignment.proxy_id != proxy.uid:
+                log.error("the proxy sent an assignment of %s to %s", assignment.host_id, self._host_id)
+                continue
+            if len(self._sessions) >= _MAX_SESSIONS:
+                error = Unavailable("the host has too many sessions")
+                await connection.send({**error.to_wire(), "ticket": assignment.ticket})
+                continue
+            task = asyncio.create_task(self._session(assignment), name=f"session {assignment.session}")
+            self._sessions.add(task)
+            task.add_done_callback(self._sessions.discard)
+
+    async def _session(self, assignment: Dial) -> None:
+        """Dial back, show the ticket, and serve. Whatever fails here ends this session only."""
+        try:
+            connection = await self._connect("teleport-dialback")
+        except (TeleportError, OSError) as error:
+            log.warning("session %s: the way back failed: %s", assignment.session, error)
+            return
+        try:
+            if not self._verify(connection).has_role("Proxy"):
+                raise AccessDenied("the peer is no proxy")
+            await connection.send(TicketShown(ticket=assignment.ticket).model_dump())
+            parse(Accepted, await connection.receive(timeout=10))
+            await self._serve(connection, assignment)
+        except (TeleportError, OSError) as error:
+            log.warning("session %s: %s", assignment.session, error)
+        except Exception:
+            log.exception("session %s failed", assignment.session)
+        finally:
+            connection.close()
+
+    async def _connect(self, protocol: str) -> LineConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(15):
+                _, connection = await loop.create_connection(
+                    LineConnection, self._proxy.host, self._proxy.port,
+                    ssl=self._contexts(protocol), server_hostname=self._proxy.server_name,
+                )  # fmt: skip
+        except TimeoutError:
+            raise Unavailable("the proxy does not answer") from None
+        return connection

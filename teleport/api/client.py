@@ -1,0 +1,185 @@
+"""Calls the routes: over mutual TLS, or over the administration socket.
+
+Failures of the network are `Unavailable`; what the server refuses comes back as the error it raised.
+"""
+
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+from pydantic import ValidationError
+
+from teleport.api.models import Message
+from teleport.api.routes import Route
+from teleport.core.errors import TeleportError, Unavailable, from_wire
+
+__all__ = ["ApiClient"]
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+class ApiClient:
+    """An async context manager. `server_name` is the name whose certificate is demanded, if not the address's."""
+
+    def __init__(
+        self, base: str, *, tls: ssl.SSLContext | None = None, server_name: str | None = None,
+        unix: Path | None = None, timeout: float = 30.0,
+    ) -> None:  # fmt: skip
+        self._base, self._tls, self._server_name, self._unix = base, tls, server_name, unix
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=10.0)
+        self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def at_socket(cls, path: Path) -> Self:
+        """The administration socket of the auth service on this host."""
+        return cls("http://auth", unix=path)
+
+    async def __aenter__(self) -> Self:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def replace_tls(self, tls: ssl.SSLContext) -> None:
+        """Use other credentials for connections from now on."""
+        self._tls = tls
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = (
+                aiohttp.UnixConnector(str(self._unix)) if self._unix is not None else aiohttp.TCPConnector(limit=20)
+            )
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self._session
+
+    async def call(
+        self, route: Route[RequestT, ResponseT], request: RequestT, *, body: bytes | None = None
+    ) -> ResponseT:
+        """Ask, and wait for the answer. Raises the error the server answered with, or Unavailable."""
+        async with self._ask(route, request, body) as response:
+            raw = await response.read()
+        try:
+            return route.response.model_validate_json(raw)
+        except ValidationError as error:
+            raise TeleportError(
+                f"the answer to {route.name} cannot be understood: {error.error_count()} problems",
+                hint="are client and server of the same version?",
+            ) from error
+
+    async def lines(self, route: Route[RequestT, ResponseT], request: RequestT) -> AsyncGenerator[dict[str, Any]]:
+        """The objects of an NDJSON answer as they come. Raises Unavailable when it breaks off or stays silent."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=30.0)
+        async with self._ask(route, request, None, timeout=timeout) as response:
+            buffer = b""
+            async for chunk in _failing_softly(response):
+                buffer += chunk
+                *whole, buffer = buffer.split(b"\n")
+                for line in whole:
+                    yield json.loads(line)
+
+    async def stream(self, route: Route[RequestT, ResponseT], request: RequestT) -> AsyncGenerator[bytes]:
+        """The bytes of a streamed answer."""
+        async with self._ask(route, request, None) as response:
+            async for chunk in _failing_softly(response):
+                yield chunk
+
+    def _ask(
+        self,
+        route: Route[Any, Any],
+        request: Message,
+        body: bytes | None,
+        *,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> "_Exchange":
+        fields = request.model_dump(mode="json", exclude_none=True)
+        path = route.path.format(**{name: _quoted(str(fields.pop(name))) for name in route.parameters})
+        options: dict[str, Any] = {"ssl": self._tls if self._tls is not None else True}
+        if self._server_name is not None and self._tls is not None:
+            options["server_hostname"] = self._server_name
+        if timeout is not None:
+            options["timeout"] = timeout
+        if body is not None:
+            options |= {"data": body, "params": _query(fields)}
+        elif route.method in ("GET", "DELETE"):
+            options["params"] = _query(fields)
+        else:
+            options["json"] = {**fields, **{name: getattr(request, name) for name in route.parameters}}
+        return _Exchange(self._open(), route.method, self._base + path, options)
+
+
+class _Exchange:
+    """One request and its answer, errors translated."""
+
+    def __init__(self, session: aiohttp.ClientSession, method: str, url: str, options: dict[str, Any]) -> None:
+        self._context = session.request(method, _exact(url), allow_redirects=False, **options)
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        try:
+            response = await self._context.__aenter__()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+        if response.status < 300:
+            return response
+        try:
+            body = await response.json(content_type=None)
+        except (ValueError, aiohttp.ClientError):
+            body = None
+        await self._context.__aexit__(None, None, None)
+        raise from_wire(body, status=response.status)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._context.__aexit__(kind, error, trace)
+        if isinstance(error, aiohttp.ClientError | TimeoutError):
+            raise unavailable(error) from error
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """A failure of the network, in words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return Unavailable(f"the server's certificate is not trusted: {error}", hint="is this the right proxy?")
+    text = str(error) or type(error).__name__
+    return Unavailable(f"the auth service cannot be reached: {text}")
+
+
+async def _failing_softly(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise unavailable(error) from error
+
+
+def _query(fields: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in fields.items()
+        if value not in ("", None)
+    }
+
+
+def _quoted(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def _exact(url: str) -> Any:
+    """The URL as it is: what is quoted stays quoted."""
+    from yarl import URL
+
+    return URL(url, encoded=True)

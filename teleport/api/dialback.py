@@ -1,0 +1,89 @@
+"""What agents, proxies and clients say to each other before SSH begins: lines of JSON inside mutual TLS.
+
+Control connection (agent → proxy): the agent says `Hello`, the proxy answers `Welcome`; then the proxy sends
+`Dial` for each session, and both send `Ping` when quiet. Dial-back (agent → proxy): the agent shows the ticket
+of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy): `Route`, answered by `Accepted`.
+"""
+
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from teleport.api.models import Line, Message, Short, Sid
+from teleport.core.errors import BadInput, TeleportError, from_wire
+
+__all__ = ["Accepted", "Dial", "Hello", "Ping", "Route", "TicketShown", "Welcome", "parse", "refusal"]
+
+TICKET_BYTES = 16
+TICKET_SECONDS = 10.0
+
+
+class Hello(Message):
+    """An agent introduces itself; who it is its certificate says."""
+
+    hello: Literal["agent"] = "agent"
+    version: Short
+    services: tuple[Short, ...] = ("ssh",)
+
+
+class Welcome(Message):
+    welcome: Literal["agent"] = "agent"
+    proxy_id: Short
+
+
+class Dial(Message):
+    """Connect back for one session. The user is whom the client's TLS certificate named; the SSH one must agree."""
+
+    dial: Literal["ssh"] = "ssh"
+    ticket: Short
+    session: Sid
+    proxy_id: Short
+    host_id: Short
+    client_address: Short
+    client_port: int = 0
+    user: Short
+    user_uid: Short
+    cluster: Short
+    scope: tuple[Short, ...] | None = None
+    target: Short = ""
+
+
+class Ping(Message):
+    ping: int
+
+
+class TicketShown(Message):
+    """An agent comes back for a session."""
+
+    ticket: Short
+
+
+class Route(Message):
+    """A client wants to reach a host."""
+
+    host: Short
+    login: Short = ""
+    cluster: Short = ""
+
+
+class Accepted(Message):
+    """Go ahead; the rest of the connection is SSH."""
+
+    ok: Literal[True] = True
+    host_id: Short = ""
+    session: Line = ""
+
+
+def parse(kind: type[Message], message: dict[str, Any]) -> Any:
+    """A received message as what it should be. Raises the error it carries, or BadInput."""
+    if "error" in message:
+        raise from_wire(message)
+    try:
+        return kind.model_validate(message)
+    except ValidationError as error:
+        raise BadInput(f"the peer's message cannot be understood: {error.errors()[0]['msg']}") from None
+
+
+def refusal(error: TeleportError) -> dict[str, Any]:
+    """How an error is said on such a connection."""
+    return error.to_wire()

@@ -1,0 +1,483 @@
+"""What goes over the wire: the bodies of requests and answers, by area."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+__all__ = [
+    "AccessCheck",
+    "AccessVerdict",
+    "Ack",
+    "AuditVerdict",
+    "Authorities",
+    "Certificates",
+    "ChangeSet",
+    "Confirmation",
+    "Done",
+    "Empty",
+    "EnrolmentOffer",
+    "EnrolmentRequest",
+    "EventBatch",
+    "EventPage",
+    "EventQuery",
+    "Heartbeat",
+    "HostCertificates",
+    "HostRow",
+    "Hosts",
+    "IdentityRequest",
+    "Invitation",
+    "InvitationRequest",
+    "JoinRequest",
+    "LoginRequest",
+    "Me",
+    "Message",
+    "Ping",
+    "PolicyStatus",
+    "RecordingPart",
+    "RecordingQuery",
+    "RecordingRow",
+    "Recordings",
+    "RenewHost",
+    "RenewRequest",
+    "Resource",
+    "ResourceName",
+    "ResourceQuery",
+    "Resources",
+    "SealRequest",
+    "SessionCertificateRequest",
+    "Status",
+    "TokenRequest",
+    "TokenSecret",
+    "UserRow",
+    "Users",
+    "WatchQuery",
+]  # fmt: skip
+
+SHORT = 256
+KEY = 8192
+
+
+class Message(BaseModel):
+    """Frozen; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Short = Annotated[str, StringConstraints(max_length=SHORT)]
+Line = Annotated[str, StringConstraints(max_length=KEY)]
+Secret = Annotated[str, StringConstraints(max_length=1024)]
+Sid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class Empty(Message):
+    """Nothing to say."""
+
+
+class Done(Message):
+    """It happened."""
+
+    revision: int = 0
+
+
+# -- for anybody
+
+
+class Ping(Message):
+    cluster: str
+    version: str
+    second_factors: tuple[str, ...] = ("otp",)
+    message_of_the_day: str = ""
+    proxy_address: str = ""
+
+
+class Authorities(Message):
+    """The public halves of the certificate authorities, as `TrustedAuthority.encode` writes them."""
+
+    cluster: str
+    authorities: tuple[str, ...]
+
+
+class EnrolmentRequest(Message):
+    """Redeem an invitation: set a password. The answer offers a second factor to be confirmed."""
+
+    token: Secret
+    password: Secret
+    client_address: Short = ""
+
+
+class EnrolmentOffer(Message):
+    user: str
+    otpauth: str
+    """The `otpauth://` URI for an authenticator."""
+
+
+class Confirmation(Message):
+    """Prove that the second factor works; only then does the account."""
+
+    token: Secret
+    code: Short
+    client_address: Short = ""
+
+
+class Invitee(Message):
+    """Whose invitation a token is, for the page that asks for the password."""
+
+    token: Secret
+    client_address: Short = ""
+
+
+class LoginRequest(Message):
+    user: Short
+    password: Secret
+    code: Short = ""
+    ssh_public_key: Line
+    tls_public_key: Line
+    ttl: float = Field(default=0.0, ge=0, le=40 * 365 * 86400)
+    """Seconds; 0 for the cluster's default."""
+    roles: tuple[Short, ...] | None = None
+    client_address: Short = ""
+    user_agent: Short = ""
+
+
+class Certificates(Message):
+    """What a user gets."""
+
+    user: str
+    cluster: str
+    ssh_certificate: str
+    tls_certificate: str
+    authorities: tuple[str, ...]
+    expires: float
+    logins: tuple[str, ...]
+    roles: tuple[str, ...]
+    traits: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    message_of_the_day: str = ""
+
+
+class JoinRequest(Message):
+    token: Secret
+    ssh_public_key: Line
+    tls_public_key: Line
+    hostname: Short
+    roles: tuple[Literal["Node", "Proxy"], ...]
+    addresses: tuple[Short, ...] = ()
+    client_address: Short = ""
+
+
+class HostCertificates(Message):
+    host_id: str
+    cluster: str
+    ssh_certificate: str
+    tls_certificate: str
+    authorities: tuple[str, ...]
+    expires: float
+    suggested_labels: Mapping[str, str] = Field(default_factory=dict)
+
+
+# -- for users
+
+
+class Me(Message):
+    user: str
+    cluster: str
+    kind: str
+    roles: tuple[str, ...] = ()
+    traits: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    logins: tuple[str, ...] = ()
+    expires: float = 0.0
+
+
+class HostRow(Message):
+    hostname: str
+    uuid: str
+    labels: Mapping[str, str]
+    logins: tuple[str, ...]
+
+
+class Hosts(Message):
+    hosts: tuple[HostRow, ...]
+
+
+class AccessCheck(Message):
+    host: Short
+    login: Short
+
+
+class AccessVerdict(Message):
+    allowed: bool
+    reasons: tuple[str, ...]
+    needs: Mapping[str, str] = Field(default_factory=dict)
+
+
+class RenewRequest(Message):
+    """New certificates for the keys of those in hand; nothing is widened."""
+
+    ssh_public_key: Line
+    tls_public_key: Line
+    roles: tuple[Short, ...] | None = None
+    ttl: float = Field(default=0.0, ge=0, le=40 * 365 * 86400)
+
+
+class SessionCertificateRequest(Message):
+    """A certificate for one session, against a fresh code."""
+
+    code: Short
+    ssh_public_key: Line
+    tls_public_key: Line
+    host: Short = ""
+
+
+# -- for administrators
+
+
+class ResourceName(Message):
+    kind: Short
+    name: Annotated[str, StringConstraints(max_length=1000)]
+    expected_revision: int | None = Field(default=None, ge=0)
+
+
+class ResourceQuery(Message):
+    kind: Short
+    secrets: bool = False
+
+
+class Resource(Message):
+    resource: dict[str, Any]
+    revision: int = 0
+    source: str = ""
+    file: str = ""
+    line: int = 0
+
+
+class Resources(Message):
+    resources: tuple[Resource, ...]
+    revision: int = 0
+
+
+class ResourceWrite(Message):
+    """One resource, and for a replacement the revision it was read at."""
+
+    kind: Short
+    resource: dict[str, Any]
+    expected_revision: int | None = Field(default=None, ge=0)
+
+
+class ChangeSet(Message):
+    """What a source declares and no longer declares, applied as one transaction."""
+
+    source: Short
+    put: tuple[str, ...] = ()
+    """Resources as `resources.codec.encode` writes them."""
+    delete: tuple[str, ...] = ()
+    """`kind/name` of what goes."""
+    commit: Short = ""
+
+
+class InvitationRequest(Message):
+    user: Short
+    ttl: float = Field(default=3600.0, gt=0, le=48 * 3600)
+    reset: bool = False
+    """Also take away the password and second factor that exist."""
+
+
+class Invitation(Message):
+    user: str
+    token: str
+    url: str
+    expires: float
+    ca_pins: tuple[str, ...]
+    proxy_address: str
+
+
+class TokenRequest(Message):
+    roles: tuple[Short, ...]
+    ttl: float = Field(default=1800.0, gt=0, le=365 * 86400)
+    value: Secret = ""
+    labels: Mapping[Short, Short] = Field(default_factory=dict)
+
+
+class TokenSecret(Message):
+    token: str
+    expires: float
+    roles: tuple[str, ...]
+    ca_pins: tuple[str, ...]
+    proxy_address: str
+
+
+class IdentityRequest(Message):
+    """Certificates for a user without a login: `tctl auth sign`."""
+
+    user: Short
+    ssh_public_key: Line
+    tls_public_key: Line
+    ttl: float = Field(default=3600.0, gt=0, le=365 * 86400)
+
+
+class UserRow(Message):
+    name: str
+    roles: tuple[str, ...]
+    source: str
+    enrolled: bool
+    locked: bool
+
+
+class Users(Message):
+    users: tuple[UserRow, ...]
+
+
+class Status(Message):
+    cluster: str
+    version: str
+    ca_pins: tuple[str, ...]
+    policy_revision: int
+    audit_events: int
+    audit_head: str
+    audit_key: str
+    demo: bool = False
+    proxy_address: str = ""
+    warnings: tuple[str, ...] = ()
+    hosts: int = 0
+
+
+class SourceStatus(Message):
+    name: str
+    kind: str
+    place: str
+    state: Literal["Ready", "Reconciling", "Stalled"]
+    message: str = ""
+    last_seen: float = 0.0
+    last_applied: float = 0.0
+    revision: int = 0
+    objects: int = 0
+    problems: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[dict[str, Any], ...] = ()
+
+
+class ServiceStatus(Message):
+    """The policy revision that a service has acknowledged."""
+
+    host_id: str
+    hostname: str
+    roles: tuple[str, ...]
+    version: str
+    revision: int
+    last_seen: float
+    problems: tuple[str, ...] = ()
+
+
+class PolicyStatus(Message):
+    revision: int
+    oldest_acknowledged: int
+    sources: tuple[SourceStatus, ...]
+    services: tuple[ServiceStatus, ...]
+
+
+class EventQuery(Message):
+    event: Short = ""
+    user: Short = ""
+    session: Short = ""
+    since: Short = ""
+    limit: int = Field(default=1000, ge=1, le=100_000)
+
+
+class EventPage(Message):
+    events: tuple[dict[str, Any], ...]
+
+
+class AuditVerdict(Message):
+    events: int
+    first: int
+    last: int
+    head: str
+    faults: tuple[str, ...]
+    checkpoints: int
+    key: str
+    checkpoint: str = ""
+    """The newest signed checkpoint, for keeping elsewhere."""
+
+
+class AuditCheck(Message):
+    checkpoints: tuple[Line, ...] = ()
+    """Checkpoints kept elsewhere, to hold the log against."""
+
+
+class BackupRequest(Message):
+    path: Line
+
+
+# -- recordings
+
+
+class RecordingQuery(Message):
+    limit: int = Field(default=1000, ge=1, le=100_000)
+
+
+class RecordingRow(Message):
+    sid: str
+    user: str
+    login: str
+    server_hostname: str
+    started: str
+    stopped: str
+    interactive: bool
+    bytes: int
+    command: str = ""
+
+
+class Recordings(Message):
+    recordings: tuple[RecordingRow, ...]
+
+
+class RecordingFile(Message):
+    sid: Sid
+    name: Literal["output", "timing", "meta.json"]
+    offset: int = Field(default=0, ge=0)
+    format: Short = ""
+
+
+# -- for services
+
+
+class Heartbeat(Message):
+    """A service is alive: which policy it enforces, and the host it offers."""
+
+    revision: int
+    version: Short
+    hostname: Short
+    problems: tuple[Line, ...] = ()
+    labels: Mapping[Short, Line] | None = None
+    """Labels of the SSH host, its dynamic ones included; None for a service that is none."""
+    ttl: float = Field(default=120.0, gt=0, le=3600)
+
+
+class Ack(Message):
+    policy_revision: int
+
+
+class RenewHost(Message):
+    ssh_public_key: Line
+    tls_public_key: Line
+    hostname: Short
+    addresses: tuple[Short, ...] = ()
+
+
+class EventBatch(Message):
+    events: tuple[dict[str, Any], ...] = Field(max_length=1000)
+
+
+class RecordingPart(Message):
+    """Where the bytes of a request's body belong in a recording."""
+
+    sid: Sid
+    name: Literal["output", "timing"]
+    offset: int = Field(ge=0)
+
+
+class SealRequest(Message):
+    sid: Sid
+    meta: dict[str, Any]
+
+
+class WatchQuery(Message):
+    after: int = Field(default=0, ge=0)

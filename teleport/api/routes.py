@@ -1,0 +1,181 @@
+"""The one table: method, path, models, and the permission each route needs.
+
+`server` makes handlers of it, `client` calls by it, `openapi` documents it. A route without a permission cannot
+be written down.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Generic, Literal, TypeVar
+
+from teleport.api import models as m
+from teleport.core.identity import HostRole
+
+__all__ = ["ROUTES", "Admin", "Anybody", "Hosts", "LocalAdmin", "Permission", "Route", "Users"]
+
+
+@dataclass(frozen=True)
+class Anybody:
+    """No certificate needed. Proxies pass these on for clients that have none yet."""
+
+
+@dataclass(frozen=True)
+class Users:
+    """Any user of this cluster, about that user's own affairs."""
+
+    single_session: bool = False
+    """Whether a certificate for one session may ask too."""
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """A joined service in one of these roles, about its own affairs."""
+
+    roles: tuple[HostRole, ...]
+
+
+@dataclass(frozen=True)
+class Admin:
+    """Whoever the admin rules permit: a verb on a noun. An empty noun is the `kind` in the path."""
+
+    verb: str
+    noun: str = ""
+
+
+@dataclass(frozen=True)
+class LocalAdmin:
+    """The administration socket on the auth host only."""
+
+
+Permission = Anybody | Users | Hosts | Admin | LocalAdmin
+
+RequestT = TypeVar("RequestT", bound=m.Message)
+ResponseT = TypeVar("ResponseT", bound=m.Message)
+
+
+@dataclass(frozen=True)
+class Route(Generic[RequestT, ResponseT]):
+    """One thing that can be asked."""
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    permission: Permission
+    request: type[RequestT]
+    response: type[ResponseT]
+    summary: str
+    streams: Literal["", "request", "response"] = ""
+    """`request`: the body is raw bytes, the model comes from path and query. `response`: the answer is a stream."""
+    limit: int = 1 << 20
+    """Bytes of request body accepted."""
+    parameters: tuple[str, ...] = field(init=False)
+    """Fields of the request that stand in the path."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(re.findall(r"{(\w+)}", self.path)))
+
+
+PING: Final = Route("ping", "GET", "/v1/ping", Anybody(), m.Empty, m.Ping, "which cluster this is")
+AUTHORITIES: Final = Route(
+    "authorities", "GET", "/v1/authorities", Anybody(), m.Empty, m.Authorities, "the public certificate authorities"
+)
+INVITEE: Final = Route(
+    "invitee", "POST", "/v1/enrolments/look", Anybody(), m.Invitee, m.EnrolmentOffer, "whose invitation a token is"
+)
+ENROL: Final = Route(
+    "enrol", "POST", "/v1/enrolments", Anybody(), m.EnrolmentRequest, m.EnrolmentOffer, "set a password by invitation"
+)
+CONFIRM: Final = Route(
+    "confirm", "POST", "/v1/enrolments/confirm", Anybody(), m.Confirmation, m.Done, "confirm the second factor"
+)
+LOGIN: Final = Route("login", "POST", "/v1/login", Anybody(), m.LoginRequest, m.Certificates, "log in")
+JOIN: Final = Route("join", "POST", "/v1/join", Anybody(), m.JoinRequest, m.HostCertificates, "join as a service")
+
+ME: Final = Route("me", "GET", "/v1/me", Users(), m.Empty, m.Me, "who the caller is, by the policy in force")
+HOSTS: Final = Route("hosts", "GET", "/v1/hosts", Users(), m.Empty, m.Hosts, "the hosts the caller reaches")
+CHECK: Final = Route("check", "POST", "/v1/access/check", Users(), m.AccessCheck, m.AccessVerdict, "may the caller")
+RENEW: Final = Route("renew", "POST", "/v1/certificates", Users(), m.RenewRequest, m.Certificates, "renew certificates")
+SESSION_CERTIFICATE: Final = Route(
+    "session_certificate", "POST", "/v1/certificates/session", Users(), m.SessionCertificateRequest, m.Certificates,
+    "a certificate for one session, against a second factor",
+)  # fmt: skip
+
+RESOURCES: Final = Route(
+    "resources", "GET", "/v1/resources/{kind}", Admin("list"), m.ResourceQuery, m.Resources, "list a kind"
+)
+RESOURCE: Final = Route(
+    "resource", "GET", "/v1/resources/{kind}/{name}", Admin("read"), m.ResourceName, m.Resource, "read a resource"
+)
+CREATE: Final = Route(
+    "create", "POST", "/v1/resources/{kind}", Admin("create"), m.ResourceWrite, m.Resource, "create a resource"
+)
+UPDATE: Final = Route(
+    "update", "PUT", "/v1/resources/{kind}", Admin("update"), m.ResourceWrite, m.Resource, "replace a resource"
+)
+DELETE: Final = Route(
+    "delete", "DELETE", "/v1/resources/{kind}/{name}", Admin("delete"), m.ResourceName, m.Done, "delete a resource"
+)
+INVITE: Final = Route(
+    "invite", "POST", "/v1/invitations", Admin("update", "user"), m.InvitationRequest, m.Invitation, "invite a user"
+)
+USERS: Final = Route("users", "GET", "/v1/users", Admin("list", "user"), m.Empty, m.Users, "users and their state")
+TOKEN: Final = Route(
+    "token", "POST", "/v1/tokens", Admin("create", "token"), m.TokenRequest, m.TokenSecret, "make a join token"
+)
+SIGN: Final = Route(
+    "sign", "POST", "/v1/identities", LocalAdmin(), m.IdentityRequest, m.Certificates, "certificates without a login"
+)
+EVENTS: Final = Route("events", "GET", "/v1/events", Admin("list", "event"), m.EventQuery, m.EventPage, "search events")
+VERIFY: Final = Route(
+    "verify", "POST", "/v1/events/verify", Admin("read", "event"), m.AuditCheck, m.AuditVerdict, "verify the audit log"
+)
+STATUS: Final = Route("status", "GET", "/v1/status", Users(), m.Empty, m.Status, "the state of the cluster")
+POLICY_STATUS: Final = Route(
+    "policy_status", "GET", "/v1/policy/status", Admin("read", "role"), m.Empty, m.PolicyStatus, "the policy's sources"
+)
+BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
+
+RECORDINGS: Final = Route(
+    "recordings",
+    "GET",
+    "/v1/recordings",
+    Admin("list", "session"),
+    m.RecordingQuery,
+    m.Recordings,
+    "recordings the caller may list",
+)
+RECORDING: Final = Route(
+    "recording", "GET", "/v1/recordings/{sid}/{name}", Admin("read", "session"), m.RecordingFile, m.Empty,
+    "a file of a recording", streams="response",
+)  # fmt: skip
+
+_SERVICES: Final = Hosts(("Node", "Proxy"))
+WATCH: Final = Route(
+    "watch", "GET", "/v1/watch", _SERVICES, m.WatchQuery, m.Empty, "the policy: a listing, then changes as NDJSON",
+    streams="response",
+)  # fmt: skip
+HEARTBEAT: Final = Route("heartbeat", "POST", "/v1/heartbeat", _SERVICES, m.Heartbeat, m.Ack, "a service is alive")
+RENEW_HOST: Final = Route(
+    "renew_host",
+    "POST",
+    "/v1/hosts/renew",
+    _SERVICES,
+    m.RenewHost,
+    m.HostCertificates,
+    "renew a service's certificates",
+)
+EMIT: Final = Route(
+    "emit", "POST", "/v1/events", _SERVICES, m.EventBatch, m.Done, "report events of the service's own sessions",
+    limit=8 << 20,
+)  # fmt: skip
+UPLOAD: Final = Route(
+    "upload", "PUT", "/v1/recordings/{sid}/{name}", Hosts(("Node",)), m.RecordingPart, m.Done,
+    "bytes of a recording, at an offset", streams="request", limit=4 << 20,
+)  # fmt: skip
+SEAL: Final = Route(
+    "seal", "POST", "/v1/recordings/{sid}", Hosts(("Node",)), m.SealRequest, m.Done, "a recording is complete"
+)
+
+ROUTES: Final[tuple[Route[m.Message, m.Message], ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Route)
+)

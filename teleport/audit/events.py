@@ -1,0 +1,501 @@
+"""The catalogue of audit events: one frozen class a type, under the names and codes that users know.
+
+Times are RFC 3339 with milliseconds. Secrets (passwords, secret token names, keys) have no field to appear in.
+`docs/audit-events.md` is generated from here.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Final
+
+from teleport.core.identity import Identity
+
+__all__ = ["CATALOGUE", "Actor", "Event", "actor_of", "reference"]
+
+
+def _new_uid() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What every event says. `time` is stamped by whoever emits it."""
+
+    event: ClassVar[str]
+    codes: ClassVar[tuple[str, ...]]
+    """One for each outcome, which is its last letter: I happened, W was refused or failed, E is an error."""
+    summary: ClassVar[str]
+
+    uid: str = field(default_factory=_new_uid)
+    time: str = ""
+    cluster_name: str = ""
+    outcome: str = "I"
+    user: str = ""
+    user_kind: int = 0
+    user_roles: tuple[str, ...] = ()
+    impersonator: str = ""
+    success: bool | None = None
+    error: str = ""
+
+    @property
+    def code(self) -> str:
+        return next(code for code in self.codes if code.endswith(self.outcome))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as written: set fields only, `__` in a field's name as a dot."""
+        body: dict[str, Any] = {"event": self.event, "code": self.code}
+        for one in fields(self):
+            if one.name == "outcome":
+                continue
+            value = getattr(self, one.name)
+            if value is None or (not isinstance(value, bool) and value in ("", (), {}, 0) and one.name not in _ALWAYS):
+                continue
+            body[one.name.replace("__", ".")] = list(value) if isinstance(value, tuple) else value
+        return body
+
+
+_ALWAYS: Final = frozenset({"exitCode", "tx", "rx", "sid", "ei"})
+"""Fields whose zero says something."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who did it, as events name people: a user, a service, or somebody at the local administration socket."""
+
+    user: str
+    user_kind: int
+    user_roles: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        return {"user": self.user, "user_kind": self.user_kind, "user_roles": self.user_roles}
+
+
+HUMAN, SERVICE = 1, 2
+
+
+def actor_of(identity: Identity, roles: tuple[str, ...] = ()) -> Actor:
+    """`user_kind` is 1 for people and 2 for services."""
+    if identity.kind == "host":
+        return Actor(identity.name, SERVICE, identity.system_roles)
+    return Actor(identity.name, HUMAN, roles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Remote(Event):
+    addr__remote: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session(_Remote):
+    sid: str = ""
+    ei: int = 0
+    server_id: str = ""
+    server_hostname: str = ""
+    login: str = ""
+    proto: str = "ssh"
+    with_mfa: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserLogin(_Remote):
+    event = "user.login"
+    codes = ("T1000I", "T1000W")
+    summary = "somebody logged in, or tried to"
+    method: str = "local"
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceChanged(Event):
+    """A change of a resource."""
+
+    name: str = ""
+    source: str = ""
+    """Where the change came from: the name of a policy source."""
+    file: str = ""
+    line: int = 0
+    commit: str = ""
+    revision: int = 0
+    expires: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCreated(ResourceChanged):
+    event = "user.create"
+    codes = ("T1002I",)
+    summary = "a user was created"
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserUpdated(ResourceChanged):
+    event = "user.update"
+    codes = ("T1003I",)
+    summary = "a user was changed"
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDeleted(ResourceChanged):
+    event = "user.delete"
+    codes = ("T1004I",)
+    summary = "a user was deleted, with all credentials"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasswordChanged(_Remote):
+    event = "user.password_change"
+    codes = ("T1005I",)
+    summary = "a password was set"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MfaAdded(_Remote):
+    event = "mfa.add"
+    codes = ("T1006I",)
+    summary = "a second factor was registered"
+    mfa_device_type: str = "TOTP"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MfaDeleted(_Remote):
+    event = "mfa.delete"
+    codes = ("T1007I",)
+    summary = "a second factor was removed"
+    mfa_device_type: str = "TOTP"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvitationCreated(Event):
+    event = "reset_password_token.create"
+    codes = ("T6000I",)
+    summary = "an invitation to set a password and a second factor was issued"
+    name: str = ""
+    ttl: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleCreated(ResourceChanged):
+    event = "role.created"
+    codes = ("T9000I",)
+    summary = "a role was created"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleUpdated(ResourceChanged):
+    event = "role.updated"
+    codes = ("T9002I",)
+    summary = "a role was changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleDeleted(ResourceChanged):
+    event = "role.deleted"
+    codes = ("T9001I",)
+    summary = "a role was deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockCreated(ResourceChanged):
+    event = "lock.created"
+    codes = ("TLK00I",)
+    summary = "somebody or something was locked out; also when a lock was changed"
+    target: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockDeleted(ResourceChanged):
+    event = "lock.deleted"
+    codes = ("TLK01I",)
+    summary = "a lock was removed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCreated(ResourceChanged):
+    event = "join_token.create"
+    codes = ("TJT00I",)
+    summary = "a join token was made or changed; its name is masked"
+    roles: tuple[str, ...] = ()
+    join_method: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenDeleted(ResourceChanged):
+    event = "join_token.delete"
+    codes = ("TJT01I",)
+    summary = "a join token was removed; its name is masked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeChanged(ResourceChanged):
+    event = "node.update"
+    codes = ("TND00I",)
+    summary = "a declared host was created, changed or deleted"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthPreferenceUpdated(ResourceChanged):
+    event = "auth_preference.update"
+    codes = ("TCAUTH001I",)
+    summary = "the settings of authentication were changed"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkingConfigUpdated(ResourceChanged):
+    event = "cluster_networking_config.update"
+    codes = ("TCNET002I",)
+    summary = "the settings of the network were changed"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingConfigUpdated(ResourceChanged):
+    event = "session_recording_config.update"
+    codes = ("TCREC003I",)
+    summary = "the settings of session recording were changed"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyApplied(Event):
+    event = "policy.applied"
+    codes = ("TPY00I",)
+    summary = "a source's policy was applied as one transaction"
+    source: str = ""
+    revision: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyStalled(Event):
+    event = "policy.stalled"
+    codes = ("TPY00W",)
+    summary = "a source's policy was refused; the last good state stays in force"
+    outcome: str = "W"
+    source: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateCreated(_Remote):
+    event = "cert.create"
+    codes = ("TC000I",)
+    summary = "a certificate was issued to a user"
+    cert_type: str = "user"
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceJoined(_Remote):
+    event = "instance.join"
+    codes = ("TJ002I", "TJ002E")
+    summary = "a service joined the cluster, or failed to; a secret token's name is masked"
+    method: str = "token"
+    token_name: str = ""
+    role: str = ""
+    host_id: str = ""
+    node_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthFailed(_Remote):
+    event = "auth"
+    codes = ("T3007W",)
+    summary = "an SSH or TLS peer was refused before a session"
+    outcome: str = "W"
+    server_id: str = ""
+    server_hostname: str = ""
+    login: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConnected(_Session):
+    event = "session.connect"
+    codes = ("T2010I",)
+    summary = "the proxy joined a client to a host; written by the proxy on its own account"
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRejected(_Session):
+    event = "session.rejected"
+    codes = ("T1006W",)
+    summary = "a session was refused"
+    outcome: str = "W"
+    reason: str = ""
+    role: str = ""
+    file: str = ""
+    line: int = 0
+    max: int = 0
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionStarted(_Session):
+    event = "session.start"
+    codes = ("T2000I",)
+    summary = "a session began; written before its first byte"
+    size: str = ""
+    interactive: bool | None = None
+    initial_command: tuple[str, ...] = ()
+    session_recording: str = ""
+    role: str = ""
+    file: str = ""
+    line: int = 0
+    commit: str = ""
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionResized(_Session):
+    event = "session.resize"
+    codes = ("T2002I",)
+    summary = "the terminal of a session changed its size"
+    size: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionLeft(_Session):
+    event = "session.leave"
+    codes = ("T2003I",)
+    summary = "a participant left a session"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded(_Session):
+    event = "session.end"
+    codes = ("T2004I",)
+    summary = "a session ended, by itself or by the policy; written also when the client vanished"
+    interactive: bool | None = None
+    participants: tuple[str, ...] = ()
+    session_start: str = ""
+    session_stop: str = ""
+    session_recording: str = ""
+    initial_command: tuple[str, ...] = ()
+    reason: str = ""
+    recording_sha256: str = ""
+    recording_bytes: int = 0
+    recording_error: str = ""
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionData(_Session):
+    event = "session.data"
+    codes = ("T2006I",)
+    summary = "how many bytes an SSH connection carried"
+    tx: int = 0
+    rx: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionUploaded(_Session):
+    event = "session.upload"
+    codes = ("T2005I",)
+    summary = "a recording arrived at the auth service"
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingAccessed(Event):
+    event = "session.recording.access"
+    codes = ("T2012I",)
+    summary = "somebody read a recording"
+    sid: str = ""
+    session_type: str = "ssh"
+    format: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandExecuted(_Session):
+    event = "exec"
+    codes = ("T3002I", "T3002E")
+    summary = "a command was run without a terminal"
+    command: str = ""
+    exitCode: int = 0
+    exitError: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsystemRequested(_Session):
+    event = "subsystem"
+    codes = ("T3001I", "T3001E")
+    summary = "an SSH subsystem was started, or refused"
+    name: str = ""
+    exitError: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortForwarded(_Session):
+    event = "port"
+    codes = ("T3003I", "T3003E")
+    summary = "a port was forwarded, or refused"
+    addr: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientDisconnected(_Session):
+    event = "client.disconnect"
+    codes = ("T3006I",)
+    summary = "a client was disconnected by the cluster"
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingLost(_Session):
+    event = "session.recording.lost"
+    codes = ("T2013E",)
+    summary = "a recording could not be written to its end"
+    outcome: str = "E"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupMade(Event):
+    event = "backup.create"
+    codes = ("TBK00I",)
+    summary = "a copy of the store was made"
+    name: str = ""
+    revision: int = 0
+
+
+def _catalogue() -> Iterator[type[Event]]:
+    todo: list[type[Event]] = [Event]
+    while todo:
+        cls = todo.pop()
+        todo.extend(cls.__subclasses__())
+        if "event" in vars(cls):
+            yield cls
+
+
+CATALOGUE: Final[Mapping[str, type[Event]]] = {cls.event: cls for cls in sorted(_catalogue(), key=lambda c: c.event)}
+
+AGENT_EVENTS: Final = frozenset(
+    {
+        "auth", "client.disconnect", "exec", "port", "session.data", "session.end", "session.leave",
+        "session.recording.lost", "session.rejected", "session.resize", "session.start", "subsystem",
+    }
+)  # fmt: skip
+"""The types that an agent may report, of its own host; everything else only auth itself writes."""
+PROXY_EVENTS: Final = frozenset({"auth", "session.connect", "session.rejected", "client.disconnect"})
+"""The types that a proxy may report."""
+
+
+def reference() -> str:
+    """The reference page, in Markdown."""
+    common = {one.name for one in fields(Event)}
+    lines = ["# Audit events", "", "Generated from `teleport.audit.events`; do not edit.", ""]
+    lines += [
+        "Every event has " + ", ".join(f"`{name}`" for name in ("event", "code", *sorted(common - {"outcome"}))) + "."
+    ]
+    lines += ["", "| event | codes | what happened | fields of its own |", "|---|---|---|---|"]
+    for cls in CATALOGUE.values():
+        own = ", ".join(f"`{one.name.replace('__', '.')}`" for one in fields(cls) if one.name not in common)
+        lines.append(f"| `{cls.event}` | {', '.join(cls.codes)} | {cls.summary} | {own} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,110 @@
+"""Writing to disk so that it stays: appends that are whole or not at all, many of them under one fsync."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from teleport.core.errors import Unavailable
+
+__all__ = ["Batcher", "append_durably", "mend", "sync_directory", "write_durably"]
+
+T = TypeVar("T")
+
+
+class Batcher(Generic[T]):
+    """Gathers what wants to be written while a write is under way, and writes it together, in a thread."""
+
+    def __init__(self, write: Callable[[Sequence[T]], None], *, what: str) -> None:
+        self._write, self._what = write, what
+        self._pending: list[tuple[T, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self.failure = ""
+        """Why the last write failed; empty while all is well."""
+
+    async def add(self, *items: T) -> None:
+        """Return when the items are durable. Raises Unavailable if they cannot be."""
+        waits: list[asyncio.Future[None]] = []
+        for item in items:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._pending.append((item, done))
+            waits.append(done)
+        if waits and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._write_pending())
+        for outcome in await asyncio.gather(*waits, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def finish(self) -> None:
+        """Wait until nothing is pending."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending, []
+            try:
+                await asyncio.to_thread(self._write, [item for item, _ in batch])
+                self.failure = ""
+            except OSError as error:
+                self.failure = f"{self._what} cannot be written: {error.strerror or error}"
+            for _, done in batch:
+                if done.done():
+                    continue
+                if self.failure:
+                    done.set_exception(Unavailable(self.failure, hint="free disk space, or mount it writable"))
+                else:
+                    done.set_result(None)
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Append and sync; after a failure the file is as long as before. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+        if before == 0:
+            sync_directory(path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file as a whole: readers see the old one or the new one. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a new name in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def mend(path: Path) -> None:
+    """Cut off a last line that a crash left without its end."""
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)

@@ -1,0 +1,155 @@
+"""The audit log at the auth service: JSON lines, one file a day, each line carrying the hash of the one before.
+
+Events are durable before `append` returns; those that wait together share one fsync. Signed checkpoints of the
+chain's head are written at intervals and at shutdown, so that a rewritten or shortened log does not verify
+against a checkpoint that was copied elsewhere.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from teleport.audit.chain import GENESIS, Checkpoint, CheckpointSigner, line_hash
+from teleport.audit.events import Event
+from teleport.audit.files import Batcher, append_durably, mend
+from teleport.core.aio import Clock, utc
+
+__all__ = ["AuditLog"]
+
+_RECENT: Final = 100_000
+"""Uids remembered, so that an event sent twice is written once."""
+CHECKPOINTS: Final = "checkpoints.jsonl"
+
+
+class AuditLog:
+    """Open with `await AuditLog.open(directory, ...)`; one per directory."""
+
+    def __init__(self, directory: Path, *, cluster: str, clock: Clock, signer: CheckpointSigner) -> None:
+        self._directory, self._cluster, self._clock, self._signer = directory, cluster, clock, signer
+        self._head, self._sequence = GENESIS, 0
+        self._recent: OrderedDict[str, None] = OrderedDict()
+        self._batcher = Batcher(self._write, what="the audit log")
+        self._checkpointed = -1
+
+    @classmethod
+    async def open(cls, directory: Path, *, cluster: str, clock: Clock, signer: CheckpointSigner) -> "AuditLog":
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = cls(directory, cluster=cluster, clock=clock, signer=signer)
+        await asyncio.to_thread(log._resume)
+        return log
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Number and hash of the last event."""
+        return self._sequence, self._head
+
+    async def append(self, event: Event) -> None:
+        """Write one event of our own, stamped now. Raises Unavailable if it cannot be made durable."""
+        await self.append_dicts([event.to_dict()])
+
+    async def append_dicts(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Write events as they came from a service; those seen before (by uid) are skipped.
+
+        Raises Unavailable if they cannot be made durable; whoever sent them sends them again.
+        """
+        now = utc(self._clock.time())
+        await self._batcher.add(*({"time": now, **event, "cluster_name": self._cluster} for event in events))
+
+    @property
+    def failure(self) -> str:
+        """Why the last write failed; empty while the log is healthy."""
+        return self._batcher.failure
+
+    def _write(self, bodies: Sequence[Mapping[str, Any]]) -> None:
+        """Append to today's file and sync. After a failure the file is cut back to what it was."""
+        head, sequence = self._head, self._sequence
+        fresh: dict[str, Mapping[str, Any]] = {}
+        for body in bodies:
+            if body["uid"] not in self._recent:
+                fresh.setdefault(body["uid"], body)
+        if not fresh:
+            return
+        lines: list[bytes] = []
+        for body in fresh.values():
+            sequence += 1
+            line = _line({**body, "seq": sequence, "prev": head})
+            head = line_hash(line)
+            lines.append(line)
+        path = self._directory / f"{utc(self._clock.time())[:10]}.jsonl"
+        append_durably(path, b"".join(lines))
+        self._head, self._sequence = head, sequence
+        for uid in fresh:
+            self._recent[uid] = None
+        while len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def checkpoint(self) -> Checkpoint:
+        """Sign the head of the chain and write it beside the log; repeated only when something was added."""
+        made = self._signer.sign(self._sequence, self._head, utc(self._clock.time()))
+        if self._checkpointed != self._sequence:
+            line = made.to_line()
+            await asyncio.to_thread(append_durably, self._directory / CHECKPOINTS, line)
+            self._checkpointed = self._sequence
+        return made
+
+    async def close(self) -> None:
+        """Write what is pending and a last checkpoint."""
+        await self._batcher.finish()
+        with contextlib.suppress(OSError):
+            await self.checkpoint()
+
+    async def search(
+        self, matches: Callable[[Mapping[str, Any]], bool], *, since: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Events in order that match, from files of that day on; read in a thread, a file at a time."""
+        for path in day_files(self._directory):
+            if since and path.stem < since[:10]:
+                continue
+            for event in await asyncio.to_thread(_matching, path, matches):
+                yield event
+
+    def forget_before(self, day: str) -> list[Path]:
+        """Delete whole files of days before one (YYYY-MM-DD); the chain then begins at the oldest that is left."""
+        gone = [path for path in day_files(self._directory) if path.stem < day]
+        for path in gone:
+            path.unlink()
+        return gone
+
+    def _resume(self) -> None:
+        """Find the head of the chain; drop a last line that a crash cut off, which nobody was told is safe."""
+        files = day_files(self._directory)
+        for path in files[-2:]:
+            mend(path)
+        for path in reversed(files):
+            lines = path.read_bytes().splitlines(keepends=True)
+            if lines:
+                self._head, self._sequence = line_hash(lines[-1]), int(json.loads(lines[-1])["seq"])
+                break
+        for path in files[-2:]:
+            for line in path.read_bytes().splitlines()[-_RECENT:]:
+                self._recent[json.loads(line)["uid"]] = None
+
+
+def day_files(directory: Path) -> list[Path]:
+    """The log's files, oldest first."""
+    return sorted(path for path in directory.glob("????-??-??.jsonl"))
+
+
+def _line(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+def _matching(path: Path, matches: Callable[[Mapping[str, Any]], bool]) -> list[dict[str, Any]]:
+    return [event for event in read_events(path) if matches(event)]
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of one file; a cut last line is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

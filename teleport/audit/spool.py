@@ -1,0 +1,201 @@
+"""What a service keeps until auth has it: events in one file, recordings in their folders.
+
+An event is on this host's disk before `emit` returns. `Uplink` brings everything to auth, in order, again after
+any failure; auth recognises what it has already.
+"""
+
+import asyncio
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from teleport.audit.events import Event
+from teleport.audit.files import Batcher, append_durably, mend, write_durably
+from teleport.audit.recording import META, OUTPUT, START, TIMING, Sign, seal_folder
+from teleport.core.aio import Clock, utc
+from teleport.core.errors import Conflict, TeleportError
+
+__all__ = ["Destination", "Spool", "Uplink"]
+
+log = logging.getLogger(__name__)
+
+_EVENTS: Final = "events.jsonl"
+_SENT: Final = "events.sent"
+_BATCH: Final = 500
+_PART: Final = 1 << 20
+_MAX_KEPT: Final = 1 << 20
+"""Bytes of events already sent that are kept in the file before it is started anew."""
+
+
+class Spool:
+    """A directory that survives this process."""
+
+    def __init__(self, directory: Path, *, clock: Clock) -> None:
+        self.directory = directory
+        self.recordings = directory / "recordings"
+        self._clock = clock
+        self._events, self._sent = directory / _EVENTS, directory / _SENT
+        self.live = directory / "live"
+        for folder in (self.recordings, self.live):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._events.exists():
+            mend(self._events)
+        self._files = threading.Lock()
+        self._batcher: Batcher[Mapping[str, Any]] = Batcher(self._write, what="the event spool")
+        self.news = asyncio.Event()
+
+    async def emit(self, event: Event) -> None:
+        await self._batcher.add({"time": utc(self._clock.time()), **event.to_dict()})
+        self.news.set()
+
+    @property
+    def failure(self) -> str:
+        return self._batcher.failure
+
+    def unsent(self) -> tuple[list[dict[str, Any]], int]:
+        """The next events to send, and the position in the file to remember once they are."""
+        with self._files:
+            if not self._events.exists():
+                return [], 0
+            position, file = self._position(), self._events.open("rb")
+        events: list[dict[str, Any]] = []
+        with file:
+            file.seek(position)
+            for line in file:
+                if not line.endswith(b"\n") or len(events) >= _BATCH:
+                    break
+                events.append(json.loads(line))
+                position += len(line)
+        return events, position
+
+    def mark_sent(self, position: int) -> None:
+        """Remember that everything before a position is at auth."""
+        with self._files:
+            write_durably(self._sent, str(position).encode())
+
+    def _position(self) -> int:
+        try:
+            position = int(self._sent.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return position if position <= self._events.stat().st_size else 0
+
+    def _write(self, events: Sequence[Mapping[str, Any]]) -> None:
+        lines = b"".join(json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in events)
+        with self._files:
+            self._start_anew_if_sent()
+            append_durably(self._events, lines)
+
+    def _start_anew_if_sent(self) -> None:
+        """Drop a big file that is at auth entirely. A crash in between sends it again, which does no harm."""
+        if self._events.exists() and _MAX_KEPT < self._events.stat().st_size == self._position():
+            write_durably(self._sent, b"0")
+            self._events.unlink()
+
+    def begin(self, sid: str, end: Mapping[str, Any]) -> None:
+        """Remember a session that runs, and the event that must be written if this process does not. OSError."""
+        write_durably(self.live / f"{sid}.json", json.dumps(end).encode())
+
+    def finished(self, sid: str) -> None:
+        """The session's end has been written."""
+        (self.live / f"{sid}.json").unlink(missing_ok=True)
+
+    async def recover(self, sign: Sign) -> int:
+        """Write the end of every session that a crash cut off, and seal what was recorded; how many there were."""
+        found = sorted(self.live.glob("*.json"))
+        for marker in found:
+            try:
+                end = json.loads(await asyncio.to_thread(marker.read_bytes))
+            except ValueError:
+                end = None
+            more = await asyncio.to_thread(self._seal_abandoned, marker.stem, sign)
+            if end is not None:
+                now = utc(self._clock.time())
+                await self._batcher.add({**end, **more, "time": now, "session_stop": now})
+            marker.unlink()
+        self.news.set()
+        return len(found)
+
+    def _seal_abandoned(self, sid: str, sign: Sign) -> dict[str, Any]:
+        folder = self.recordings / sid
+        if not (folder / START).exists() or (folder / META).exists():
+            return {}
+        for name in (OUTPUT, TIMING):
+            (folder / name).touch(mode=0o600)
+        meta = seal_folder(folder, sign, self._clock.time(), {"interrupted": True})
+        return {"recording_sha256": meta["output_sha256"], "recording_bytes": meta["output_bytes"]}
+
+    def sealed(self) -> list[Path]:
+        """Recordings that are complete and wait to be brought to auth."""
+        return [folder for folder in sorted(self.recordings.iterdir()) if (folder / META).exists()]
+
+
+class Destination(Protocol):
+    """The auth service, as the uplink needs it. Every method may raise TeleportError."""
+
+    async def send_events(self, events: Sequence[Mapping[str, Any]]) -> None: ...
+    async def send_part(self, sid: str, name: str, offset: int, data: bytes) -> None: ...
+    async def seal(self, sid: str, meta: Mapping[str, Any]) -> None: ...
+
+
+class Uplink:
+    """Brings a spool's content to auth. Run `run()` as a task."""
+
+    def __init__(self, spool: Spool, destination: Destination, *, clock: Clock) -> None:
+        self._spool, self._destination, self._clock = spool, destination, clock
+        self._pause = 0.2
+
+    async def run(self) -> None:
+        while True:
+            self._spool.news.clear()
+            try:
+                await self.drain()
+                self._pause = 0.2
+            except (TeleportError, OSError) as error:
+                log.warning("events and recordings wait to be sent: %s", error)
+                await self._clock.sleep(self._pause)
+                self._pause = min(30.0, self._pause * 2)
+                continue
+            try:
+                async with asyncio.timeout(5.0):
+                    await self._spool.news.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self) -> None:
+        """Send what is there now."""
+        while True:
+            events, position = await asyncio.to_thread(self._spool.unsent)
+            if not events:
+                break
+            await self._destination.send_events(events)
+            await asyncio.to_thread(self._spool.mark_sent, position)
+        for folder in await asyncio.to_thread(self._spool.sealed):
+            await self._upload(folder)
+
+    async def _upload(self, folder: Path) -> None:
+        meta = json.loads(await asyncio.to_thread((folder / META).read_bytes))
+        try:
+            for name in (OUTPUT, TIMING):
+                await self._upload_file(folder, name)
+            await self._destination.seal(folder.name, meta)
+        except Conflict as error:
+            if "complete already" not in error.message:
+                raise
+        await asyncio.to_thread(shutil.rmtree, folder)
+
+    async def _upload_file(self, folder: Path, name: str) -> None:
+        offset = 0
+        with await asyncio.to_thread((folder / name).open, "rb") as file:
+            while True:
+                data = await asyncio.to_thread(file.read, _PART)
+                if not data and offset:
+                    return
+                await self._destination.send_part(folder.name, name, offset, data)
+                offset += len(data)
+                if not data:
+                    return

@@ -1,0 +1,114 @@
+"""How services join: a token gives a host its identity, once, and the identity renews itself from then on."""
+
+import secrets
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+
+from teleport.api.models import HostCertificates, JoinRequest, RenewHost
+from teleport.auth import keys
+from teleport.auth.authorities import AuthoritySet
+from teleport.auth.credentials import Throttle
+from teleport.core.aio import Clock
+from teleport.core.errors import AccessDenied, BadInput
+from teleport.core.identity import Identity
+from teleport.pki.credentials import issue_ssh_host, issue_tls
+from teleport.pki.keys import load_public, load_ssh_line
+from teleport.resources.codec import decode
+from teleport.resources.node import host_name_faults
+from teleport.resources.token import Token
+from teleport.resources.values import parse_timestamp
+from teleport.store.base import Store
+
+__all__ = ["HOST_TTL", "JoinService", "service_name"]
+
+HOST_TTL = 30 * 86400.0
+"""Seconds a host's certificates last; services renew them at a third of that."""
+_REFUSED = "the join token is not valid"
+
+
+class JoinService:
+    """Judges join tokens and issues host certificates."""
+
+    def __init__(self, store: Store, authorities: AuthoritySet, *, clock: Clock) -> None:
+        self._store, self._authorities, self._clock = store, authorities, clock
+        self._memory: dict[str, Token] = {}
+        self._throttle = Throttle(clock, free=10, limit=60.0)
+
+    def memory_token(self, roles: Iterable[str]) -> str:
+        """A token for services in this very process: never stored, and good for one use."""
+        secret = secrets.token_urlsafe(24)
+        body = {"version": "v2", "metadata": {"name": secret}, "spec": {"roles": list(roles)}}
+        self._memory[keys.hashed(secret)] = Token.model_validate(body)
+        return secret
+
+    async def join(self, request: JoinRequest) -> HostCertificates:
+        """A new identity for a host that shows a token. Raises AccessDenied, or Throttled for who keeps guessing."""
+        self._throttle.check(request.client_address)
+        token = await self._token(request.token)
+        if token is None:
+            self._throttle.failed(request.client_address)
+            raise AccessDenied(_REFUSED, hint="make one with `tctl tokens add --type node`")
+        if not token.secret_name:
+            raise AccessDenied(
+                f"the join method {token.spec.join_method} is not supported yet",
+                hint="use a token with join_method token",
+            )
+        permitted = {role.lower() for role in token.spec.roles}
+        excess = [role for role in request.roles if role.lower() not in permitted]
+        if excess or not request.roles:
+            raise AccessDenied(f"the join token does not permit the role {', '.join(excess) or 'none'}")
+        identity = Identity(
+            kind="host", name=request.hostname, uid=str(uuid.uuid4()), cluster=self._authorities.cluster,
+            system_roles=tuple(request.roles), expires=self._clock.time() + HOST_TTL,
+        )  # fmt: skip
+        labels = {key: values[0] for key, values in token.spec.suggested_labels.items() if values}
+        return self.certify(
+            identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses, labels=labels
+        )
+
+    def renew(self, caller: Identity, request: RenewHost) -> HostCertificates:
+        """Fresh certificates for a host that still has valid ones: same identity, same roles."""
+        identity = replace(caller, name=request.hostname, expires=self._clock.time() + HOST_TTL)
+        return self.certify(identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses)
+
+    def certify(
+        self, identity: Identity, ssh_public: str, tls_public: str, *, addresses: Iterable[str] = (),
+        labels: dict[str, str] | None = None,
+    ) -> HostCertificates:  # fmt: skip
+        """Certificates for a host identity. Names that belong to a service's role are given by role alone."""
+        faults = host_name_faults(identity.name, ())
+        if faults:
+            raise BadInput(faults[0].message, hint=faults[0].hint)
+        cluster, now = identity.cluster, self._clock.time()
+        authority = self._authorities.signing("host")
+        own = [identity.uid, identity.name, f"{identity.uid}.{cluster}", f"{identity.name}.{cluster}"]
+        names = [f"{identity.uid}.{cluster}", *(service_name(role, cluster) for role in identity.system_roles)]
+        if identity.has_role("Proxy"):
+            names += addresses
+        return HostCertificates(
+            host_id=identity.uid,
+            cluster=cluster,
+            ssh_certificate=issue_ssh_host(authority, identity, load_ssh_line(ssh_public), principals=own, now=now),
+            tls_certificate=issue_tls(authority, identity, load_public(tls_public), now=now, names=names),
+            authorities=tuple(one.encode().decode() for one in self._authorities.public),
+            expires=identity.expires,
+            suggested_labels=labels or {},
+        )
+
+    async def _token(self, secret: str) -> Token | None:
+        in_memory = self._memory.pop(keys.hashed(secret), None)
+        if in_memory is not None:
+            return in_memory
+        record = await self._store.get(keys.token(secret))
+        if record is None:
+            return None
+        token = decode(record.value)
+        assert isinstance(token, Token)
+        expires = token.metadata.expires
+        return None if expires is not None and parse_timestamp(expires) <= self._clock.time() else token
+
+
+def service_name(role: str, cluster: str) -> str:
+    """The name that certificates of a service's role carry and its clients demand, such as `proxy.CLUSTER`."""
+    return f"{role.lower()}.{cluster}"

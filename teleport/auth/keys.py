@@ -1,0 +1,51 @@
+"""Where the auth service keeps what in the store. Everything below `secret/` is sealed."""
+
+import hashlib
+from typing import Final
+
+from teleport.resources.kinds import KINDS
+
+__all__ = ["AUDIT_KEY", "GENERATION", "OUTBOX", "authority", "credential", "host", "invitation", "policy", "token"]
+
+GENERATION: Final = "policy-generation"
+"""Written by every transaction that changes policy, so that only one judgement wins."""
+OUTBOX: Final = "outbox/"
+"""Audit events that were committed with what they tell of, until the log has them."""
+AUDIT_KEY: Final = "secret/audit-key"
+CLUSTER: Final = "cluster"
+
+
+def authority(kind: str) -> str:
+    """The signing half of a certificate authority; the public half is at `ca/KIND`."""
+    return f"secret/ca/{kind}"
+
+
+def public_authority(kind: str) -> str:
+    return f"ca/{kind}"
+
+
+def policy(kind: str, name: str) -> str:
+    """A declared resource. Where the name is a secret, the key has its hash."""
+    return token(name) if KINDS[kind].secret else f"policy/{kind}/{name}"
+
+
+def token(name: str) -> str:
+    return f"secret/token/{hashed(name)}"
+
+
+def credential(uid: str) -> str:
+    """Password and second factor of a user's incarnation."""
+    return f"secret/credential/{uid}"
+
+
+def invitation(secret: str) -> str:
+    return f"secret/invitation/{hashed(secret)}"
+
+
+def host(uid: str) -> str:
+    return f"presence/node/{uid}"
+
+
+def hashed(secret: str) -> str:
+    """A secret as a key: looking it up compares hashes, so timing tells nothing of the secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,250 @@
+"""The one way a policy kind is written: ownership, the judge, one transaction, one audit event a change.
+
+Sources (a folder, later git and Kubernetes) and the API all come through here. Nothing is half applied: the
+whole proposed set is judged, and the transaction holds only if nobody else wrote policy meanwhile.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from teleport.access.judge import Judgement, judge
+from teleport.audit.events import Actor, Event
+from teleport.auth import keys
+from teleport.auth.changes import change_event
+from teleport.auth.outbox import Outbox
+from teleport.core.aio import Clock
+from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
+from teleport.resources.codec import decode, encode
+from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.user import User
+from teleport.resources.values import parse_timestamp
+from teleport.sessions.policy import LivePolicy, policy_prefix
+from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
+from teleport.store.replica import Replica
+
+__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Stored"]
+
+API_SOURCE = "api"
+_ATTEMPTS = 10
+
+Ref = tuple[str, str]
+"""Kind and name."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A resource as the store has it."""
+
+    resource: AnyResource
+    revision: int
+
+    @property
+    def owner(self) -> str:
+        return self.resource.origin.source or API_SOURCE
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a write came to. `revision` is that of the policy, also where nothing changed."""
+
+    revision: int
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def changed(self) -> int:
+        return len(self.created) + len(self.updated) + len(self.deleted)
+
+
+class PolicyWriter:
+    """Writes policy. `replica` must follow the same store."""
+
+    def __init__(self, store: Store, replica: Replica, policy: LivePolicy, outbox: Outbox, *, clock: Clock) -> None:
+        self._store, self._replica, self._policy, self._outbox = store, replica, policy, outbox
+        self._clock = clock
+
+    async def stored(self) -> tuple[int, Mapping[Ref, Stored]]:
+        """Everything declared, and the generation it is current at (0 before the first write)."""
+        generation = await self._store.get(keys.GENERATION)
+        if generation is not None:
+            await self._replica.wait_for(generation.revision)
+        tables = self._replica.tables
+        found: dict[Ref, Stored] = {}
+        for kind, cls in KINDS.items():
+            if not cls.secret:
+                for name, resource in tables.under(policy_prefix(kind)).items():
+                    found[kind, name] = Stored(resource, 0)
+        for record in (await self._store.list("secret/token/")).records:
+            token = decode(record.value)
+            found[token.kind, token.name] = Stored(token, record.revision)
+        return (generation.revision if generation is not None else ABSENT), found
+
+    async def owned_by(self, source: str) -> dict[Ref, AnyResource]:
+        """What a source owns."""
+        _, found = await self.stored()
+        return {ref: stored.resource for ref, stored in found.items() if stored.owner == source}
+
+    async def judged(self, source: str, desired: Iterable[AnyResource]) -> Judgement:
+        """How the judge sees the cluster if this source declared exactly this; nothing is written."""
+        _, found = await self.stored()
+        rest = [stored.resource for stored in found.values() if stored.owner != source]
+        return judge([*rest, *desired])
+
+    async def replace(self, source: str, desired: Sequence[AnyResource], actor: Actor, *, commit: str = "") -> Applied:
+        """Make what a source owns exactly what it declares. Raises Invalid with every problem."""
+        for _ in range(_ATTEMPTS):
+            generation, found = await self.stored()
+            now = self._clock.time()
+            wanted = {(one.kind, one.name): one for one in desired if not _expired(one, now)}
+            _refuse_foreign(source, wanted.values(), found)
+            gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
+            judgement = self._judge(found, wanted, gone)
+            applied = await self._commit(generation, found, wanted, gone, actor, source, commit, judgement)
+            if applied is not None:
+                return applied
+        raise Conflict("the policy keeps changing; try again")
+
+    async def put(self, resource: AnyResource, actor: Actor, *, expected: int | None) -> Applied:
+        """Create or replace one resource through the API. `expected` is its revision, 0 for none."""
+        ref = (resource.kind, resource.name)
+        resource = resource.with_origin(type(resource.origin)(source=API_SOURCE))
+        for _ in range(_ATTEMPTS):
+            generation, found = await self.stored()
+            current = found.get(ref)
+            await self._check_revision(ref, expected)
+            if current is not None and current.owner != API_SOURCE:
+                raise _owned(current, "changed")
+            judgement = self._judge(found, {ref: resource}, [])
+            applied = await self._commit(generation, found, {ref: resource}, [], actor, API_SOURCE, "", judgement)
+            if applied is not None:
+                return applied
+        raise Conflict("the policy keeps changing; try again")
+
+    async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:
+        """Delete one resource through the API."""
+        ref = (kind, name)
+        for _ in range(_ATTEMPTS):
+            generation, found = await self.stored()
+            current = found.get(ref)
+            if current is None:
+                raise NotFound(f"{kind}/{shown(kind, name)} does not exist")
+            await self._check_revision(ref, expected)
+            if current.owner != API_SOURCE:
+                raise _owned(current, "deleted")
+            judgement = self._judge(found, {}, [ref])
+            applied = await self._commit(generation, found, {}, [ref], actor, API_SOURCE, "", judgement)
+            if applied is not None:
+                return applied
+        raise Conflict("the policy keeps changing; try again")
+
+    async def revision_of(self, kind: str, name: str) -> int:
+        """The revision of a resource, 0 if it does not exist."""
+        record = await self._store.get(keys.policy(kind, name))
+        return record.revision if record is not None else ABSENT
+
+    async def _check_revision(self, ref: Ref, expected: int | None) -> None:
+        if expected is None:
+            return
+        actual = await self.revision_of(*ref)
+        if actual == expected:
+            return
+        what = f"{ref[0]}/{shown(*ref)}"
+        if expected == ABSENT:
+            raise Conflict(f"{what} exists already", hint="tctl create -f replaces it; tctl edit changes it")
+        raise Conflict(f"{what} was changed since it was read", hint="read it again and repeat the change")
+
+    def _judge(self, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref]) -> Judgement:
+        proposed = {ref: stored.resource for ref, stored in found.items()} | dict(wanted)
+        for ref in gone:
+            del proposed[ref]
+        judgement = judge(proposed.values())
+        if judgement.problems:
+            raise Invalid(judgement.problems)
+        return judgement
+
+    async def _commit(
+        self, generation: int, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref],
+        actor: Actor, source: str, commit: str, judgement: Judgement,
+    ) -> Applied | None:  # fmt: skip
+        """Write, or None if somebody else wrote policy first."""
+        operations: list[Operation] = []
+        events: list[Event] = []
+        names: dict[str, list[str]] = {"create": [], "update": [], "delete": []}
+        for ref, resource in wanted.items():
+            current = found.get(ref)
+            before = current.resource if current is not None else None
+            if before is not None and before.origin == resource.origin and before.to_dict() == resource.to_dict():
+                continue
+            fresh = resource.with_origin(resource.origin, uid=before.uid if before is not None else str(uuid.uuid4()))
+            operations.append(Put(keys.policy(*ref), encode(fresh), expires=_expires(fresh)))
+            if before is None or before.to_dict() != resource.to_dict():
+                action = "create" if before is None else "update"
+                names[action].append(f"{ref[0]}/{shown(*ref)}")
+                events.append(change_event(action, fresh, actor, source=source))
+        for ref in gone:
+            resource = found[ref].resource
+            operations.append(Delete(keys.policy(*ref)))
+            operations += _leftovers(resource)
+            names["delete"].append(f"{ref[0]}/{shown(*ref)}")
+            events.append(change_event("delete", resource, actor, source=source))
+        applied = {key: tuple(value) for key, value in names.items()}
+        if not operations:
+            return Applied(generation, warnings=judgement.warnings)
+        stamp = Put(keys.GENERATION, json.dumps({"source": source, "commit": commit}).encode(), expected=generation)
+        try:
+            revision = await self._store.txn([stamp, *operations, *self._outbox.operations(events)])
+        except Mismatch:
+            return None
+        await self._policy.wait_for(revision)
+        await self._outbox.flush()
+        return Applied(revision, applied["create"], applied["update"], applied["delete"], judgement.warnings)
+
+
+def shown(kind: str, name: str) -> str:
+    """A name as it may be printed: secret names are masked."""
+    return f"{name[:2]}…" if KINDS[kind].secret else name
+
+
+def _refuse_foreign(source: str, wanted: Iterable[AnyResource], found: Mapping[Ref, Stored]) -> None:
+    problems = []
+    for resource in wanted:
+        current = found.get((resource.kind, resource.name))
+        if current is not None and current.owner != source:
+            line, column = resource.origin.at("metadata", "name")
+            problems.append(
+                Problem(
+                    resource.origin.file, line, column,
+                    f"{resource.kind}/{shown(resource.kind, resource.name)} belongs to the source {current.owner}",
+                    "delete it there first",
+                )
+            )  # fmt: skip
+    if problems:
+        raise Invalid(problems)
+
+
+def _owned(current: Stored, what: str) -> Refused:
+    resource, origin = current.resource, current.resource.origin
+    place = f"{origin.file}:{origin.line}" if origin.line else origin.file
+    return Refused(
+        f"{resource.kind}/{shown(resource.kind, resource.name)} is declared in {place} and can only be {what} there",
+        hint=f"edit {origin.file} in the source {origin.source}",
+        details={"file": origin.file, "line": origin.line, "source": origin.source},
+    )
+
+
+def _expires(resource: AnyResource) -> float | None:
+    return parse_timestamp(resource.metadata.expires) if resource.metadata.expires is not None else None
+
+
+def _expired(resource: AnyResource, now: float) -> bool:
+    expires = _expires(resource)
+    return expires is not None and expires <= now
+
+
+def _leftovers(resource: AnyResource) -> list[Operation]:
+    """What must go with a resource: a user's password and second factor."""
+    return [Delete(keys.credential(resource.uid))] if isinstance(resource, User) else []

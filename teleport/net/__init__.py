@@ -1,0 +1,4 @@
+"""Sockets: looking at first bytes, TLS contexts, and joining two connections. Knows no policy and no protocol.
+
+`alpn` names what our own TLS connections carry.
+"""

@@ -1,0 +1,70 @@
+"""Two connections become one: what comes in on either goes out on the other, with back-pressure both ways.
+
+For transports that carry TLS. When one side ends, what is under way is delivered and the other is closed.
+"""
+
+import asyncio
+
+from teleport.net.lines import LineConnection
+
+__all__ = ["join"]
+
+
+class _Half(asyncio.Protocol):
+    """One side of a joined pair; writes go to `peer`."""
+
+    def __init__(self, done: "asyncio.Future[None]") -> None:
+        self.peer: _Half
+        self.transport: asyncio.Transport | None = None
+        self.carried = 0
+        self._done = done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.carried += len(data)
+        if self.peer.transport is not None:
+            self.peer.transport.write(data)
+
+    def eof_received(self) -> bool | None:
+        self.peer.finish()
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.peer.finish()
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def pause_writing(self) -> None:
+        if self.peer.transport is not None and not self.peer.transport.is_closing():
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer.transport is not None and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def finish(self) -> None:
+        """Deliver what is buffered, then close."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+
+async def join(left: LineConnection, right: LineConnection) -> tuple[int, int]:
+    """Carry bytes until either side ends; how many came from the left and from the right.
+
+    Cancelling cuts both at once.
+    """
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    first, second = _Half(done), _Half(done)
+    first.peer, second.peer = second, first
+    first.transport, second.transport = left.transport, right.transport
+    try:
+        right.become(second)
+        left.become(first)
+        await done
+    except asyncio.CancelledError:
+        left.transport.abort()
+        right.transport.abort()
+        raise
+    return first.carried, second.carried

@@ -1,0 +1,154 @@
+"""Takes clients to hosts: handshake, one question, admission, dial-back, and then bytes in both directions.
+
+The proxy judges that the identity reaches the host with some login, watches over that as long as the connection
+lives, and cuts it when it is lost, whatever the agent does.
+"""
+
+import asyncio
+import logging
+
+from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, standing
+from teleport.access.snapshot import Snapshot
+from teleport.api.dialback import Accepted, Route, parse, refusal
+from teleport.audit.events import SessionConnected, SessionRejected
+from teleport.audit.sink import EventSink
+from teleport.core.aio import Clock
+from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError
+from teleport.core.identity import Identity
+from teleport.net.join import join
+from teleport.net.lines import LineConnection
+from teleport.proxy.tunnels import Tunnels
+from teleport.sessions.gate import AccessWithdrawn, Gate, Session
+from teleport.sessions.policy import LiveFleet, LivePolicy
+
+__all__ = ["Relay"]
+
+log = logging.getLogger(__name__)
+
+_QUESTION_SECONDS = 10.0
+
+
+class Relay:
+    """Serves clients that come with a certificate and want to reach a host."""
+
+    def __init__(
+        self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock
+    ) -> None:
+        self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
+        self._events, self._clock = events, clock
+
+    async def serve(self, client: LineConnection, identity: Identity, *, address: str, port: int) -> None:
+        """One client, from its question to the end of its connection."""
+        try:
+            wanted: Route = parse(Route, await client.receive(timeout=_QUESTION_SECONDS))
+            await self._serve(client, identity, wanted, address=address, port=port)
+        except TeleportError as error:
+            await _say(client, error)
+        finally:
+            client.close()
+
+    async def _serve(
+        self, client: LineConnection, identity: Identity, wanted: Route, *, address: str, port: int
+    ) -> None:
+        if not identity.is_user:
+            raise AccessDenied("only users have sessions")
+        if identity.pinned_ip and identity.pinned_ip != address:
+            raise AccessDenied("the certificate is pinned to another address", hint="log in again: tsh login")
+        target = self._route(identity, wanted.host)
+        request = AccessRequest(identity, target, wanted.login)
+        try:
+            async with self._gate.admit(request, client_address=address, judge=self._judge) as session:
+                await self._connect(client, session, address=address, port=port)
+        except AccessWithdrawn as end:
+            log.info("%s was cut off from %s: %s", identity.name, target.name, end)
+        except AccessDenied as error:
+            await self._events.emit(
+                SessionRejected(
+                    user=identity.name, user_kind=1, reason=error.message, server_hostname=target.name,
+                    login=wanted.login, addr__remote=address, policy_revision=self._policy.current.revision,
+                )
+            )  # fmt: skip
+            raise
+
+    async def _connect(self, client: LineConnection, session: Session, *, address: str, port: int) -> None:
+        identity, target = session.request.identity, session.request.target
+        host = await self._tunnels.dial(
+            target.uid, session=session.id, identity=identity, address=address, port=port, target=target.name,
+            timeout=self._policy.current.network.ssh_dial_timeout,
+        )  # fmt: skip
+        try:
+            await self._events.emit(
+                SessionConnected(
+                    user=identity.name, user_kind=1, sid=session.id, server_id=target.uid,
+                    server_hostname=target.name, login=session.login, addr__remote=address,
+                    policy_revision=session.decision.revision,
+                )
+            )  # fmt: skip
+            await client.send(Accepted(host_id=target.uid, session=session.id).model_dump())
+            await join(client, host)
+        except BaseException:
+            host.abort()
+            raise
+
+    def _route(self, identity: Identity, host: str) -> Target:
+        """The host that is meant. Raises NotFound, or BadInput where a name is not enough."""
+        fleet = self._fleet.fleet
+        found = fleet.get(host)
+        if found is not None:
+            return found
+        name = host.removesuffix(f".{identity.cluster}")
+        reachable = [one for one in fleet.named(name) if self._judge_target(identity, one).allowed]
+        if not reachable:
+            raise NotFound(f"node {name} not found")
+        if len(reachable) > 1 and self._policy.current.network.routing_strategy == "unambiguous_match":
+            uids = ", ".join(one.uid for one in reachable)
+            raise BadInput(f"several hosts are called {name}", hint=f"name one by its id: {uids}")
+        return reachable[-1]
+
+    def _judge_target(self, identity: Identity, target: Target) -> Decision:
+        request = AccessRequest(identity, target, "")
+        return self._judge(self._policy.current, request, self._clock.time())
+
+    def _judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+        """Whether the identity reaches the host, by its present labels, with some login."""
+        current = self._fleet.fleet.get(request.target.uid)
+        if current is None:
+            current = request.target
+        return reaches(snapshot, request.identity, current, now=now)
+
+
+def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: float) -> Decision:
+    """Whether some login on a host is open to an identity; without the reasons that only its agent may give."""
+    user = snapshot.user(identity.name)
+    obstacle = standing(snapshot, identity, now)
+    if obstacle or user is None:
+        return Decision(False, (obstacle,), revision=snapshot.revision)
+    allowed = identity.allowed_resources
+    if allowed is not None and target.uid not in allowed and target.name not in allowed:
+        reasons = ("the certificate is restricted to other resources",)
+        return Decision(False, reasons, hidden=True, revision=snapshot.revision)
+    lock = lock_on(snapshot, user, target=target, now=now)
+    if lock is not None:
+        reasons = (f"lock/{lock.name} is in force: {lock.spec.message}".rstrip(": "),)
+        return Decision(False, reasons, revision=snapshot.revision)
+    denied = next((role for role in user.roles if role.deny.selector(target.kind).denies(target.labels)), None)
+    if denied is not None:
+        labels = denied.deny.selector(target.kind).explain(target.labels)
+        return Decision(False, (f"role/{denied.name} denies {labels}",), role=denied.name, revision=snapshot.revision)
+    for role in user.scoped(identity.requested_roles):
+        logins = [login for login in role.allow.logins if not any(one.deny.names_login(login) for one in user.roles)]
+        if logins and role.allow.selector(target.kind).allows(target.labels):
+            conditions = conditions_of(snapshot, user, identity.requested_roles)
+            return Decision(
+                True, (f"role/{role.name} allows some login",), role=role.name, conditions=conditions,
+                revision=snapshot.revision,
+            )  # fmt: skip
+    return Decision(False, ("no role allows any login there",), hidden=True, revision=snapshot.revision)
+
+
+async def _say(client: LineConnection, error: TeleportError) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await client.send(refusal(error))
+    except (TeleportError, TimeoutError):
+        pass

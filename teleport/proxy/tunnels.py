@@ -1,0 +1,153 @@
+"""The agents' control connections: who is there, and asking one to dial back for a session.
+
+A ticket is 128 bits, good once, for ten seconds, and bound to the user, the session, the host and this proxy;
+the connection that shows it must be that host's.
+"""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from teleport.api.dialback import (
+    TICKET_BYTES,
+    TICKET_SECONDS,
+    Accepted,
+    Dial,
+    Hello,
+    Ping,
+    TicketShown,
+    Welcome,
+    parse,
+    refusal,
+)
+from teleport.core.aio import Clock
+from teleport.core.errors import AccessDenied, TeleportError, Unavailable
+from teleport.core.identity import Identity
+from teleport.net.lines import LineConnection
+
+__all__ = ["Tunnels"]
+
+log = logging.getLogger(__name__)
+
+_PING: Final = 15.0
+_SILENCE: Final = 45.0
+"""Seconds without a sign of life after which a control connection counts as lost."""
+_MAX_PENDING: Final = 10_000
+
+
+@dataclass(eq=False)
+class _Control:
+    identity: Identity
+    connection: LineConnection
+
+
+@dataclass(frozen=True)
+class _Pending:
+    host_id: str
+    expires: float
+    arrived: "asyncio.Future[LineConnection]"
+
+
+class Tunnels:
+    """The proxy's table of agents."""
+
+    def __init__(self, proxy_id: str, *, clock: Clock) -> None:
+        self.proxy_id = proxy_id
+        self._clock = clock
+        self._agents: dict[str, _Control] = {}
+        self._pending: dict[str, _Pending] = {}
+
+    def connected(self, host_id: str) -> bool:
+        return host_id in self._agents
+
+    async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
+        """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
+        if not identity.has_role("Node"):
+            raise AccessDenied("a control connection is for agents")
+        hello: Hello = parse(Hello, await connection.receive(timeout=_SILENCE))
+        await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
+        control = _Control(identity, connection)
+        earlier = self._agents.get(identity.uid)
+        self._agents[identity.uid] = control
+        if earlier is not None:
+            earlier.connection.abort()
+        log.info("agent %s (%s) is here, version %s", identity.name, identity.uid, hello.version)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                pinging = tasks.create_task(self._ping(connection))
+                await self._listen(connection)
+                pinging.cancel()
+        except* TeleportError as errors:
+            log.debug("agent %s: %s", identity.name, errors.exceptions[0])
+        finally:
+            if self._agents.get(identity.uid) is control:
+                del self._agents[identity.uid]
+            connection.close()
+            log.info("agent %s (%s) is gone", identity.name, identity.uid)
+
+    async def _ping(self, connection: LineConnection) -> None:
+        number = 0
+        while True:
+            await self._clock.sleep(_PING)
+            number += 1
+            await connection.send(Ping(ping=number).model_dump())
+
+    async def _listen(self, connection: LineConnection) -> None:
+        """Read signs of life until there are none."""
+        while True:
+            message = await connection.receive(timeout=_SILENCE)
+            if "error" in message and "ticket" in message:
+                self._fail(str(message["ticket"]), message)
+
+    def _fail(self, ticket: str, message: dict[str, object]) -> None:
+        pending = self._pending.pop(ticket, None)
+        if pending is not None and not pending.arrived.done():
+            try:
+                parse(Accepted, {"error": message["error"]})
+            except TeleportError as error:
+                pending.arrived.set_exception(error)
+
+    async def dial(
+        self, host_id: str, *, session: str, identity: Identity, address: str, port: int, target: str, timeout: float
+    ) -> LineConnection:
+        """A connection from that agent for one session. Raises Unavailable if it does not come."""
+        control = self._agents.get(host_id)
+        if control is None:
+            raise Unavailable(f"host {target} is not connected to this proxy", hint="is its agent running?")
+        if len(self._pending) >= _MAX_PENDING:
+            raise Unavailable("too many sessions are being opened at once; try again")
+        ticket = secrets.token_hex(TICKET_BYTES)
+        arrived: asyncio.Future[LineConnection] = asyncio.get_running_loop().create_future()
+        self._pending[ticket] = _Pending(host_id, self._clock.monotonic() + TICKET_SECONDS, arrived)
+        request = Dial(
+            ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=address,
+            client_port=port, user=identity.name, user_uid=identity.uid, cluster=identity.cluster,
+            scope=identity.requested_roles, target=target,
+        )  # fmt: skip
+        try:
+            await control.connection.send(request.model_dump(mode="json"))
+            async with asyncio.timeout(min(timeout, TICKET_SECONDS)):
+                return await arrived
+        except TimeoutError:
+            raise Unavailable(f"host {target} did not connect back in time") from None
+        finally:
+            self._pending.pop(ticket, None)
+
+    async def serve_dialback(self, connection: LineConnection, identity: Identity) -> None:
+        """Match a connection that shows a ticket with the session that waits for it."""
+        shown: TicketShown = parse(TicketShown, await connection.receive(timeout=TICKET_SECONDS))
+        pending = self._pending.get(shown.ticket)
+        if pending is None or pending.arrived.done() or self._clock.monotonic() > pending.expires:
+            await connection.send(refusal(AccessDenied("the ticket is unknown, used or too old")))
+            connection.close()
+            return
+        if pending.host_id != identity.uid or not identity.has_role("Node"):
+            log.warning("host %s (%s) showed a ticket of %s", identity.name, identity.uid, pending.host_id)
+            await connection.send(refusal(AccessDenied("the ticket is another host's")))
+            connection.close()
+            return
+        del self._pending[shown.ticket]
+        await connection.send(Accepted().model_dump())
+        pending.arrived.set_result(connection)
