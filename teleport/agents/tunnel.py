@@ -134,11 +134,11 @@ class Tunnel:
             connection.close()
 
     async def _connect(self, protocol: str) -> LineConnection:
-        loop = asyncio.get_running_loop()
+        loop, connection = asyncio.get_running_loop(), LineConnection()
         try:
             async with asyncio.timeout(15):
-                _, connection = await loop.create_connection(
-                    LineConnection, self._proxy.host, self._proxy.port,
+                await loop.create_connection(
+                    lambda: connection, self._proxy.host, self._proxy.port,
                     ssl=self._contexts(protocol), server_hostname=self._proxy.server_name,
                 )  # fmt: skip
         except TimeoutError:

@@ -23,6 +23,7 @@ from teleport.api.routes import Admin, Anybody, Hosts, LocalAdmin, Permission, R
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
+from teleport.net.addresses import ClientAddresses
 from teleport.pki.credentials import read_tls
 from teleport.resources.kinds import kind_named
 from teleport.sessions.policy import LivePolicy
@@ -61,12 +62,13 @@ class ApiServer:
     """Builds the aiohttp application that serves a set of handlers."""
 
     def __init__(
-        self, handlers: Handlers, routes: tuple[AnyRoute, ...], policy: LivePolicy, *, clock: Clock, local: LocalUsers
-    ) -> None:
+        self, handlers: Handlers, routes: tuple[AnyRoute, ...], policy: LivePolicy, *, clock: Clock, local: LocalUsers,
+        addresses: ClientAddresses,
+    ) -> None:  # fmt: skip
         missing = {route.name for route in routes} - set(handlers)
         assert not missing, f"routes without a handler: {missing}"
         self._handlers, self._routes, self._policy = handlers, routes, policy
-        self._clock, self._local = clock, local
+        self._clock, self._local, self._addresses = clock, local, addresses
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=max(route.limit for route in self._routes))
@@ -103,12 +105,14 @@ class ApiServer:
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
             return Caller(self._local_identity(transport.get_extra_info("socket")), "local")
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        address = self._addresses.of(transport)[0]
         der = tls.getpeercert(binary_form=True)
         if der is None:
             return Caller(None, address)
-        return Caller(read_tls(der, self._policy.authorities, now=self._clock.time()), address)
+        identity = read_tls(der, self._policy.authorities, now=self._clock.time())
+        if identity.pinned_ip and identity.pinned_ip != address:
+            raise Unauthenticated("the certificate is pinned to another address", hint="log in again: tsh login")
+        return Caller(identity, address)
 
     def _local_identity(self, connection: Any) -> Identity:
         uid = peer_uid(connection)

@@ -53,12 +53,16 @@ SocketHandler = Callable[[socket.socket, Arrival], Awaitable[None]]
 
 
 class Listener:
-    """Serves a bound, listening socket. `handlers` are by ALPN; a name ending in `@` stands for all that start so."""
+    """Serves a bound, listening socket.
+
+    `handlers` are by ALPN, and looked up when a connection arrives, so services may add theirs later; a name
+    ending in `@` stands for all that start so.
+    """
 
     def __init__(
         self, sock: socket.socket, handlers: Mapping[str, SocketHandler], *, balancers: Sequence[Network] = ()
     ) -> None:
-        self._sock, self._handlers, self._balancers = sock, dict(handlers), tuple(balancers)
+        self._sock, self._handlers, self._balancers = sock, handlers, tuple(balancers)
         self._greeting: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 

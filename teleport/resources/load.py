@@ -7,7 +7,7 @@ Pure: takes bytes and a file name, reads no files. Whether roles exist and expre
 import gc
 import hashlib
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin
@@ -22,7 +22,7 @@ from teleport.resources.model import Origin
 from teleport.resources.nouns import nearest
 from teleport.resources.yaml_reader import Marks, Path, read
 
-__all__ = ["Loaded", "Loader", "load", "parse"]
+__all__ = ["Loaded", "Loader", "explain", "load", "parse"]
 
 _KIND_NAMES: Mapping[str, type[AnyResource]] = {
     name: cls for cls in KINDS.values() for name in (cls.kind, *cls.aliases)
@@ -129,15 +129,29 @@ def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[Any
     try:
         resource = cls.model_validate(body, context={"version": body.get("version", "")})
     except ValidationError as error:
-        reported = {("version",), ("sub_kind",)}
-        for details in error.errors(include_url=False):
-            if details["loc"] not in reported or not problems:
-                problems += _explain(cls, details, problem)
+        reported = {("version",), ("sub_kind",)} if problems else set()
+        problems += explain(cls, error, marks, file=file, skip=reported)
         return None, problems
     if problems:
         return None, problems
     origin = Origin(source=source, file=file, line=marks.line, marks=_kept_marks(cls, marks))
     return resource.with_origin(origin), []
+
+
+def explain(
+    cls: type[BaseModel], error: ValidationError, marks: Marks, *, file: str, skip: Collection[Path] = ()
+) -> list[Problem]:
+    """Everything a model found wrong with a document, each fault with its place."""
+
+    def problem(path: Path, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        line, column = marks.find(path, key=key)
+        return Problem(file, line, column, message, hint)
+
+    found: list[Problem] = []
+    for details in error.errors(include_url=False):
+        if details["loc"] not in skip:
+            found += _explain(cls, details, problem)
+    return found
 
 
 def _envelope(cls: type[AnyResource], value: Mapping[str, Any]) -> Iterable[tuple[Path, str, str]]:
@@ -185,7 +199,7 @@ def _collect(marks: Marks, path: str, depth: int, kept: dict[str, tuple[int, int
             _collect(below, here, depth - 1, kept)
 
 
-def _explain(cls: type[AnyResource], details: ErrorDetails, problem: Any) -> list[Problem]:
+def _explain(cls: type[BaseModel], details: ErrorDetails, problem: Any) -> list[Problem]:
     """One pydantic error in our words; an error that carries several faults becomes as many problems."""
     loc: Path = tuple(details["loc"])
     kind = details["type"]

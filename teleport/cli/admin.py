@@ -1,0 +1,77 @@
+"""How `tctl` reaches a cluster: identity file, socket on the auth host, or the tsh login, in this order."""
+
+import json
+import os
+from pathlib import Path
+
+from teleport.api.client import ApiClient
+from teleport.cli.connect import api_client, client_with
+from teleport.cli.profile import current
+from teleport.cli.tctl import Target
+from teleport.core.errors import BadInput, NotFound, Unavailable
+
+__all__ = ["administer"]
+
+_SOCKET = Path("run/admin.sock")
+
+
+def administer(target: Target) -> ApiClient:
+    """A client of the API with an administrator's means. Raises what is missing."""
+    if target.identity is not None:
+        return _by_identity(target.identity, target.auth_server)
+    for directory in _data_directories(target):
+        socket = directory / _SOCKET
+        if _exists(socket):
+            return ApiClient.at_socket(socket)
+        if target.data_dir is not None or target.config is not None:
+            raise Unavailable(
+                f"no auth service answers at {socket}", hint="is `teleport start` running with this data directory?"
+            )
+    try:
+        return api_client(current())
+    except NotFound:
+        raise Unavailable(
+            "no auth service runs on this host, and nobody is logged in with tsh",
+            hint="use --data-dir DIR on the auth host, -i IDENTITY elsewhere, or log in: tsh login",
+        ) from None
+
+
+def _data_directories(target: Target) -> list[Path]:
+    if target.data_dir is not None:
+        return [target.data_dir]
+    if target.config is not None:
+        return [_data_dir_of(target.config)]
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "teleport"
+    return [Path("/var/lib/teleport"), home]
+
+
+def _data_dir_of(config: Path) -> Path:
+    """`teleport.data_dir` of a configuration; the rest of it is not this command's business."""
+    from teleport.resources.yaml_reader import read
+
+    try:
+        documents, problems = read(config.read_bytes(), file=str(config))
+    except OSError as error:
+        raise BadInput(f"{config} cannot be read: {error.strerror}") from None
+    if problems or not documents or not isinstance(documents[0].value, dict):
+        raise BadInput(f"{config} is not a teleport.yaml", hint="teleport configure --check says what is wrong")
+    section = documents[0].value.get("teleport")
+    return Path((section or {}).get("data_dir", "/var/lib/teleport"))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def _by_identity(path: Path, server: str | None) -> ApiClient:
+    try:
+        body = json.loads(path.read_text())
+        certificate, key, trust = body["tls_certificate"], body["tls_key"], body["host_authorities"]
+        return client_with(certificate, key, trust, body["cluster"], server or body["proxy"])
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError):
+        raise BadInput(f"{path} is not an identity file", hint="make one with `tctl auth sign`") from None

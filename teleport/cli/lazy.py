@@ -1,0 +1,69 @@
+"""A command group that knows its commands by name and one line, and imports one only when it is used."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from teleport.core.errors import TeleportError
+from teleport.core.output import complain
+
+__all__ = ["LazyGroup", "run_program"]
+
+
+class LazyGroup(click.Group):
+    """`table` maps a command to its module, the name in it, and one line of help."""
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self._table, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._table.get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(entry[0]), entry[1])
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, self._table[name][2]) for name in sorted(self._table)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            likely = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if likely:
+                raise click.UsageError(f"{error.message} Did you mean {likely[0]}?", ctx) from None
+            raise
+
+
+def run_program(program: str, group: click.Command) -> None:
+    """Run a command line; errors of ours become a message, a hint and an exit status."""
+    try:
+        status = group.main(prog_name=program, standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("\n")
+        sys.exit(130)
+    except TeleportError as error:
+        sys.exit(complain(program, error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

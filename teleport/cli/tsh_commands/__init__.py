@@ -1,0 +1,1 @@
+"""The commands of `tsh`, one module each."""

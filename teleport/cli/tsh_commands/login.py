@@ -1,0 +1,146 @@
+"""`tsh login`: prove password and code, keep the certificates."""
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from teleport.cli import profile as p
+from teleport.core.errors import BadInput, NotFound
+
+if TYPE_CHECKING:
+    from teleport.api import models as m
+
+__all__ = ["login"]
+
+
+@click.command()
+@click.option("--proxy", metavar="HOST:PORT", help="The proxy of the cluster (the one used last).")
+@click.option("--user", metavar="NAME", help="Your name in the cluster (the local user's).")
+@click.option("--ttl", metavar="DURATION", default="", help="How long, such as 8h; the cluster has its own limits.")
+@click.option("--request-roles", "roles", metavar="LIST", default="", help="Only these of your roles, comma-separated.")
+@click.option("--mfa-code", metavar="CODE", default="", help="The code, for scripts.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, for scripts.")
+@click.option("--ca-pin", "pins", multiple=True, metavar="PIN", help="The cluster's pin, as `tctl status` prints it.")
+@click.option("--insecure", is_flag=True, help="Trust whoever answers; only for a loopback address.")
+def login(
+    proxy: str | None, user: str | None, ttl: str, roles: str, mfa_code: str, password_stdin: bool,
+    pins: tuple[str, ...], insecure: bool,
+) -> None:  # fmt: skip
+    """Log in with password and code; certificates go to ~/.tsh and into a running ssh-agent.
+
+    Example: tsh login --proxy proxy.example.com:3080 --user ann
+    """
+    from teleport.cli.connect import run
+    from teleport.cli.tsh_commands.session import show
+    from teleport.resources.values import parse_duration
+
+    before = _before(proxy)
+    proxy = proxy or (before.proxy if before else None)
+    if proxy is None:
+        raise BadInput("which proxy?", hint="tsh login --proxy HOST:PORT --user NAME")
+    user = user or (before.user if before else getpass.getuser())
+    try:
+        seconds = parse_duration(ttl) if ttl else 0.0
+    except ValueError as error:
+        raise BadInput(str(error), hint="write for example 8h or 30m") from None
+    wanted = tuple(name.strip() for name in roles.split(",") if name.strip()) or None
+    profile, motd = run(
+        _login(proxy, user, seconds, wanted, mfa_code=mfa_code, script=password_stdin, pins=pins, insecure=insecure)
+    )
+    add_to_agent(profile)
+    if motd:
+        click.echo(motd)
+    show(profile)
+
+
+def _before(proxy: str | None) -> p.Profile | None:
+    try:
+        return p.current(proxy)
+    except NotFound:
+        return None
+
+
+async def _login(
+    proxy: str, user: str, ttl: float, roles: tuple[str, ...] | None, *, mfa_code: str, script: bool,
+    pins: tuple[str, ...], insecure: bool,
+) -> tuple[p.Profile, str]:  # fmt: skip
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import anonymous_client, recognise_proxy
+    from teleport.pki.keys import new_ssh_key, new_tls_key, private_pem, public_pem, ssh_line, ssh_private
+
+    trust = await recognise_proxy(proxy, pins=pins, insecure=insecure)
+    password = sys.stdin.readline().rstrip("\r\n") if script else _ask(f"Password of {user}")
+    code = mfa_code or _ask("Code from the authenticator app", hide=False)
+    ssh, tls = new_ssh_key(), new_tls_key()
+    request = m.LoginRequest(
+        user=user, password=password, code=code, ssh_public_key=ssh_line(ssh.public_key()),
+        tls_public_key=public_pem(tls.public_key()), ttl=ttl, roles=roles, user_agent="tsh",
+    )  # fmt: skip
+    async with anonymous_client(proxy, trust) as client:
+        answer = await client.call(r.LOGIN, request)
+    return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
+
+
+def _ask(what: str, *, hide: bool = True) -> str:
+    answer: str = click.prompt(what, hide_input=hide, err=True)
+    return answer
+
+
+def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str) -> p.Profile:
+    """Write keys and certificates of a login; the profile is written last, so that it is never without them."""
+    from teleport.pki.authority import TrustedAuthority
+
+    profile = p.Profile(
+        proxy=proxy, user=answer.user, cluster=answer.cluster, expires=answer.expires, logins=answer.logins,
+        roles=answer.roles, traits=dict(answer.traits),
+    )  # fmt: skip
+    hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
+    p.write_private(profile.ssh_key, ssh_key)
+    p.write_private(profile.ssh_certificate, answer.ssh_certificate + "\n")
+    p.write_private(profile.tls_key, tls_key)
+    p.write_private(profile.tls_certificate, answer.tls_certificate)
+    p.write_private(profile.host_authorities, "".join(one.certificates for one in hosts))
+    _remember_hosts(profile, [key.ssh_public for one in hosts for key in one.keys])
+    p.save(profile)
+    return profile
+
+
+def _remember_hosts(profile: p.Profile, keys: list[str]) -> None:
+    """Replace this cluster's lines among the known hosts."""
+    pattern = f"*.{profile.cluster}"
+    try:
+        others = [line for line in profile.known_hosts.read_text().splitlines() if line.split(" ")[1:2] != [pattern]]
+    except OSError:
+        others = []
+    lines = [*others, *(f"@cert-authority {pattern} {key}" for key in keys)]
+    p.write_private(profile.known_hosts, "\n".join(lines) + "\n")
+
+
+def add_to_agent(profile: p.Profile) -> None:
+    """Load key and certificate into a running ssh-agent, for as long as the certificate lasts."""
+    import time
+
+    if not os.environ.get("SSH_AUTH_SOCK") or shutil.which("ssh-add") is None:
+        return
+    seconds = max(1, int(profile.expires - time.time()))
+    remove_from_agent(profile)
+    subprocess.run(
+        ["ssh-add", "-q", "-t", str(seconds), str(profile.ssh_key)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def remove_from_agent(profile: p.Profile) -> None:
+    """Take key and certificate out of the agent again."""
+    if not os.environ.get("SSH_AUTH_SOCK") or shutil.which("ssh-add") is None or not profile.ssh_key.exists():
+        return
+    subprocess.run(
+        ["ssh-add", "-q", "-d", str(profile.ssh_key)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, check=False,
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""`tsh ls`: the hosts somebody can reach."""
+
+import click
+
+from teleport.core.errors import BadInput
+from teleport.core.output import table, to_json, write
+
+__all__ = ["ls"]
+
+
+@click.command()
+@click.argument("labels", nargs=-1, metavar="[LABEL=VALUE]...")
+@click.option("-o", "--format", "form", type=click.Choice(["text", "json", "names"]), default="text")
+def ls(labels: tuple[str, ...], form: str) -> None:
+    """List the hosts you can reach, with the logins that are open to you; all given labels must match.
+
+    Example: tsh ls env=prod team=web
+    """
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import api_client, run
+    from teleport.cli.profile import current
+
+    wanted = _pairs(labels)
+
+    async def ask() -> m.Hosts:
+        async with api_client(current()) as client:
+            return await client.call(r.HOSTS, m.Empty())
+
+    hosts = [host for host in run(ask()).hosts if all(host.labels.get(key) == value for key, value in wanted.items())]
+    if form == "json":
+        rows = [
+            {"hostname": host.hostname, "uuid": host.uuid, "labels": dict(host.labels), "logins": list(host.logins)}
+            for host in hosts
+        ]
+        write(to_json(rows))
+    elif form == "names":
+        write("".join(f"{host.hostname}\n" for host in hosts) or "")
+    else:
+        names = [host.hostname for host in hosts]
+        shown = [
+            (
+                host.hostname if names.count(host.hostname) == 1 else f"{host.hostname} ({host.uuid})",
+                ", ".join(f"{key}={value}" for key, value in sorted(host.labels.items())),
+                ", ".join(host.logins),
+            )
+            for host in hosts
+        ]
+        write(table(("Host", "Labels", "Logins"), shown))
+
+
+def _pairs(labels: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for label in labels:
+        key, equals, value = label.partition("=")
+        if not equals or not key:
+            raise BadInput(f"{label!r} is not LABEL=VALUE", hint="for example env=prod")
+        pairs[key] = value
+    return pairs

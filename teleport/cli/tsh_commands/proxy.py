@@ -1,0 +1,198 @@
+"""`tsh proxy ssh`: what ssh runs as its ProxyCommand. Plain sockets and nothing heavy: it starts for every session."""
+
+import errno
+import json
+import os
+import selectors
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from teleport.cli import profile as p
+from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
+
+__all__ = ["proxy"]
+
+_ALPN = "teleport-proxy-ssh"
+_CHUNK = 64 * 1024
+
+
+@click.group()
+def proxy() -> None:
+    """Connections for other programs."""
+
+
+@proxy.command(name="ssh")
+@click.argument("destination", metavar="LOGIN@HOST[:PORT]")
+@click.option("--proxy", "address", metavar="HOST:PORT", help="The proxy (the one logged in to last).")
+@click.option("--cluster", default="", help="The cluster of the host.")
+@click.option("--credentials", type=click.Path(path_type=Path), help="A folder with tls.crt and tls.key.")
+def ssh(destination: str, address: str | None, cluster: str, credentials: Path | None) -> None:
+    """Carry standard input and output to a host's SSH server, for `ssh -o ProxyCommand`.
+
+    Example: ssh -o ProxyCommand="tsh proxy ssh %r@%h:%p" root@db-1
+    """
+    profile = p.current(address)
+    login, host = _split(destination)
+    if profile.expired:
+        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    connection = _connect(profile, credentials)
+    rest = _ask(connection, {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster})
+    _carry(connection, rest)
+
+
+def _split(destination: str) -> tuple[str, str]:
+    login, _, rest = destination.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    if not colon or not port.isdigit():
+        host = rest
+    if not host:
+        raise BadInput(f"{destination!r} names no host", hint="LOGIN@HOST:PORT")
+    return login, host.strip("[]")
+
+
+def _connect(profile: p.Profile, credentials: Path | None) -> ssl.SSLSocket:
+    """Mutual TLS with the proxy. Raises Unavailable."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    certificate = credentials / "tls.crt" if credentials else profile.tls_certificate
+    key = credentials / "tls.key" if credentials else profile.tls_key
+    try:
+        context.load_verify_locations(profile.host_authorities)
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise Unauthenticated(f"the login's files cannot be read: {error}", hint="log in again: tsh login") from None
+    context.set_alpn_protocols([_ALPN])
+    try:
+        plain = through(profile.address)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(plain, server_hostname=f"proxy.{profile.cluster}")
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"the proxy {profile.proxy} is not reached: {error}") from None
+
+
+def through(address: tuple[str, int]) -> socket.socket:
+    """A connection to the proxy."""
+    return socket.create_connection(address, timeout=15)
+
+
+def _ask(connection: ssl.SSLSocket, question: dict[str, str]) -> bytes:
+    """The question, and the answer's line; what follows it belongs to SSH."""
+    try:
+        connection.sendall(json.dumps(question).encode() + b"\n")
+        buffer = b""
+        connection.settimeout(60)
+        while b"\n" not in buffer:
+            chunk = connection.recv(4096)
+            if not chunk or len(buffer) > 1 << 16:
+                raise Unavailable("the proxy closed the connection")
+            buffer += chunk
+        line, _, rest = buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the proxy did not answer: {error}") from None
+    if "error" in answer:
+        raise from_wire(answer)
+    return rest
+
+
+def _carry(connection: ssl.SSLSocket, rest: bytes) -> None:
+    """Both ways until either ends, in one thread, with buffers that make the faster side wait."""
+    connection.setblocking(False)
+    source, sink = sys.stdin.fileno(), sys.stdout.fileno()
+    for descriptor in (source, sink):
+        os.set_blocking(descriptor, False)
+    inward, outward = bytearray(rest), bytearray()
+    selector = selectors.DefaultSelector()
+    source_open = True
+    registered: dict[int, int] = {}
+
+    def want(descriptor: int, events: int) -> None:
+        if registered.get(descriptor, 0) == events:
+            return
+        if not events:
+            selector.unregister(descriptor)
+            registered.pop(descriptor, None)
+        elif descriptor in registered:
+            selector.modify(descriptor, events)
+        else:
+            selector.register(descriptor, events)
+        registered[descriptor] = events
+
+    while True:
+        _flush(sink, inward)
+        if not _send(connection, outward):
+            return
+        if not source_open and not outward:
+            return
+        if len(inward) < _CHUNK:
+            received = _receive(connection)
+            if received is None:
+                _drain(sink, inward)
+                return
+            inward += received
+            if received:
+                continue
+        reading = selectors.EVENT_READ if len(inward) < _CHUNK else 0
+        writing = selectors.EVENT_WRITE if outward else 0
+        want(connection.fileno(), reading | writing)
+        want(sink, selectors.EVENT_WRITE if inward else 0)
+        want(source, selectors.EVENT_READ if source_open and len(outward) < _CHUNK else 0)
+        for key, _ in selector.select():
+            if key.fd == source:
+                data = _read(source)
+                if data is None:
+                    source_open = False
+                else:
+                    outward += data
+
+
+def _flush(sink: int, buffer: bytearray) -> None:
+    try:
+        while buffer:
+            written = os.write(sink, buffer[:_CHUNK])
+            del buffer[:written]
+    except BlockingIOError:
+        pass
+
+
+def _drain(sink: int, buffer: bytearray) -> None:
+    os.set_blocking(sink, True)
+    _flush(sink, buffer)
+
+
+def _send(connection: ssl.SSLSocket, buffer: bytearray) -> bool:
+    try:
+        while buffer:
+            sent = connection.send(bytes(buffer[:_CHUNK]))
+            del buffer[:sent]
+    except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        pass
+    except OSError:
+        return False
+    return True
+
+
+def _receive(connection: ssl.SSLSocket) -> bytes | None:
+    """What is there, empty for nothing yet, None for the end."""
+    try:
+        return connection.recv(_CHUNK) or None
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return b""
+    except (ssl.SSLError, OSError):
+        return None
+
+
+def _read(source: int) -> bytes | None:
+    try:
+        return os.read(source, _CHUNK) or None
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return None
+        raise

@@ -1,0 +1,212 @@
+"""`tsh ssh`: the system's ssh with our certificate, known hosts and way through the proxy."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from teleport.cli import profile as p
+from teleport.core.errors import BadInput, TeleportError, Unauthenticated, Unavailable
+
+__all__ = ["options_for", "ssh"]
+
+_QUICK_SECONDS = 30.0
+
+
+@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.argument("destination", metavar="[LOGIN@]HOST")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("-l", "--login", metavar="LOGIN", help="Log in as.")
+@click.option("-p", "--port", help="Accepted and ignored: hosts are reached through the proxy.")
+@click.option("-t", "--tty", "tty", is_flag=True, help="Ask for a terminal for a command too.")
+@click.option("-T", "--no-tty", is_flag=True, help="No terminal.")
+@click.option("-N", "--no-exec", is_flag=True, help="Run nothing.")
+@click.option("-f", "--fork", is_flag=True, help="Go to the background once connected.")
+@click.option("-n", "stdin_null", is_flag=True, help="No standard input.")
+@click.option("-q", "quiet", is_flag=True, help="Quiet.")
+@click.option("-v", "verbose", count=True, help="Show what ssh does.")
+@click.option("-A", "--forward-agent", is_flag=True, help="Forward the ssh-agent.")
+@click.option("-X", "--x11", is_flag=True, help="Forward X11.")
+@click.option("-L", "--forward", "local", multiple=True, metavar="SPEC", help="Forward a local port.")
+@click.option("-R", "--remote-forward", "remote", multiple=True, metavar="SPEC", help="Forward a remote port.")
+@click.option("-D", "--dynamic-forward", "dynamic", multiple=True, metavar="SPEC", help="SOCKS proxy.")
+@click.option("-o", "--option", "options", multiple=True, metavar="OPTION", help="As for ssh.")
+@click.option("--mfa-code", metavar="CODE", default="", help="A code for a session that needs one, for scripts.")
+def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
+    """Open a shell on a host, or run a command there.
+
+    Example: tsh ssh root@db-1 systemctl status postgresql
+    """
+    profile = p.current()
+    if profile.expired:
+        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    if shutil.which("ssh") is None:
+        raise Unavailable("there is no ssh program on this system", hint="install OpenSSH's client")
+    login, _, host = destination.rpartition("@")
+    if not host:
+        raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
+    login = login or str(given["login"] or "") or _default_login(profile)
+    call = _Call(profile, login, host, tuple(command), tuple(_flags(given)))
+    started = time.monotonic()
+    status = call.run()
+    if status == 255 and time.monotonic() - started < _QUICK_SECONDS:
+        again = _with_second_factor(call, str(given["mfa_code"] or ""))
+        if again is not None:
+            return again
+    return status
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One run of ssh."""
+
+    profile: p.Profile
+    login: str
+    host: str
+    command: tuple[str, ...]
+    flags: tuple[str, ...]
+    key: Path | None = None
+    certificate: Path | None = None
+    tls: Path | None = None
+    """A folder with the TLS pair for one session, instead of the profile's."""
+
+    def run(self) -> int:
+        arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return subprocess.run(arguments, check=False).returncode
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _options(self) -> Iterator[str]:
+        profile, name = self.profile, self.host.removesuffix(f".{self.profile.cluster}")
+        pairs = options_for(
+            profile, key=self.key or profile.ssh_key, certificate=self.certificate or profile.ssh_certificate,
+            command=proxy_command(profile, tls=self.tls),
+        )  # fmt: skip
+        pairs["HostKeyAlias"] = f"{name}.{profile.cluster}"
+        for key, value in pairs.items():
+            yield from ("-o", f"{key}={value}")
+
+
+def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: str) -> dict[str, str]:
+    """What ssh is told, on its command line or in a configuration file."""
+    return {
+        "ProxyCommand": command,
+        "IdentityFile": _quoted(str(key)),
+        "CertificateFile": _quoted(str(certificate)),
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": _quoted(str(profile.known_hosts)),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "CheckHostIP": "no",
+        "PreferredAuthentications": "publickey",
+    }
+
+
+def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
+    """What ssh runs to reach a host. The way here is written out: ssh starts it with another PATH perhaps."""
+    program = shutil.which("tsh") or str(Path(sys.executable).with_name("tsh"))
+    words = [program, "proxy", "ssh", "--proxy", profile.proxy]
+    if "TELEPORT_HOME" in os.environ:
+        words[:0] = ["env", f"TELEPORT_HOME={p.home()}"]
+    if tls is not None:
+        words += ["--credentials", str(tls)]
+    return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
+
+
+def _shell_quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word).replace("%", "%%")
+
+
+def _quoted(path: str) -> str:
+    escaped = path.replace("%", "%%")
+    return f'"{escaped}"' if " " in escaped else escaped
+
+
+def _default_login(profile: p.Profile) -> str:
+    local = getpass.getuser()
+    return local if local in profile.logins or not profile.logins else profile.logins[0]
+
+
+def _flags(given: dict[str, object]) -> Iterator[str]:
+    switches = {
+        "tty": "-t", "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
+        "forward_agent": "-A", "x11": "-X",
+    }  # fmt: skip
+    yield from (flag for name, flag in switches.items() if given[name])
+    verbose = given["verbose"]
+    yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
+    for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D"), ("options", "-o")):
+        values = given[name]
+        assert isinstance(values, Sequence)
+        for value in values:
+            yield from (flag, str(value))
+
+
+def _with_second_factor(call: _Call, code: str) -> int | None:
+    """If the session was refused for want of a second factor: ask for it and try again."""
+    from teleport.cli.connect import run
+
+    try:
+        needs = run(_needs(call))
+    except TeleportError:
+        return None
+    if needs.get("mfa") != "required":
+        return None
+    code = code or click.prompt("Code from the authenticator app, for this session", err=True)
+    with _one_session(call.profile) as folder:
+        run(_obtain(call, code, folder))
+        return replace(call, key=folder / "ssh", certificate=folder / "ssh-cert.pub", tls=folder).run()
+
+
+async def _needs(call: _Call) -> dict[str, str]:
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import api_client
+
+    async with api_client(call.profile) as client:
+        verdict = await client.call(r.CHECK, m.AccessCheck(host=_plain(call), login=call.login))
+    return dict(verdict.needs)
+
+
+async def _obtain(call: _Call, code: str, folder: Path) -> None:
+    """Keys and certificates that are good for this one session."""
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import api_client
+    from teleport.pki.keys import new_ssh_key, new_tls_key, private_pem, public_pem, ssh_line, ssh_private
+
+    ssh_key, tls_key = new_ssh_key(), new_tls_key()
+    request = m.SessionCertificateRequest(
+        code=code, host=_plain(call), ssh_public_key=ssh_line(ssh_key.public_key()),
+        tls_public_key=public_pem(tls_key.public_key()),
+    )  # fmt: skip
+    async with api_client(call.profile) as client:
+        answer = await client.call(r.SESSION_CERTIFICATE, request)
+    p.write_private(folder / "ssh", ssh_private(ssh_key))
+    p.write_private(folder / "ssh-cert.pub", answer.ssh_certificate + "\n")
+    p.write_private(folder / "tls.key", private_pem(tls_key))
+    p.write_private(folder / "tls.crt", answer.tls_certificate)
+
+
+def _plain(call: _Call) -> str:
+    return call.host.removesuffix(f".{call.profile.cluster}")
+
+
+@contextlib.contextmanager
+def _one_session(_profile: p.Profile) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tsh-session-") as folder:
+        yield Path(folder)

@@ -1,0 +1,5 @@
+"""Policy from outside: sources say what should be, `plan` says what would change, `loop` makes it so.
+
+Knows no Kubernetes client and no HTTP. Writing is done by whoever implements `PolicyService`; a set that does not
+load or is refused changes nothing.
+"""

@@ -1,0 +1,166 @@
+"""The reconciler: load, judge, apply; again when the source changes, and every so often anyway.
+
+Level-triggered: each pass compares everything. What is wrong with a source stalls it, with the reasons in its
+status, and the last good state stays in force; what fails for other reasons is tried again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from teleport.core.aio import Clock
+from teleport.core.errors import Invalid, Problem, TeleportError
+from teleport.gitops.plan import guard
+from teleport.resources.kinds import AnyResource
+from teleport.resources.load import Loaded
+
+__all__ = ["Loop", "PolicyService", "Source", "SourceState", "watch_folder"]
+
+log = logging.getLogger(__name__)
+
+_DEBOUNCE_MS = 120
+_RETRY_SECONDS = 2.0
+
+
+class Source(Protocol):
+    """Where policy comes from."""
+
+    name: str
+    kind: str
+
+    @property
+    def place(self) -> str: ...
+
+    async def load(self) -> Loaded: ...
+
+
+class PolicyService(Protocol):
+    """The cluster's policy, as a source sees it."""
+
+    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
+        """What the source owns now."""
+        ...
+
+    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+        """Make it own exactly this: the revision, how many objects changed, and warnings. Raises Invalid."""
+        ...
+
+    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
+        """Note in the audit log that a source is refused."""
+        ...
+
+
+@dataclass
+class SourceState:
+    """What `tctl policy status` shows of a source."""
+
+    name: str
+    kind: str
+    place: str
+    state: Literal["Ready", "Reconciling", "Stalled"] = "Reconciling"
+    message: str = ""
+    last_seen: float = 0.0
+    last_applied: float = 0.0
+    revision: int = 0
+    objects: int = 0
+    problems: tuple[Problem, ...] = field(default_factory=tuple)
+    warnings: tuple[Problem, ...] = field(default_factory=tuple)
+
+
+class Loop:
+    """Keeps one source reconciled. `poke` makes the next pass come at once."""
+
+    def __init__(
+        self, source: Source, service: PolicyService, *, clock: Clock, interval: float,
+        changed: Callable[[SourceState], None],
+    ) -> None:  # fmt: skip
+        self._source, self._service, self._clock, self._interval = source, service, clock, interval
+        self._changed = changed
+        self._poked = asyncio.Event()
+        self.state = SourceState(source.name, source.kind, source.place)
+
+    def poke(self) -> None:
+        self._poked.set()
+
+    async def run(self, watch: Callable[[], AsyncIterator[None]] | None = None) -> None:
+        """Reconcile until cancelled; `watch` yields when the source may have changed."""
+        watching = asyncio.create_task(self._follow(watch)) if watch is not None else None
+        try:
+            while True:
+                self._poked.clear()
+                again = await self.reconcile()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval if again else _RETRY_SECONDS):
+                        await self._poked.wait()
+        finally:
+            if watching is not None:
+                watching.cancel()
+
+    async def reconcile(self) -> bool:
+        """One pass. False if it failed for a reason that trying again soon may mend."""
+        try:
+            loaded = await self._source.load()
+            self.state.last_seen = self._clock.time()
+            if loaded.problems:
+                await self._stall(loaded.problems)
+                return True
+            refusal = guard(loaded.resources, await self._service.owned_by(self._source.name))
+            if refusal:
+                await self._stall([Problem(self._source.place, 0, 0, refusal)])
+                return True
+            await self._apply(loaded.resources)
+        except Invalid as error:
+            await self._stall(error.problems)
+        except (TeleportError, OSError) as error:
+            log.warning("source %s: %s", self._source.name, error)
+            self.state.state, self.state.message = "Reconciling", str(error)
+            self._changed(self.state)
+            return False
+        return True
+
+    async def _apply(self, resources: Sequence[AnyResource]) -> None:
+        revision, changed, warnings = await self._service.apply(self._source.name, resources)
+        state = self.state
+        if changed or state.state != "Ready":
+            log.info("source %s: %d objects, %d changed, revision %d", state.name, len(resources), changed, revision)
+            state.last_applied = self._clock.time()
+        for warning in warnings if warnings != state.warnings else ():
+            log.warning("source %s: %s", state.name, warning)
+        state.state, state.message, state.problems = "Ready", "", ()
+        state.revision, state.objects, state.warnings = revision, len(resources), warnings
+        self._changed(state)
+
+    async def _stall(self, problems: Sequence[Problem]) -> None:
+        found = tuple(sorted(set(problems)))
+        state, news = self.state, found != self.state.problems
+        state.state, state.problems = "Stalled", found
+        state.message = f"{found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        self._changed(state)
+        if news:
+            for problem in found[:20]:
+                log.error("source %s is stalled: %s", state.name, problem)
+            await self._service.stalled(state.name, found)
+
+    async def _follow(self, watch: Callable[[], AsyncIterator[None]]) -> None:
+        while True:
+            try:
+                async for _ in watch():
+                    self.poke()
+            except OSError as error:
+                log.warning("source %s cannot be watched, so it is compared every %.0f s: %s",
+                            self._source.name, self._interval, error)  # fmt: skip
+            await self._clock.sleep(_RETRY_SECONDS)
+
+
+async def watch_folder(path: Path) -> AsyncIterator[None]:
+    """Yield after changes below a folder, once for those that come together."""
+    import watchfiles
+
+    async for _ in watchfiles.awatch(
+        path, debounce=_DEBOUNCE_MS, step=20, recursive=True, ignore_permission_denied=True
+    ):
+        yield

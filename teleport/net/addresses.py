@@ -1,0 +1,31 @@
+"""Where clients really are: the peer of the socket, or what a trusted balancer said of it."""
+
+from collections import OrderedDict
+from typing import Any, Final
+
+__all__ = ["ClientAddresses"]
+
+_SIZE: Final = 100_000
+
+
+class ClientAddresses:
+    """Remembers, for connections that came through a balancer, whose they are; bounded."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, int], tuple[str, int]] = OrderedDict()
+
+    def note(self, peer: tuple[str, int], client: tuple[str, int]) -> None:
+        """The connection from `peer` is that of `client`."""
+        self._known.pop(peer, None)
+        if peer != client:
+            self._known[peer] = client
+            if len(self._known) > _SIZE:
+                self._known.popitem(last=False)
+
+    def of(self, transport: Any) -> tuple[str, int]:
+        """Address and port of the client of a transport; empty where it has none."""
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        if not isinstance(peer, tuple):
+            return "", 0
+        key = (str(peer[0]), int(peer[1]))
+        return self._known.get(key, key)

@@ -1,0 +1,149 @@
+"""Builds the auth service: store, authorities, audit log, policy and the handlers of the API."""
+
+import asyncio
+import base64
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from teleport.api.models import SourceStatus
+from teleport.audit.chain import CheckpointSigner
+from teleport.audit.events import SERVICE, Actor, PolicyApplied, PolicyStalled
+from teleport.audit.log import AuditLog
+from teleport.auth import keys
+from teleport.auth.authorities import AuthoritySet, ensure_authorities
+from teleport.auth.credentials import Credentials
+from teleport.auth.endpoints import Auth, Surroundings
+from teleport.auth.hosts import Presence
+from teleport.auth.issue import Issuer
+from teleport.auth.join import JoinService
+from teleport.auth.outbox import Outbox
+from teleport.auth.policy import PolicyWriter
+from teleport.auth.recordings import RecordingStore
+from teleport.core.aio import Clock, cancel_and_wait
+from teleport.core.errors import Problem
+from teleport.gitops.loop import SourceState
+from teleport.resources.kinds import AnyResource
+from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
+from teleport.store.base import ABSENT, Store
+from teleport.store.replica import Replica
+from teleport.store.sealed import SealedStore, load_sealer
+from teleport.store.sqlite import SQLiteStore
+
+__all__ = ["AuthService", "open_auth"]
+
+log = logging.getLogger(__name__)
+
+_CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass
+class AuthService:
+    """A running auth service; close it by closing the stack it was opened on."""
+
+    auth: Auth
+    store: Store
+    replica: Replica
+    authorities: AuthoritySet
+
+    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
+        """See `gitops.loop.PolicyService`."""
+        return await self.auth.writer.owned_by(source)
+
+    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+        """See `gitops.loop.PolicyService`."""
+        applied = await self.auth.writer.replace(source, desired, _actor(source))
+        if applied.changed:
+            await self.auth.audit.append(
+                PolicyApplied(
+                    **_actor(source).fields(), source=source, revision=applied.revision,
+                    created=len(applied.created), updated=len(applied.updated), deleted=len(applied.deleted),
+                )
+            )  # fmt: skip
+        return applied.revision, applied.changed, applied.warnings
+
+    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
+        """See `gitops.loop.PolicyService`."""
+        texts = tuple(str(problem)[:500] for problem in problems[:50])
+        await self.auth.audit.append(PolicyStalled(**_actor(source).fields(), source=source, problems=texts))
+
+    def show_source(self, state: SourceState) -> None:
+        """Keep what `tctl policy status` shows of a source."""
+        status = SourceStatus(
+            name=state.name, kind=state.kind, place=state.place, state=state.state, message=state.message,
+            last_seen=state.last_seen, last_applied=state.last_applied, revision=state.revision, objects=state.objects,
+            problems=tuple(problem.to_wire() for problem in state.problems),
+            warnings=tuple(problem.to_wire() for problem in state.warnings),
+        )  # fmt: skip
+        self.auth.surroundings.sources = {**self.auth.surroundings.sources, state.name: status}
+
+
+def _actor(source: str) -> Actor:
+    return Actor(f"source:{source}", SERVICE)
+
+
+async def open_auth(
+    data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float
+) -> AuthService:
+    """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
+
+    Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
+    """
+    plain = await SQLiteStore.open(data_dir, clock=clock)
+    stack.push_async_callback(plain.close)
+    store: Store = await SealedStore.open(plain, load_sealer(data_dir, os.environ))
+    authorities = await ensure_authorities(store, cluster, now=clock.time())
+    signer = CheckpointSigner(await _audit_key(store))
+    audit = await AuditLog.open(data_dir / "audit", cluster=cluster, clock=clock, signer=signer)
+    stack.push_async_callback(audit.close)
+    replica = Replica(store, decoders(hosts=True), clock=clock)
+    policy = LivePolicy(replica)
+    fleet = LiveFleet(replica, policy)
+    following = asyncio.create_task(replica.run(), name="replica")
+    stack.push_async_callback(cancel_and_wait, following)
+    await replica.wait_ready()
+    outbox = Outbox(store, audit, clock=clock)
+    await outbox.flush()
+    credentials = Credentials(store, clock=clock, cluster=cluster)
+    stack.callback(credentials.close)
+    auth = Auth(
+        store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
+        writer=PolicyWriter(store, replica, policy, outbox, clock=clock), credentials=credentials,
+        issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
+        presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
+        surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
+    )  # fmt: skip
+    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock), name="audit upkeep")
+    stack.push_async_callback(cancel_and_wait, upkeep)
+    return AuthService(auth, store, replica, authorities)
+
+
+async def _audit_key(store: Store) -> Ed25519PrivateKey:
+    record = await store.get(keys.AUDIT_KEY)
+    if record is not None:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(record.value))
+    key = Ed25519PrivateKey.generate()
+    raw = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    await store.put(keys.AUDIT_KEY, base64.b64encode(raw), expected=ABSENT)
+    return key
+
+
+async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, clock: Clock) -> None:
+    """Checkpoints, retention, and events that could not be written when they happened."""
+    while True:
+        await clock.sleep(_CHECKPOINT_SECONDS)
+        try:
+            await outbox.flush()
+            await audit.checkpoint()
+            if retention:
+                from teleport.core.aio import utc
+
+                audit.forget_before(utc(clock.time() - retention)[:10])
+        except OSError as error:
+            log.error("the audit log's upkeep failed: %s", error)
