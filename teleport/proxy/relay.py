@@ -26,6 +26,7 @@ __all__ = ["Relay"]
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 0.7
 
 
 class Relay:
@@ -85,7 +86,7 @@ class Relay:
                 )
             )  # fmt: skip
             await client.send(Accepted(host_id=target.uid, session=session.id).model_dump())
-            await join(client, host)
+            await _carry(client, host)
         except BaseException:
             host.abort()
             raise
@@ -144,6 +145,17 @@ def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: floa
                 revision=snapshot.revision,
             )  # fmt: skip
     return Decision(False, ("no role allows any login there",), hidden=True, revision=snapshot.revision)
+
+
+async def _carry(client: LineConnection, host: LineConnection) -> None:
+    """Join the two. Cut off by the policy, the agent has a moment to tell the client why; then the pair is cut."""
+    joined = asyncio.create_task(join(client, host))
+    try:
+        await asyncio.shield(joined)
+    except asyncio.CancelledError:
+        await asyncio.wait([joined], timeout=_LAST_WORDS_SECONDS)
+        joined.cancel()
+        raise
 
 
 async def _say(client: LineConnection, error: TeleportError) -> None:

@@ -1,0 +1,49 @@
+# Everything sets itself up: a virtual environment from the pinned versions, nothing else is touched.
+PYTHON ?= $(shell scripts/find-python)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test unit e2e lint fmt generate bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	scripts/make-venv "$(PYTHON)" $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python scripts/demo.py
+
+test: $(STAMP) lint
+	scripts/install-test-programs
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests --ignore tests/e2e -q
+	$(BIN)/coverage run -m pytest tests/e2e -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+unit: $(STAMP)
+	$(BIN)/pytest tests --ignore tests/e2e -q
+
+e2e: $(STAMP)
+	$(BIN)/pytest tests/e2e -q
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m teleport.resources.render --check
+
+fmt: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(STAMP)
+	$(BIN)/python -m teleport.resources.render
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .demo build *.egg-info
