@@ -98,9 +98,13 @@ class Relay:
         if found is not None:
             return found
         name = host.removesuffix(f".{identity.cluster}")
-        reachable = [one for one in fleet.named(name) if self._judge_target(identity, one).allowed]
-        if not reachable:
+        judged = [(one, self._judge_target(identity, one)) for one in fleet.named(name)]
+        reachable = [one for one, decision in judged if decision.allowed]
+        known = [one for one, decision in judged if not decision.hidden]
+        if not reachable and not known:
             raise NotFound(f"node {name} not found")
+        if not reachable:
+            return known[0]  # the gate refuses it, and says why
         if len(reachable) > 1 and self._policy.current.network.routing_strategy == "unambiguous_match":
             uids = ", ".join(one.uid for one in reachable)
             raise BadInput(f"several hosts are called {name}", hint=f"name one by its id: {uids}")

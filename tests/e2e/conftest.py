@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import ROLE, World, missing, user
+from tests.e2e.world import LOGIN, ROLE, World, make_login, missing, remove_login, user
 
 pytestmark = pytest.mark.e2e
 
@@ -16,9 +16,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def login() -> Iterator[str]:
+    """The operating system's user that sessions run as."""
+    make_login()
+    yield LOGIN
+    remove_login()
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A running cluster with the role dev and the users ann and bob, who may log in as root."""
+    """A running cluster with the role dev and the users ann and bob, who may log in as LOGIN."""
     if reason := missing("ssh"):
         pytest.skip(reason)
     world = World(tmp_path_factory.mktemp("world"))

@@ -1,6 +1,7 @@
 """A cluster of real processes in a temporary folder, and people who use it with the real programs."""
 
 import contextlib
+import getpass
 import json
 import os
 import pty
@@ -19,6 +20,8 @@ from typing import Any
 import pyotp
 
 BIN = Path(sys.executable).parent
+LOGIN = "teleport-test" if os.geteuid() == 0 else getpass.getuser()
+"""The login that sessions use: as root an ordinary user made for the tests, otherwise the user who runs them."""
 PASSWORD = "correct horse battery staple"
 DEADLINE = 20.0
 
@@ -37,7 +40,7 @@ spec:
 """
 
 
-def user(name: str, *, roles: str = "dev", logins: str = "root") -> str:
+def user(name: str, *, roles: str = "dev", logins: str = LOGIN) -> str:
     return (
         "kind: user\nversion: v2\n"
         f"metadata: {{name: {name}}}\nspec: {{roles: [{roles}], traits: {{logins: [{logins}]}}}}\n"
@@ -348,6 +351,28 @@ class World:
 
         found: dict[str, Any] = wait_until(newest, timeout=timeout, what=f"event {event} {fields}")
         return found
+
+
+def make_login() -> None:
+    """Make the login of the tests if they run as root. Its shell starts without anybody's configuration."""
+    if os.geteuid() == 0 and subprocess.run(["id", LOGIN], capture_output=True, check=False).returncode:
+        command = [
+            "useradd",
+            "--create-home",
+            "--skel",
+            "/nonexistent",
+            "--shell",
+            "/bin/bash",
+            "--groups",
+            "games",
+            LOGIN,
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+def remove_login() -> None:
+    if os.geteuid() == 0:
+        subprocess.run(["userdel", "--remove", LOGIN], check=False, capture_output=True)
 
 
 def missing(*programs: str) -> str:

@@ -100,55 +100,57 @@ def _ask(connection: ssl.SSLSocket, question: dict[str, str]) -> bytes:
     return rest
 
 
+class _Interest:
+    """Which readiness of which descriptors is waited for."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wanted: dict[int, int] = {}
+
+    def want(self, descriptor: int, *, read: bool = False, write: bool = False) -> None:
+        events = selectors.EVENT_READ * read | selectors.EVENT_WRITE * write
+        before = self._wanted.get(descriptor, 0)
+        if events == before:
+            return
+        self._wanted[descriptor] = events
+        if not events:
+            self._selector.unregister(descriptor)
+        elif before:
+            self._selector.modify(descriptor, events)
+        else:
+            self._selector.register(descriptor, events)
+
+    def wait(self) -> set[int]:
+        """The descriptors that are ready."""
+        return {key.fd for key, _ in self._selector.select()}
+
+
 def _carry(connection: ssl.SSLSocket, rest: bytes) -> None:
     """Both ways until either ends, in one thread, with buffers that make the faster side wait."""
+    source, sink, wire = sys.stdin.fileno(), sys.stdout.fileno(), connection.fileno()
     connection.setblocking(False)
-    source, sink = sys.stdin.fileno(), sys.stdout.fileno()
     for descriptor in (source, sink):
         os.set_blocking(descriptor, False)
     inward, outward = bytearray(rest), bytearray()
-    selector = selectors.DefaultSelector()
-    source_open = True
-    registered: dict[int, int] = {}
-
-    def want(descriptor: int, events: int) -> None:
-        if registered.get(descriptor, 0) == events:
-            return
-        if not events:
-            selector.unregister(descriptor)
-            registered.pop(descriptor, None)
-        elif descriptor in registered:
-            selector.modify(descriptor, events)
-        else:
-            selector.register(descriptor, events)
-        registered[descriptor] = events
-
+    interest, source_open = _Interest(), True
     while True:
         _flush(sink, inward)
-        if not _send(connection, outward):
+        if not _send(connection, outward) or not (source_open or outward):
             return
-        if not source_open and not outward:
+        received = _receive(connection) if len(inward) < _CHUNK else b""
+        if received is None:
+            _drain(sink, inward)
             return
-        if len(inward) < _CHUNK:
-            received = _receive(connection)
-            if received is None:
-                _drain(sink, inward)
-                return
+        if received:
             inward += received
-            if received:
-                continue
-        reading = selectors.EVENT_READ if len(inward) < _CHUNK else 0
-        writing = selectors.EVENT_WRITE if outward else 0
-        want(connection.fileno(), reading | writing)
-        want(sink, selectors.EVENT_WRITE if inward else 0)
-        want(source, selectors.EVENT_READ if source_open and len(outward) < _CHUNK else 0)
-        for key, _ in selector.select():
-            if key.fd == source:
-                data = _read(source)
-                if data is None:
-                    source_open = False
-                else:
-                    outward += data
+            continue
+        interest.want(wire, read=len(inward) < _CHUNK, write=bool(outward))
+        interest.want(sink, write=bool(inward))
+        interest.want(source, read=source_open and len(outward) < _CHUNK)
+        if source in interest.wait():
+            data = _read(source)
+            source_open = data is not None
+            outward += data or b""
 
 
 def _flush(sink: int, buffer: bytearray) -> None:

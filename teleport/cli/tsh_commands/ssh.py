@@ -82,11 +82,7 @@ class _Call:
 
     def run(self) -> int:
         arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return subprocess.run(arguments, check=False).returncode
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        return _run(arguments)
 
     def _options(self) -> Iterator[str]:
         profile, name = self.profile, self.host.removesuffix(f".{self.profile.cluster}")
@@ -97,6 +93,19 @@ class _Call:
         pairs["HostKeyAlias"] = f"{name}.{profile.cluster}"
         for key, value in pairs.items():
             yield from ("-o", f"{key}={value}")
+
+
+def _run(arguments: list[str]) -> int:
+    """Run ssh in our place: what the terminal sends it gets itself, what is sent to us alone is passed on."""
+    with subprocess.Popen(arguments) as program:
+        passed_on = (signal.SIGTERM, signal.SIGHUP)
+        previous = {number: signal.signal(number, lambda sent, _: program.send_signal(sent)) for number in passed_on}
+        previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return program.wait()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: str) -> dict[str, str]:

@@ -1,0 +1,60 @@
+"""`tsh config`: a block for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
+
+import click
+
+from teleport.cli import profile as p
+
+__all__ = ["config"]
+
+
+@click.command()
+@click.option("--names/--no-names", default=True, help="Also list the hosts you reach now by their short names.")
+def config(names: bool) -> None:
+    """Print an OpenSSH configuration for the cluster's hosts.
+
+    Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
+    are verified by the cluster's authority, so ssh never asks. Run it again when hosts were added.
+
+    Example: tsh config >> ~/.ssh/config && ssh root@db-1
+    """
+    from teleport.cli.tsh_commands.ssh import options_for, proxy_command
+
+    profile = p.current()
+    short = _short_names() if names else []
+    known_hosts = _known_hosts(profile, short)
+    options = options_for(
+        profile, key=profile.ssh_key, certificate=profile.ssh_certificate, command=proxy_command(profile)
+    )
+    options["UserKnownHostsFile"] = known_hosts
+    click.echo(f"# Hosts of the cluster {profile.cluster}, by way of {profile.proxy}; written by `tsh config`.")
+    click.echo(f"Host {' '.join([f'*.{profile.cluster}', *short])}")
+    for key, value in options.items():
+        click.echo(f"    {key} {value}")
+
+
+def _short_names() -> list[str]:
+    """Hosts that can be reached now and whose name is theirs alone."""
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import api_client, run
+
+    async def ask() -> m.Hosts:
+        async with api_client(p.current()) as client:
+            return await client.call(r.HOSTS, m.Empty())
+
+    found = [host.hostname for host in run(ask()).hosts]
+    return sorted({name for name in found if found.count(name) == 1})
+
+
+def _known_hosts(profile: p.Profile, short: list[str]) -> str:
+    """A file that trusts the cluster's authority for exactly these names."""
+    pattern = f"*.{profile.cluster}"
+    keys = [
+        line.split(" ", 2)[2]
+        for line in profile.known_hosts.read_text().splitlines()
+        if line.startswith(f"@cert-authority {pattern} ")
+    ]
+    path = p.home() / f"known_hosts.{profile.cluster}"
+    names = ",".join([pattern, *short])
+    p.write_private(path, "".join(f"@cert-authority {names} {key}\n" for key in keys))
+    return f'"{path}"' if " " in str(path) else str(path)
