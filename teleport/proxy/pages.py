@@ -18,6 +18,7 @@ from teleport.api import routes as r
 from teleport.api.client import ApiClient
 from teleport.core.errors import BadInput, TeleportError
 from teleport.net.addresses import ClientAddresses
+from teleport.pki.authority import TrustedAuthority
 
 __all__ = ["Pages"]
 
@@ -100,7 +101,13 @@ class Pages:
             if error.status == 401 and uri.startswith("otpauth://"):
                 return self._factor(request, uri, user, _sentence(error))
             return self._failed(request, error)
-        return self._page(request, "done.html", {"user": user, "address": request.host})
+        return self._page(request, "done.html", {"user": user, "address": request.host, "pins": await self._pins()})
+
+    async def _pins(self) -> tuple[str, ...]:
+        """What lets `tsh` recognise this proxy."""
+        answer = await self._auth.call(r.AUTHORITIES, m.Empty())
+        authorities = (TrustedAuthority.decode(text) for text in answer.authorities)
+        return tuple(pin for one in authorities if one.kind == "host" for pin in one.pins)
 
     def _factor(self, request: web.Request, uri: str, user: str, problem: str) -> web.Response:
         picture = segno.make(uri, error="m").svg_data_uri(scale=5, border=2)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import LOGIN, ROLE, Person, World, user, wait_until
+from tests.e2e.world import BIN, LOGIN, ROLE, Person, World, user, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 
@@ -246,3 +246,22 @@ def test_a_session_that_was_live_when_the_agent_died_has_an_end_and_a_recording(
     recording = wait_until(lambda: (world.data / "recordings" / started["sid"] / "meta.json").exists())
     assert recording
     assert b"before-the-crash" in (world.data / "recordings" / started["sid"] / "output").read_bytes()
+
+
+def test_without_an_ssh_program_commands_and_shells_still_work(ann: Person) -> None:
+    bare = {"PATH": str(BIN)}
+
+    command = ann.run("tsh", "ssh", f"{LOGIN}@db-1", "cat; exit 6", stdin="over there\n", env=bare)
+    refused = ann.run("tsh", "ssh", "nobody@db-1", "true", env=bare)
+    option = ann.run("tsh", "ssh", "-L", "1:localhost:2", f"{LOGIN}@db-1", env=bare)
+    with ann.terminal(str(BIN / "tsh"), "ssh", f"{LOGIN}@db-1", rows=31, columns=77, env=bare) as terminal:
+        terminal.expect(r"\$ ")
+        terminal.type("stty size; exit 8\n")
+        terminal.expect("31 77")
+        shell = terminal.wait()
+
+    assert shell == 8
+    assert (command.status, command.output) == (6, "over there\n"), command.errors
+    assert refused.status != 0
+    assert "not nobody" in refused.errors
+    assert "needs an ssh program" in option.errors

@@ -147,9 +147,11 @@ class Person:
         return self.run("tsh", "ssh", *arguments, stdin=stdin, timeout=timeout)
 
     @contextlib.contextmanager
-    def terminal(self, *arguments: str, rows: int = 24, columns: int = 80) -> "Iterator[Terminal]":
+    def terminal(
+        self, *arguments: str, rows: int = 24, columns: int = 80, env: Mapping[str, str] | None = None
+    ) -> "Iterator[Terminal]":
         """A program on a terminal of its own."""
-        terminal = Terminal.start(arguments, self.environment(), rows, columns, self.home)
+        terminal = Terminal.start(arguments, {**self.environment(), **(env or {})}, rows, columns, self.home)
         try:
             yield terminal
         finally:

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
-from teleport.core.errors import BadInput, TeleportError, Unauthenticated, Unavailable
+from teleport.core.errors import BadInput, TeleportError, Unauthenticated
 
-__all__ = ["options_for", "ssh"]
+__all__ = ["Call", "options_for", "proxy_words", "ssh"]
 
 _QUICK_SECONDS = 30.0
 
@@ -50,13 +50,11 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     profile = p.current()
     if profile.expired:
         raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
-    if shutil.which("ssh") is None:
-        raise Unavailable("there is no ssh program on this system", hint="install OpenSSH's client")
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
     login = login or str(given["login"] or "") or _default_login(profile)
-    call = _Call(profile, login, host, tuple(command), tuple(_flags(given)))
+    call = Call(profile, login, host, tuple(command), tuple(_flags(given)))
     started = time.monotonic()
     status = call.run()
     if status == 255 and time.monotonic() - started < _QUICK_SECONDS:
@@ -67,7 +65,7 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """One run of ssh."""
 
     profile: p.Profile
@@ -81,16 +79,25 @@ class _Call:
     """A folder with the TLS pair for one session, instead of the profile's."""
 
     def run(self) -> int:
+        if shutil.which("ssh") is None:
+            from teleport.cli.tsh_commands.builtin_ssh import run_builtin
+
+            return run_builtin(self)
         arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
         return _run(arguments)
 
+    @property
+    def full_name(self) -> str:
+        """The host's name as its certificate has it."""
+        return f"{self.host.removesuffix(f'.{self.profile.cluster}')}.{self.profile.cluster}"
+
     def _options(self) -> Iterator[str]:
-        profile, name = self.profile, self.host.removesuffix(f".{self.profile.cluster}")
+        profile = self.profile
         pairs = options_for(
             profile, key=self.key or profile.ssh_key, certificate=self.certificate or profile.ssh_certificate,
             command=proxy_command(profile, tls=self.tls),
         )  # fmt: skip
-        pairs["HostKeyAlias"] = f"{name}.{profile.cluster}"
+        pairs["HostKeyAlias"] = self.full_name
         for key, value in pairs.items():
             yield from ("-o", f"{key}={value}")
 
@@ -124,14 +131,20 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
 
 
 def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
-    """What ssh runs to reach a host. The way here is written out: ssh starts it with another PATH perhaps."""
+    """What ssh runs to reach a host, as its configuration spells it, good in other environments too."""
+    words = proxy_words(profile, tls=tls)
+    if "TELEPORT_HOME" in os.environ:
+        words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
+    return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
+
+
+def proxy_words(profile: p.Profile, *, tls: Path | None = None) -> list[str]:
+    """The command that reaches a host, without the host. The way here is written out: ssh may have another PATH."""
     program = shutil.which("tsh") or str(Path(sys.executable).with_name("tsh"))
     words = [program, "proxy", "ssh", "--proxy", profile.proxy]
-    if "TELEPORT_HOME" in os.environ:
-        words[:0] = ["env", f"TELEPORT_HOME={p.home()}"]
     if tls is not None:
         words += ["--credentials", str(tls)]
-    return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
+    return words
 
 
 def _shell_quoted(word: str) -> str:
@@ -165,7 +178,7 @@ def _flags(given: dict[str, object]) -> Iterator[str]:
             yield from (flag, str(value))
 
 
-def _with_second_factor(call: _Call, code: str) -> int | None:
+def _with_second_factor(call: Call, code: str) -> int | None:
     """If the session was refused for want of a second factor: ask for it and try again."""
     from teleport.cli.connect import run
 
@@ -181,7 +194,7 @@ def _with_second_factor(call: _Call, code: str) -> int | None:
         return replace(call, key=folder / "ssh", certificate=folder / "ssh-cert.pub", tls=folder).run()
 
 
-async def _needs(call: _Call) -> dict[str, str]:
+async def _needs(call: Call) -> dict[str, str]:
     from teleport.api import models as m
     from teleport.api import routes as r
     from teleport.cli.connect import api_client
@@ -191,7 +204,7 @@ async def _needs(call: _Call) -> dict[str, str]:
     return dict(verdict.needs)
 
 
-async def _obtain(call: _Call, code: str, folder: Path) -> None:
+async def _obtain(call: Call, code: str, folder: Path) -> None:
     """Keys and certificates that are good for this one session."""
     from teleport.api import models as m
     from teleport.api import routes as r
@@ -211,7 +224,7 @@ async def _obtain(call: _Call, code: str, folder: Path) -> None:
     p.write_private(folder / "tls.crt", answer.tls_certificate)
 
 
-def _plain(call: _Call) -> str:
+def _plain(call: Call) -> str:
     return call.host.removesuffix(f".{call.profile.cluster}")
 
 

@@ -1,0 +1,84 @@
+"""An SSH client for systems without one: commands and shells, nothing of ssh's further options."""
+
+import asyncio
+import os
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncssh
+
+from teleport.cli.tsh_commands.ssh import Call, proxy_words
+from teleport.core.errors import BadInput, Unavailable
+
+__all__ = ["run_builtin"]
+
+_KNOWN_FLAGS = frozenset({"-t", "-T", "-q"})
+
+
+def run_builtin(call: Call) -> int:
+    """Run one session; its exit status, 255 when there was none. Raises BadInput for options that need ssh."""
+    unknown = [flag for flag in call.flags if flag not in _KNOWN_FLAGS]
+    if unknown:
+        raise BadInput(f"{unknown[0]} needs an ssh program, and there is none", hint="install OpenSSH's client")
+    try:
+        return asyncio.run(_session(call))
+    except (asyncssh.Error, OSError) as error:
+        raise Unavailable(f"the session ended: {error}") from None
+
+
+async def _session(call: Call) -> int:
+    key = call.key or call.profile.ssh_key
+    certificate = call.certificate or call.profile.ssh_certificate
+    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
+    wants_terminal = "-t" in call.flags or (not call.command and "-T" not in call.flags)
+    terminal = wants_terminal and sys.stdin.isatty()
+    async with asyncssh.connect(
+        call.full_name, username=call.login, client_keys=[(str(key), str(certificate))], proxy_command=words,
+        known_hosts=str(call.profile.known_hosts), config=[], agent_path=None, client_factory=_Client,
+    ) as connection:  # fmt: skip
+        process = await connection.create_process(
+            " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
+            term_type=os.environ.get("TERM", "xterm") if terminal else None, term_size=_size() if terminal else None,
+        )  # fmt: skip
+        if terminal:
+            asyncio.get_running_loop().add_signal_handler(
+                signal.SIGWINCH, lambda: process.change_terminal_size(*_size())
+            )
+        with _raw() if terminal else _as_is():
+            await process.wait_closed()
+    status = process.exit_status
+    return 255 if status is None or process.exit_signal else status
+
+
+class _Client(asyncssh.SSHClient):
+    """Shows what the host says before it lets anybody in."""
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        from teleport.core.output import printable
+
+        sys.stderr.write(printable(msg.replace("\r", ""), multiline=True))
+
+
+def _size() -> tuple[int, int, int, int]:
+    size = os.get_terminal_size()
+    return size.columns, size.lines, 0, 0
+
+
+@contextmanager
+def _raw() -> Iterator[None]:
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setraw(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _as_is() -> Iterator[None]:
+    yield
