@@ -253,6 +253,7 @@ class World:
     proxy: str = ""
     pin: str = ""
     arguments: tuple[str, ...] = ("--demo",)
+    program: tuple[str, ...] = (str(BIN / "teleport"),)
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -282,7 +283,7 @@ class World:
         self.policies.mkdir(parents=True, exist_ok=True)
         log = (self.root / "log").open("a")
         self.process = subprocess.Popen(
-            [str(BIN / "teleport"), "start", "--policies", str(self.policies), "--data-dir", str(self.data),
+            [*self.program, "start", "--policies", str(self.policies), "--data-dir", str(self.data),
              "--cluster-name", "acme", "--nodename", self.host, "--listen", self.proxy or listen, *self.arguments],
             stdout=subprocess.PIPE, stderr=log, text=True,
             env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **self.environment},

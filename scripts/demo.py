@@ -1,0 +1,121 @@
+"""`make demo`: a one-node cluster on loopback, governed by a working copy of the example policies.
+
+Prints three commands that enrol the person who ran it, log in, and open a session on this very machine; stays in
+the foreground until interrupted. Everything lies in .demo/, which each run starts anew.
+"""
+
+import getpass
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / ".demo"
+BIN = Path(sys.executable).parent
+PORT = 3080
+
+USER = """\
+# yaml-language-server: $schema=../../../schemas/user.json
+# You. Edit roles or traits and watch a running session obey; what this cluster is told is in this folder.
+kind: user
+version: v2
+metadata:
+  name: {name}
+spec:
+  roles: [{roles}]
+  traits:
+    logins: [{login}]
+"""
+
+
+def main() -> int:
+    me = getpass.getuser()
+    policies = lay_out(me)
+    port = free_port()
+    cluster = subprocess.Popen(
+        [BIN / "teleport", "start", "--demo", "--policies", policies, "--data-dir", DEMO / "data",
+         "--cluster-name", "demo", "--listen", f"127.0.0.1:{port}"],
+        stdout=subprocess.PIPE, stderr=(DEMO / "log").open("w"), text=True, start_new_session=True,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: cluster.terminate())
+    assert cluster.stdout is not None
+    ready = cluster.stdout.readline()
+    if not ready.startswith("ready:"):
+        sys.stderr.write((DEMO / "log").read_text())
+        return cluster.wait() or 1
+    say(ready, me, policies)
+    try:
+        return cluster.wait()
+    except KeyboardInterrupt:
+        cluster.terminate()
+        cluster.wait()
+        print("\nThe demo has ended.")
+        return 0
+
+
+def lay_out(me: str) -> Path:
+    """A fresh working copy of the example policies, with the person who runs the demo in it."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    policies = DEMO / "policies"
+    shutil.copytree(ROOT / "examples" / "policies", policies)
+    schemas = ROOT / "schemas"
+    if schemas.is_dir():
+        shutil.copytree(schemas, DEMO.parent / ".demo" / "schemas")
+    name = re.sub(r"[^A-Za-z0-9._@+-]", "-", me)
+    mine = policies / "users" / f"{name}.yaml"
+    mine.write_text(USER.format(name=name, roles=ROLES, login=me))
+    return policies
+
+
+def free_port() -> int:
+    """3080, or another port if something listens there."""
+    for wanted in (PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", wanted))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("no port on 127.0.0.1 is free")
+
+
+def say(ready: str, me: str, policies: Path) -> None:
+    invitation = json.loads(
+        subprocess.run(
+            [BIN / "tctl", "--data-dir", DEMO / "data", "users", "invite", me, "--ttl", "48h", "-o", "json"],
+            check=True, capture_output=True, text=True,
+        ).stdout
+    )  # fmt: skip
+    proxy, pin, host = invitation["proxy_address"], invitation["ca_pins"][0], socket.gethostname()
+    tsh = BIN / "tsh"
+    print(ready)
+    print(f"""\
+Open a second terminal and paste these three, one after the other:
+
+1. Set a password and a second factor (any authenticator app; the code is asked for once):
+
+  {tsh} enrol --proxy {proxy} --token {invitation["token"]} --ca-pin {pin}
+
+2. Log in with them:
+
+  {tsh} login --proxy {proxy} --user {me} --ca-pin {pin}
+
+3. Open a shell on this machine, through the proxy, recorded:
+
+  {tsh} ssh {me}@{host}
+
+Then, with that shell open, edit {policies.relative_to(ROOT)}/users/{me}.yaml (take away the roles, say)
+and watch it end, with the reason. The log is {DEMO.relative_to(ROOT)}/log; Ctrl-C ends the demo.
+""", flush=True)
+
+
+ROLES = "access, auditor, editor"
+
+if __name__ == "__main__":
+    sys.exit(main())
