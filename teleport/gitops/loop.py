@@ -81,6 +81,7 @@ class Loop:
         self._source, self._service, self._clock, self._interval = source, service, clock, interval
         self._changed = changed
         self._poked = asyncio.Event()
+        self._passing = asyncio.Lock()
         self.state = SourceState(source.name, source.kind, source.place)
 
     def poke(self) -> None:
@@ -101,7 +102,11 @@ class Loop:
                 watching.cancel()
 
     async def reconcile(self) -> bool:
-        """One pass. False if it failed for a reason that trying again soon may mend."""
+        """One pass at a time. False if it failed for a reason that trying again soon may mend."""
+        async with self._passing:
+            return await self._reconcile()
+
+    async def _reconcile(self) -> bool:
         try:
             loaded = await self._source.load()
             self.state.last_seen = self._clock.time()

@@ -1,0 +1,103 @@
+"""Reading a folder: what counts, what is left out, what is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from teleport.gitops import folder as module
+from teleport.gitops.folder import FolderSource, read_folder
+
+LOCK = "kind: lock\nversion: v2\nmetadata: {name: %s}\nspec: {target: {user: ann}}\n"
+
+
+def test_policy_files_are_read_in_order_whatever_their_ending(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a/z.yml", "a/c.json", "notes.txt", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+
+    files, problems = read_folder(tmp_path)
+
+    assert [name for name, _ in files] == ["b.yaml", "a/c.json", "a/z.yml"]
+    assert problems == []
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.yaml").write_text("{}")
+    (tmp_path / ".x.yaml.swp.yaml").write_text("{}")
+
+    assert read_folder(tmp_path) == ([], [])
+
+
+def test_a_link_out_of_the_folder_is_refused_and_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.yaml"
+    secret.write_text("password: x")
+    root = tmp_path / "policies"
+    root.mkdir()
+    (root / "x.yaml").symlink_to(secret)
+
+    files, problems = read_folder(root)
+
+    assert files == []
+    assert [str(problem) for problem in problems] == [
+        "x.yaml: a link that leads out of the folder (put the file itself here)"
+    ]
+
+
+def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
+    (tmp_path / "real.yaml").write_text("{}")
+    (tmp_path / "alias.yaml").symlink_to("real.yaml")
+
+    files, problems = read_folder(tmp_path)
+
+    assert ([name for name, _ in files], problems) == (["alias.yaml", "real.yaml"], [])
+
+
+def test_a_dangling_link_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
+    (tmp_path / "gone.yaml").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    files, problems = read_folder(tmp_path)
+
+    assert files == []
+    assert [problem.file for problem in problems] == ["gone.yaml", "pipe.yaml"]
+
+
+def test_a_folder_that_is_none_is_a_problem_not_an_empty_policy(tmp_path: Path) -> None:
+    files, problems = read_folder(tmp_path / "missing")
+
+    assert files == []
+    assert "is not a folder" in str(problems[0])
+
+
+def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    for number in range(5):
+        (tmp_path / f"{number}.yaml").write_text("{}")
+
+    files, problems = read_folder(tmp_path)
+
+    assert len(files) == 3
+    assert "more than 3 files" in str(problems[0])
+
+
+async def test_a_source_names_itself_in_what_it_loads_and_keeps_paths_relative(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "x.yaml").write_text(LOCK % "one")
+
+    loaded = await FolderSource(tmp_path, name="ops").load()
+
+    origin = loaded.resources[0].origin
+    assert (origin.source, origin.file, origin.line) == ("ops", "locks/x.yaml", 1)
+
+
+async def test_one_name_declared_in_two_files_is_a_problem_of_the_later(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(LOCK % "one")
+    (tmp_path / "b.yaml").write_text(LOCK % "one")
+
+    loaded = await FolderSource(tmp_path, name="ops").load()
+
+    assert [str(problem) for problem in loaded.problems] == [
+        "b.yaml:3:18: lock/one is declared twice (first at a.yaml:1)"
+    ]

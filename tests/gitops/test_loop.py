@@ -1,0 +1,161 @@
+"""The reconciler: the last good state stays, status says why, what fails is tried again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from teleport.core.aio import SystemClock
+from teleport.core.errors import Invalid, Problem, Unavailable
+from teleport.gitops.folder import FolderSource
+from teleport.gitops.loop import Loop, SourceState, watch_folder
+from teleport.resources.kinds import AnyResource
+from teleport.resources.load import Loaded
+from tests.builders import FakeClock
+from tests.gitops.test_plan import lock
+
+
+class Source:
+    """What a source declares, set by the test."""
+
+    name, kind, place = "ops", "test", "nowhere"
+
+    def __init__(self, *resources: AnyResource) -> None:
+        self.loaded = Loaded(tuple(resources))
+        self.failure: Exception | None = None
+
+    async def load(self) -> Loaded:
+        if self.failure is not None:
+            raise self.failure
+        return self.loaded
+
+
+class Cluster:
+    """Takes what it is given, or refuses it."""
+
+    def __init__(self) -> None:
+        self.owned: dict[tuple[str, str], AnyResource] = {}
+        self.refusal: Exception | None = None
+        self.applied: list[list[str]] = []
+        self.stalls: list[Sequence[Problem]] = []
+
+    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
+        return self.owned
+
+    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+        if self.refusal is not None:
+            raise self.refusal
+        before, self.owned = self.owned, {(one.kind, one.name): one for one in desired}
+        self.applied.append([one.name for one in desired])
+        return len(self.applied), len(before.keys() ^ self.owned.keys()), ()
+
+    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
+        self.stalls.append(problems)
+
+
+def loop_of(source: Source, cluster: Cluster) -> tuple[Loop, list[SourceState]]:
+    shown: list[SourceState] = []
+    return Loop(source, cluster, clock=FakeClock(100.0), interval=30, changed=shown.append), shown
+
+
+async def test_what_is_declared_is_applied_and_the_source_is_ready() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+
+    assert await loop.reconcile()
+
+    assert cluster.applied == [["a"]]
+    assert (loop.state.state, loop.state.objects, loop.state.last_applied) == ("Ready", 1, 100.0)
+
+
+async def test_a_set_that_does_not_load_changes_nothing_and_says_why_once() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+    await loop.reconcile()
+    problem = Problem("roles/dev.yaml", 14, 5, "unknown field logns", "did you mean logins?")
+    source.loaded = Loaded((), (problem,))
+
+    await loop.reconcile()
+    await loop.reconcile()
+
+    assert list(cluster.owned) == [("lock", "a")]
+    assert (loop.state.state, loop.state.message) == ("Stalled", str(problem))
+    assert cluster.stalls == [(problem,)]
+
+
+async def test_what_the_cluster_refuses_stalls_with_every_problem() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    problems = [Problem("a.yaml", n, 1, f"wrong {n}") for n in (1, 2, 3)]
+    cluster.refusal = Invalid(problems)
+    loop, _ = loop_of(source, cluster)
+
+    assert await loop.reconcile()
+
+    assert loop.state.problems == tuple(problems)
+    assert loop.state.message == "a.yaml:1:1: wrong 1 (and 2 more)"
+
+
+async def test_an_emptied_source_stalls_instead_of_revoking_everything() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+    await loop.reconcile()
+    source.loaded = Loaded()
+
+    await loop.reconcile()
+
+    assert list(cluster.owned) == [("lock", "a")]
+    assert loop.state.state == "Stalled"
+
+
+async def test_mended_it_is_ready_again() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+    source.loaded = Loaded((), (Problem("x", 1, 1, "bad"),))
+    await loop.reconcile()
+    source.loaded = Loaded((lock("b"),))
+
+    await loop.reconcile()
+
+    assert (loop.state.state, loop.state.problems, loop.state.message) == ("Ready", (), "")
+
+
+@pytest.mark.parametrize("failure", [Unavailable("the store is closed"), OSError("io")])
+async def test_a_failure_that_may_pass_is_tried_again_soon(failure: Exception) -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    source.failure = failure
+    loop, _ = loop_of(source, cluster)
+
+    assert not await loop.reconcile()
+
+    assert loop.state.state == "Reconciling"
+
+
+async def test_an_edit_in_a_watched_folder_is_applied_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("kind: lock\nversion: v2\nmetadata: {name: a}\nspec: {target: {user: ann}}\n")
+    cluster, applied = Cluster(), asyncio.Event()
+    states: list[str] = []
+
+    def changed(state: SourceState) -> None:
+        states.append(state.state)
+        applied.set()
+
+    loop = Loop(FolderSource(tmp_path, name="ops"), cluster, clock=SystemClock(), interval=60, changed=changed)
+
+    async def watch() -> AsyncIterator[None]:
+        async for _ in watch_folder(tmp_path):
+            yield
+
+    running = asyncio.create_task(loop.run(watch))
+    async with asyncio.timeout(5):
+        await applied.wait()
+        await asyncio.sleep(0.3)  # the watch begins in a thread of its own
+        applied.clear()
+        (tmp_path / "b.yaml").write_text("kind: lock\nversion: v2\nmetadata: {name: b}\nspec: {target: {user: bob}}\n")
+        while len(cluster.owned) < 2:
+            await applied.wait()
+            applied.clear()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert sorted(cluster.owned) == [("lock", "a"), ("lock", "b")]
