@@ -188,6 +188,9 @@ def start(
                 theirs.append(reading if end == 0 else writing)
             for descriptor in ours:
                 os.set_blocking(descriptor, False)
+        orders = json.dumps(_orders(who, arguments, environment, program=program, terminal=terminal is not None))
+        if len(orders) > _MAX_ORDERS:
+            raise OSError(errno.E2BIG, "the command or the environment is too long")
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_CHILD), str(orders_out)],
             stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], pass_fds=(orders_out,), start_new_session=True,
@@ -196,10 +199,7 @@ def start(
         if cgroup is not None:
             with contextlib.suppress(OSError):
                 (cgroup / "cgroup.procs").write_text(str(process.pid))
-        orders = json.dumps(_orders(who, arguments, environment, program=program, terminal=terminal is not None))
-        if len(orders) > _MAX_ORDERS:
-            raise OSError(errno.E2BIG, "the command or the environment is too long")
-        os.write(orders_in, orders.encode())
+        os.write(orders_in, orders.encode())  # the child has waited for it, so it is in its group by now
     except OSError as error:
         for descriptor in ours:
             os.close(descriptor)

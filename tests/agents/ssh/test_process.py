@@ -1,0 +1,175 @@
+"""Running programs as a user: identity, descriptors, ends, and what is left behind."""
+
+import asyncio
+import os
+import pwd
+import signal
+from pathlib import Path
+
+import pytest
+
+from teleport.agents.ssh.process import Account, Program, account, start
+from teleport.core.errors import AccessDenied, Unavailable
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+def run(command: str, *, login: str = ME, terminal: bool = False) -> Program:
+    who = account(login, forbidden_uid=None)
+    return start(
+        who, ["sh", "-c", command], {"HOME": "/", "PATH": "/usr/bin:/bin"}, program="/bin/sh",
+        terminal=({}, 24, 80) if terminal else None, cgroup=None,
+    )  # fmt: skip
+
+
+async def output_of(program: Program) -> bytes:
+    data = bytearray()
+    while True:
+        try:
+            chunk = os.read(program.output, 65536)
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+            continue
+        except OSError:
+            break
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)
+
+
+def close(program: Program) -> None:
+    for descriptor in {program.input, program.output, program.errors} - {-1}:
+        os.close(descriptor)
+
+
+async def test_the_status_of_a_program_comes_back() -> None:
+    program = run("exit 7")
+
+    assert await program.wait() == 7
+    close(program)
+
+
+async def test_a_signal_comes_back_as_a_negative_status() -> None:
+    program = run("kill -TERM $$")
+
+    assert await program.wait() == -signal.SIGTERM
+    close(program)
+
+
+async def test_a_program_starts_with_three_descriptors_and_only_the_environment_it_was_given() -> None:
+    program = run("ls /proc/self/fd; env")
+
+    lines = (await output_of(program)).decode().split()
+
+    assert lines[:3] == ["0", "1", "2"]
+    assert len([line for line in lines if line.isdigit()]) == 4  # ls itself has the folder open
+    assert "TELEPORT_HOME" not in " ".join(lines)
+    await program.wait()
+    close(program)
+
+
+async def test_a_program_leads_a_session_of_its_own() -> None:
+    program = run("ps -o sid=,pgid=,pid= -p $$")
+
+    numbers = (await output_of(program)).split()
+
+    assert len(set(numbers)) == 1
+    await program.wait()
+    close(program)
+
+
+@as_root
+async def test_a_program_has_the_ids_and_groups_of_its_login_for_good() -> None:
+    program = run("grep -E '^(Uid|Gid|Groups|NoNewPrivs)' /proc/self/status; id -un", login="nobody")
+
+    text = (await output_of(program)).decode()
+
+    uid = str(pwd.getpwnam("nobody").pw_uid)
+    assert text.splitlines()[0].split()[1:] == [uid] * 4
+    assert "nobody" in text
+    await program.wait()
+    close(program)
+
+
+@as_root
+async def test_a_home_that_is_missing_or_closed_is_no_reason_to_fail() -> None:
+    entry = pwd.getpwnam("nobody")
+    closed = pwd.struct_passwd((*entry[:5], "/root/.ssh-none", entry.pw_shell))
+    program = start(
+        Account(closed, (entry.pw_gid,)), ["sh", "-c", "pwd"], {"PATH": "/bin"}, program="/bin/sh", terminal=None,
+        cgroup=None,
+    )  # fmt: skip
+
+    assert await output_of(program) == b"/\n"
+    await program.wait()
+    close(program)
+
+
+async def test_a_program_that_does_not_exist_is_told_on_standard_error() -> None:
+    who = account(ME, forbidden_uid=None)
+    program = start(who, ["x"], {}, program="/no/such/shell", terminal=None, cgroup=None)
+
+    status = await program.wait()
+
+    assert status == 254
+    assert b"could not be started" in os.read(program.errors, 1000)
+    close(program)
+
+
+async def test_an_endless_command_line_is_refused_before_anything_starts() -> None:
+    who = account(ME, forbidden_uid=None)
+
+    with pytest.raises(Unavailable, match="too long"):
+        start(who, ["sh", "-c", "x" * 300_000], {}, program="/bin/sh", terminal=None, cgroup=None)
+
+
+async def test_stopping_kills_a_group_that_ignores_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    from teleport.agents.ssh import process
+
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    program = run("trap '' HUP TERM INT; sleep 60 & echo $!; while :; do sleep 1; done")
+    while True:
+        try:
+            background = int(os.read(program.output, 100))
+            break
+        except BlockingIOError:
+            await asyncio.sleep(0.01)
+
+    await program.stop()
+
+    assert not Path(f"/proc/{program.process.pid}").exists()
+    assert not _runs(background)
+    close(program)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_login_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(AccessDenied, match="login no-such-user does not exist"):
+        account("no-such-user", forbidden_uid=None)
+
+
+def test_the_uid_of_the_auth_service_is_refused() -> None:
+    with pytest.raises(AccessDenied, match="the user that the auth service runs as"):
+        account(ME, forbidden_uid=os.geteuid())
+
+
+@as_root
+def test_nologin_closes_the_host_to_everybody_but_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.exists
+
+    def exists(path: Path, **more: bool) -> bool:
+        return True if str(path) == "/etc/nologin" else real(path, **more)
+
+    monkeypatch.setattr(Path, "exists", exists)
+
+    with pytest.raises(AccessDenied, match="/etc/nologin"):
+        account("nobody", forbidden_uid=None)
+    assert account("root", forbidden_uid=None).entry.pw_uid == 0
