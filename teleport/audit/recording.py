@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,13 @@ class Recorder:
         except OSError as error:
             self.failure = f"the recording cannot be written: {error.strerror or error}"
             self._on_failure(self.failure)
+
+    def abandon(self) -> None:
+        """Close and remove everything: nothing was recorded after all."""
+        for file in self._files or ():
+            file.close()
+        self._files = None
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def seal(self, sign: Sign) -> SealedRecording:
         """Write the rest and `meta.json`, and close. Raises Unavailable if that cannot be done."""

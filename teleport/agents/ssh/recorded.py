@@ -109,9 +109,17 @@ class Recording:
                     file=decision.file, line=decision.line, commit=decision.commit, policy_revision=decision.revision,
                 )
             )  # fmt: skip
-        except TeleportError:
-            await asyncio.to_thread(self._host.spool.finished, self.sid)
+        except BaseException:
+            await self._forget()
             raise
+
+    async def _forget(self) -> None:
+        """There will be no session: leave nothing that a restart would take for one."""
+        if self._following is not None:
+            self._following.cancel()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.abandon)
+        await asyncio.to_thread(self._host.spool.finished, self.sid)
 
     async def _open(self, now: float) -> None:
         session, request = self._session, self._request
