@@ -75,7 +75,7 @@ class Person:
     name: str
     home: Path
     secret: str = ""
-    last_code: str = ""
+    last_step: int = 0
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("LANG", "TERM", "COVERAGE_PROCESS_START") if name in os.environ}
@@ -100,16 +100,12 @@ class Person:
         return self.run("tsh", *arguments, stdin=stdin, timeout=timeout)
 
     def code(self) -> str:
-        """A code that was not used yet; waits for the next if need be."""
-        totp = pyotp.TOTP(self.secret)
-        ahead = 0
-        while totp.at(int(time.time()) + 30 * ahead) == self.last_code:
-            ahead += 1
-            if ahead > 1:
-                time.sleep(1)
-                ahead = 0
-        self.last_code = totp.at(int(time.time()) + 30 * ahead)
-        return self.last_code
+        """A code that was not used yet; waits for the next if need be, for a code is good for a minute and a half."""
+        step = max(int(time.time()) // 30, self.last_step + 1)
+        while step > int(time.time()) // 30 + 1:
+            time.sleep(0.2)
+        self.last_step = step
+        return pyotp.TOTP(self.secret).at(step * 30)
 
     def enrol(self) -> "Person":
         """Redeem a fresh invitation with the script interface of `tsh enrol`."""
@@ -333,6 +329,12 @@ class World:
         home = self.root / "homes" / name
         home.mkdir(parents=True, exist_ok=True)
         return Person(self, name, home)
+
+    def newcomer(self, name: str, **more: str) -> Person:
+        """Somebody new, declared in the folder, who has enrolled."""
+        self.write(f"users/{name}.yaml", user(name, **more))
+        self.wait_event("user.create", name=name)
+        return self.person(name).enrol()
 
     def events(self, event: str = "") -> list[dict[str, Any]]:
         """The audit log as it lies on disk."""
