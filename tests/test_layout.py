@@ -50,7 +50,7 @@ def test_the_operator_imports_kopf_and_what_lies_below_the_services(path: Path) 
 
 
 def test_the_check_of_imports_finds_what_is_not_allowed() -> None:
-    source = "import kopf, os\nfrom teleport.gitops import plan\nfrom teleport.auth.policy import PolicyWriter\nimport x"
+    source = "import kopf, os, x\nfrom teleport.gitops import plan\nfrom teleport.auth.policy import PolicyWriter"
 
     stray = {name for name in imports_of(source) if not allowed_in_operator(name)}
 

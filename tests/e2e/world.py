@@ -372,7 +372,7 @@ def make_login() -> None:
             "games",
             LOGIN,
         ]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run([*command, "--password", "*", LOGIN], check=True, capture_output=True)
 
 
 def remove_login() -> None:

@@ -1,0 +1,95 @@
+"""Opening sessions through the proxy with plain ssh, against an sshd without any proxy."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.rows import Row
+
+ROUNDS = 30
+
+
+def measure() -> list[Row]:
+    if shutil.which("sshd", path="/usr/sbin:/usr/bin") is None or os.geteuid() != 0:
+        sys.stderr.write("  skipped: needs root and an sshd\n")
+        return []
+    from tests.e2e.world import LOGIN, make_login, remove_login
+
+    make_login()
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder, our_cluster(Path(folder)) as ours, \
+                plain_sshd(Path(folder), LOGIN) as peer:  # fmt: skip
+            mine, theirs = median(ours), median(peer)
+    finally:
+        remove_login()
+    return [Row("new session, plain ssh, median", mine, "sshd, no proxy", theirs, "s", "≤ 1 ×")]
+
+
+def median(command: list[str]) -> float:
+    found = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+@contextmanager
+def our_cluster(folder: Path) -> Iterator[list[str]]:
+    from tests.e2e.world import LOGIN, ROLE, World, user
+
+    world = World(folder / "world")
+    world.write("dev.yaml", ROLE)
+    world.write("ann.yaml", user("ann"))
+    world.start()
+    try:
+        ann = world.person("ann").enrol().login()
+        config = folder / "ssh_config"
+        config.write_text(ann.tsh("config").output)
+        yield ["ssh", "-F", str(config), f"{LOGIN}@{world.host}"]
+    finally:
+        world.stop()
+
+
+@contextmanager
+def plain_sshd(folder: Path, login: str) -> Iterator[list[str]]:
+    key, host = folder / "id", folder / "host"
+    for path in (key, host):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    folder.chmod(0o755)
+    authorized = folder / "authorized"
+    authorized.write_text(key.with_suffix(".pub").read_text())
+    authorized.chmod(0o644)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    port = 22_022
+    options = {
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": host, "AuthorizedKeysFile": authorized, "UsePAM": "no",
+        "StrictModes": "no", "PidFile": "none", "PasswordAuthentication": "no",
+    }  # fmt: skip
+    flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", "/dev/null", *flags])
+    command = [
+        "ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
+        "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-p", str(port), f"{login}@127.0.0.1",
+    ]  # fmt: skip
+    try:
+        wait_for(lambda: subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0)
+        yield command
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        if time.monotonic() > deadline:
+            raise SystemExit("sshd did not start")
+        time.sleep(0.05)
