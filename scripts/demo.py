@@ -95,7 +95,8 @@ def say(ready: str, me: str, policies: Path) -> None:
     proxy, pin, host = invitation["proxy_address"], invitation["ca_pins"][0], socket.gethostname()
     tsh = BIN / "tsh"
     print(ready)
-    print(f"""\
+    print(
+        f"""\
 Open a second terminal and paste these three, one after the other:
 
 1. Set a password and a second factor (any authenticator app; the code is asked for once):
@@ -112,7 +113,9 @@ Open a second terminal and paste these three, one after the other:
 
 Then, with that shell open, edit {policies.relative_to(ROOT)}/users/{me}.yaml (take away the roles, say)
 and watch it end, with the reason. The log is {DEMO.relative_to(ROOT)}/log; Ctrl-C ends the demo.
-""", flush=True)
+""",
+        flush=True,
+    )
 
 
 ROLES = "access, auditor, editor"

@@ -20,7 +20,7 @@ from typing import Any
 import pyotp
 
 BIN = Path(sys.executable).parent
-LOGIN = "teleport-test" if os.geteuid() == 0 else getpass.getuser()
+LOGIN = f"tptest{os.getpid()}" if os.geteuid() == 0 else getpass.getuser()
 """The login that sessions use: as root an ordinary user made for the tests, otherwise the user who runs them."""
 PASSWORD = "correct horse battery staple"
 DEADLINE = 20.0
@@ -361,8 +361,7 @@ class World:
 def make_login() -> None:
     """Make the login of the tests if they run as root. Its shell starts without anybody's configuration."""
     if os.geteuid() == 0 and subprocess.run(["id", LOGIN], capture_output=True, check=False).returncode:
-        command = [
-            "useradd",
+        options = [
             "--create-home",
             "--skel",
             "/nonexistent",
@@ -370,9 +369,10 @@ def make_login() -> None:
             "/bin/bash",
             "--groups",
             "games",
-            LOGIN,
+            "--password",
+            "*",
         ]
-        subprocess.run([*command, "--password", "*", LOGIN], check=True, capture_output=True)
+        subprocess.run(["useradd", *options, LOGIN], check=True, capture_output=True)
 
 
 def remove_login() -> None:
