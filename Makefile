@@ -34,6 +34,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m teleport.resources.render --check
+	$(BIN)/python -m teleport.audit.render --check
 
 fmt: $(STAMP)
 	$(BIN)/ruff format .
@@ -41,6 +42,7 @@ fmt: $(STAMP)
 
 generate: $(STAMP)
 	$(BIN)/python -m teleport.resources.render
+	$(BIN)/python -m teleport.audit.render
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

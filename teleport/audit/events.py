@@ -1,7 +1,7 @@
 """The catalogue of audit events: one frozen class a type, under the names and codes that users know.
 
 Times are RFC 3339 with milliseconds. Secrets (passwords, secret token names, keys) have no field to appear in.
-`docs/audit-events.md` is generated from here.
+`docs/audit-events.md` is generated from here; `reference` says what the fields mean.
 """
 
 import uuid
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from teleport.core.identity import Identity
 
-__all__ = ["CATALOGUE", "Actor", "Event", "actor_of", "reference"]
+__all__ = ["CATALOGUE", "Actor", "Event", "actor_of"]
 
 
 def _new_uid() -> str:
@@ -485,17 +485,3 @@ AGENT_EVENTS: Final = frozenset(
 """The types that an agent may report, of its own host; everything else only auth itself writes."""
 PROXY_EVENTS: Final = frozenset({"auth", "session.connect", "session.rejected", "client.disconnect"})
 """The types that a proxy may report."""
-
-
-def reference() -> str:
-    """The reference page, in Markdown."""
-    common = {one.name for one in fields(Event)}
-    lines = ["# Audit events", "", "Generated from `teleport.audit.events`; do not edit.", ""]
-    lines += [
-        "Every event has " + ", ".join(f"`{name}`" for name in ("event", "code", *sorted(common - {"outcome"}))) + "."
-    ]
-    lines += ["", "| event | codes | what happened | fields of its own |", "|---|---|---|---|"]
-    for cls in CATALOGUE.values():
-        own = ", ".join(f"`{one.name.replace('__', '.')}`" for one in fields(cls) if one.name not in common)
-        lines.append(f"| `{cls.event}` | {', '.join(cls.codes)} | {cls.summary} | {own} |")
-    return "\n".join(lines) + "\n"

@@ -6,23 +6,24 @@ Pure: takes bytes and a file name, reads no files. Whether roles exist and expre
 
 import gc
 import hashlib
-import types
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from teleport.core.errors import Problem
-from teleport.resources.faults import FAULTS
+from teleport.resources.explain import explain
+from teleport.resources.faults import Fault, describe
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
-from teleport.resources.nouns import nearest
-from teleport.resources.yaml_reader import Marks, Path, read
+from teleport.resources.yaml_reader import Marks, read
 
 __all__ = ["Loaded", "Loader", "explain", "load", "parse"]
+
+_MAX_PROBLEMS: Final = 1000
+"""Problems of one file after which the rest of it is not looked at."""
 
 _KIND_NAMES: Mapping[str, type[AnyResource]] = {
     name: cls for cls in KINDS.values() for name in (cls.kind, *cls.aliases)
@@ -63,15 +64,15 @@ class Loader:
                 if earlier is resource.origin:
                     resources.append(resource)
                 else:
-                    line, column = resource.origin.at("metadata", "name")
-                    problems.append(
-                        Problem(
-                            name, line, column, f"{resource.ref} is declared twice",
-                            f"first at {earlier.file}:{earlier.line}",
-                        )
-                    )  # fmt: skip
+                    problems.append(_declared_twice(resource, earlier))
         self._seen = fresh
         return Loaded(tuple(resources), tuple(problems))
+
+
+def _declared_twice(resource: AnyResource, earlier: Origin) -> Problem:
+    line, column = resource.origin.at("metadata", "name")
+    hint = f"first at {earlier.file}:{earlier.at('metadata', 'name')[0]}"
+    return Problem(resource.origin.file, line, column, f"{resource.ref} is declared twice", hint)
 
 
 @contextmanager
@@ -90,8 +91,12 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
     """The resources of one file, and its faults."""
     documents, faults = read(data, file=file)
     resources: list[AnyResource] = []
-    problems = list(faults)
+    problems: list[Problem] = []
     for document in documents:
+        if len(problems) >= _MAX_PROBLEMS:
+            line, column = document.marks.line, document.marks.column
+            problems.append(Problem(file, line, column, "from here on the file was not looked at"))
+            break
         problems += document.problems
         if document.value is None:
             continue
@@ -99,31 +104,16 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
         problems += found
         if resource is not None and not document.problems:
             resources.append(resource)
-    return Loaded(tuple(resources), tuple(problems))
+    return Loaded(tuple(resources), tuple(problems + faults))
 
 
 def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[AnyResource | None, list[Problem]]:
     """One document as a resource of its kind, or what is wrong with it."""
-
-    def problem(path: Path, message: str, hint: str = "", *, key: bool = False) -> Problem:
-        line, column = marks.find(path, key=key)
-        return Problem(file, line, column, message, hint)
-
-    if not isinstance(value, dict):
-        return None, [problem((), "a resource is a mapping with kind, version, metadata and spec")]
-    word = value.get("kind")
-    cls = _KIND_NAMES.get(word) if isinstance(word, str) else None
+    cls = _KIND_NAMES.get(str(value.get("kind"))) if isinstance(value, dict) else None
     if cls is None:
-        if word is None:
-            return None, [problem((), "no kind", f"one of {', '.join(KINDS)}")]
-        likely = nearest(str(word), _KIND_NAMES)
-        hint = f"did you mean {likely}?" if likely else f"one of {', '.join(KINDS)}"
-        return None, [problem(("kind",), f"unknown kind {word}", hint)]
-    problems = [problem(path, message, hint) for path, message, hint in _envelope(cls, value)]
-    body = {key: item for key, item in value.items() if key != "kind"}
-    if "status" in body:
-        problems.append(problem(("status",), "status is written by the cluster, not in files", "remove it", key=True))
-        del body["status"]
+        return None, [_problem(_no_kind(value), marks, file)]
+    problems = [_problem(fault, marks, file) for fault in _envelope(cls, value)]
+    body = {key: item for key, item in value.items() if key not in ("kind", "status")}
     if cls.singleton:
         body = _with_singleton_name(cls, body)
     try:
@@ -138,46 +128,47 @@ def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[Any
     return resource.with_origin(origin), []
 
 
-def explain(
-    cls: type[BaseModel], error: ValidationError, marks: Marks, *, file: str, skip: Collection[Path] = ()
-) -> list[Problem]:
-    """Everything a model found wrong with a document, each fault with its place."""
-
-    def problem(path: Path, message: str, hint: str = "", *, key: bool = False) -> Problem:
-        line, column = marks.find(path, key=key)
-        return Problem(file, line, column, message, hint)
-
-    found: list[Problem] = []
-    for details in error.errors(include_url=False):
-        if details["loc"] not in skip:
-            found += _explain(cls, details, problem)
-    return found
+def _problem(fault: Fault, marks: Marks, file: str) -> Problem:
+    line, column = marks.find(fault.path, key=fault.path == ("status",))
+    return Problem(file, line, column, fault.message, fault.advice())
 
 
-def _envelope(cls: type[AnyResource], value: Mapping[str, Any]) -> Iterable[tuple[Path, str, str]]:
-    version = value.get("version")
-    accepted = ", ".join(cls.versions)
+def _no_kind(value: Any) -> Fault:
+    """Why a document is none that we know."""
+    known = ", ".join(KINDS)
+    if not isinstance(value, dict):
+        hint = "separate documents by a line with ---" if isinstance(value, list) else ""
+        found = describe(value)
+        return Fault((), f"a resource is a mapping with kind, version, metadata and spec; found {found}", hint)
+    word = value.get("kind")
+    if word is None:
+        return Fault((), "no kind", f"one of {known}")
+    if str(value.get("apiVersion", "")).startswith("resources.teleport.dev/"):
+        hint = f"in files, write kind (one of {known}) and version"
+        return Fault(("kind",), f"{word} with apiVersion is the form for Kubernetes", hint)
+    return Fault(("kind",), f"unknown kind {word}", f"one of {known}", str(word), tuple(_KIND_NAMES))
+
+
+def _envelope(cls: type[AnyResource], value: Mapping[str, Any]) -> Iterator[Fault]:
+    version, sub_kind, metadata = value.get("version"), value.get("sub_kind"), value.get("metadata")
+    accepted = f"one of {', '.join(cls.versions)}"
     if version is None:
-        yield (), f"no version; a {cls.kind} needs one", f"one of {accepted}"
+        yield Fault((), f"no version; a {cls.kind} needs one", accepted)
     elif version not in cls.versions:
-        yield ("version",), f"unknown version {version} of {cls.kind}", f"one of {accepted}"
-    sub_kind = value.get("sub_kind")
+        yield Fault(("version",), f"unknown version {version} of {cls.kind}", accepted, str(version), cls.versions)
     if sub_kind and sub_kind not in cls.sub_kinds:
-        known = ", ".join(cls.sub_kinds) or "none"
-        yield ("sub_kind",), f"unknown sub_kind {sub_kind} of {cls.kind}", f"known: {known}"
-    if cls.singleton and isinstance(value.get("metadata"), dict):
-        name = value["metadata"].get("name", cls.singleton)
-        if name != cls.singleton:
-            yield (
-                ("metadata", "name"),
-                f"there is only one {cls.kind}",
-                f"name it {cls.singleton}, or leave the name out",
-            )
+        hint = f"one of {', '.join(cls.sub_kinds)}" if cls.sub_kinds else "remove it"
+        yield Fault(("sub_kind",), f"unknown sub_kind {sub_kind} of {cls.kind}", hint, str(sub_kind), cls.sub_kinds)
+    if "status" in value:
+        yield Fault(("status",), "status is written by the cluster, not in files", "remove it")
+    if cls.singleton and isinstance(metadata, dict) and metadata.get("name") not in (None, cls.singleton):
+        hint = f"name it {cls.singleton}, or leave the name out"
+        yield Fault(("metadata", "name"), f"there is only one {cls.kind}", hint)
 
 
 def _with_singleton_name(cls: type[AnyResource], body: dict[str, Any]) -> dict[str, Any]:
-    metadata = body.get("metadata", {})
-    if isinstance(metadata, dict) and "name" not in metadata:
+    metadata = body.get("metadata") or {}
+    if isinstance(metadata, dict) and metadata.get("name") is None:
         return {**body, "metadata": {**metadata, "name": cls.singleton}}
     return body
 
@@ -197,69 +188,3 @@ def _collect(marks: Marks, path: str, depth: int, kept: dict[str, tuple[int, int
         kept[here] = marks.keys.get(step, (below.line, below.column))
         if depth > 1 and below.items:
             _collect(below, here, depth - 1, kept)
-
-
-def _explain(cls: type[BaseModel], details: ErrorDetails, problem: Any) -> list[Problem]:
-    """One pydantic error in our words; an error that carries several faults becomes as many problems."""
-    loc: Path = tuple(details["loc"])
-    kind = details["type"]
-    context: Mapping[str, Any] = details.get("ctx", {})
-    if kind == FAULTS:
-        return [problem((*loc, *fault.path), fault.message, fault.hint) for fault in context[FAULTS]]
-    if kind == "extra_forbidden":
-        fields = _fields_at(cls, loc[:-1])
-        likely = nearest(str(loc[-1]), fields)
-        hint = (
-            f"did you mean {likely}?" if likely else f"known fields: {', '.join(fields)}" if len(fields) <= 12 else ""
-        )
-        return [problem(loc, f"unknown field {loc[-1]}", hint, key=True)]
-    if kind == "missing":
-        return [problem(loc[:-1], f"no {loc[-1]}", f"{'.'.join(map(str, loc))} is required")]
-    where = f"{loc[-1]}: " if loc and isinstance(loc[-1], str) else f"{loc[-2]}: " if len(loc) > 1 else ""
-    if kind == "literal_error":
-        shown = details["input"]
-        expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").strip(", ")
-        words = [word for word in expected.split(", ") if word]
-        likely = nearest(str(shown), words)
-        hint = f"did you mean {likely}?" if likely else f"one of {', '.join(words)}"
-        return [problem(loc, f"{where}unknown value {shown}", hint)]
-    if kind in ("model_type", "dict_type", "mapping_type", "model_attributes_type"):
-        return [problem(loc, f"{where}a mapping is expected here, found {_what(details['input'])}")]
-    if kind in ("tuple_type", "list_type"):
-        return [problem(loc, f"{where}a list is expected here, found {_what(details['input'])}")]
-    if kind == "too_short":
-        return [problem(loc, f"{where}must not be empty")]
-    return [problem(loc, f"{where}{details['msg'][:1].lower()}{details['msg'][1:]}")]
-
-
-def _what(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    return "a list" if isinstance(value, Sequence) and not isinstance(value, str) else repr(value)
-
-
-def _fields_at(cls: type[BaseModel], path: Path) -> list[str]:
-    """The fields that a model has at a path below a resource class; empty where that is no model."""
-    here: type[BaseModel] | None = cls
-    for step in path:
-        if here is None:
-            return []
-        if isinstance(step, int):
-            continue
-        info = here.model_fields.get(step)
-        here = _model_in(info.annotation) if info is not None else None
-    return list(here.model_fields) if here is not None else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model inside Optional[...], tuple[..., ...], dict[str, ...] and Annotated[...]."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, types.UnionType, tuple, list, dict) or get_args(annotation):
-        for inner in get_args(annotation):
-            found = _model_in(inner)
-            if found is not None:
-                return found
-    return None

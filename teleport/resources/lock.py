@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.model import Model, Resource, Spec
@@ -14,17 +14,19 @@ __all__ = ["Lock", "LockSpec", "LockTarget"]
 class LockTarget(Model):
     """Whom or what the lock is for; every field that is set must match."""
 
-    user: Text = ""
-    role: Text = ""
-    login: Text = ""
-    mfa_device: Text = ""
-    windows_desktop: Text = ""
-    access_request: Text = ""
-    device: Text = ""
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    user: Text = Field(default="", description="a user, by name")
+    role: Text = Field(default="", description="holders of a role")
+    login: Text = Field(default="", description="sessions as an operating system login")
+    mfa_device: Text = Field(default="", description="a second factor, by its UUID")
+    windows_desktop: Text = Field(default="", description="a Windows desktop, by name")
+    access_request: Text = Field(default="", description="an access request, by its UUID")
+    device: Text = Field(default="", description="a trusted device, by its id")
     server_id: Text = Field(default="", description="a host, by its UUID")
     node: Text = Field(default="", description="the older spelling of server_id; a host name is accepted too")
-    bot_instance_id: Text = ""
-    join_token: Text = ""
+    bot_instance_id: Text = Field(default="", description="one instance of a bot")
+    join_token: Text = Field(default="", description="bots that joined with a token, by its name")
 
     @model_validator(mode="after")
     def _somebody(self) -> "LockTarget":
@@ -41,15 +43,28 @@ class LockTarget(Model):
 
 
 class LockSpec(Spec):
-    target: LockTarget
+    """Who is shut out, and for how long."""
+
+    target: LockTarget = Field(description="whom or what the lock is for")
     message: Text = Field(default="", description="shown to those locked out")
-    expires: Timestamp | None = Field(default=None, description="when the lock ceases, RFC 3339")
-    created_at: Timestamp | None = None
-    created_by: Text = ""
+    expires: Timestamp = Field(default=None, description="when the lock ceases")
+    created_at: Timestamp = Field(default=None, description="when it was made")
+    created_by: Text = Field(default="", description="who made it")
 
 
 class Lock(Resource[LockSpec]):
     kind = "lock"
     aliases = ("locks",)
     versions = ("v2",)
-    summary = "shuts somebody or something out at once"
+    summary = "shuts somebody or something out at once, live sessions included"
+    example = """\
+kind: lock
+version: v2
+metadata:
+  name: lost-laptop
+spec:
+  target:
+    user: ann@example.com
+  message: Your laptop was reported lost. Call the service desk.
+  expires: 2030-01-31T12:00:00Z
+"""

@@ -7,11 +7,11 @@ A kind is one class: its model gives the schema, the store codec, the noun in ad
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from teleport.resources.values import Name, Text, Timestamp
+from teleport.resources.values import LabelSet, Name, Text, Timestamp
 
 __all__ = ["Metadata", "Model", "Origin", "Resource", "SourceKind", "Spec"]
 
@@ -20,6 +20,19 @@ class Model(BaseModel):
     """Frozen, and strict about names: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nothing(cls, value: object) -> object:
+        """A field with nothing after its colon is a field left out, unless it is required or unknown."""
+        if not isinstance(value, dict) or None not in value.values():
+            return value
+        fields = cls.model_fields
+        return {
+            key: item
+            for key, item in value.items()
+            if item is not None or key not in fields or fields[key].is_required()
+        }
 
 
 class Spec(Model):
@@ -67,18 +80,16 @@ class Origin:
         )
 
 
-_LabelText = Annotated[Text, StringConstraints(max_length=4096)]
-
-
 class Metadata(Model):
     """What every resource says about itself."""
 
     name: Name = Field(description="unique within the kind")
     description: Text = Field(default="", description="for people; nothing is decided by it")
-    labels: Mapping[str, _LabelText] = Field(default_factory=dict, description="static labels, key to value")
-    expires: Timestamp | None = Field(default=None, description="when the resource ceases to exist, RFC 3339")
+    labels: LabelSet = Field(default_factory=dict, description="static labels, key to value")
+    expires: Timestamp = Field(default=None, description="when the resource ceases to exist")
     revision: Text = Field(default="", description="the optimistic lock: set by the cluster, checked on update")
-    namespace: Text = Field(default="", description="a legacy of the format: only `default`", pattern="^(default)?$")
+    namespace: Literal["", "default"] = Field(default="", description="a legacy of the format: there is only one")
+    id: int | None = Field(default=None, description="a legacy of the format: nothing reads it")
 
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -92,6 +103,8 @@ class Resource(Model, Generic[SpecT]):
     versions: ClassVar[tuple[str, ...]]
     sub_kinds: ClassVar[tuple[str, ...]] = ()
     summary: ClassVar[str]
+    example: ClassVar[str]
+    """A document in YAML, for editors and the reference page."""
     singleton: ClassVar[str] = ""
     """The only permitted name, for settings of which there is one."""
     secret: ClassVar[bool] = False
@@ -99,8 +112,8 @@ class Resource(Model, Generic[SpecT]):
 
     version: str = Field(description="the version of the format")
     sub_kind: Text = Field(default="", description="a variety of the kind")
-    metadata: Metadata
-    spec: SpecT
+    metadata: Metadata = Field(description="name, labels and expiry")
+    spec: SpecT = Field(description="what is declared")
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
     _uid: str = PrivateAttr(default="")

@@ -1,14 +1,12 @@
 """Node: an SSH host. A declared one gives labels to the host of that name, or describes a plain sshd."""
 
-from typing import Any
-
 from pydantic import Field, field_validator
 
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.model import Metadata, Model, Resource, Spec
-from teleport.resources.values import Duration, Switch, Text, Texts
+from teleport.resources.values import Duration, LabelSet, Switch, Text, Texts, Timestamp
 
-__all__ = ["CommandLabel", "Node", "NodeSpec"]
+__all__ = ["CommandLabel", "Node", "NodeSpec", "host_name_faults"]
 
 
 class CommandLabel(Model):
@@ -20,42 +18,74 @@ class CommandLabel(Model):
 
 
 class AwsInfo(Model):
-    account_id: Text = ""
-    instance_id: Text = ""
-    region: Text = ""
-    vpc_id: Text = ""
-    integration: Text = ""
-    subnet_id: Text = ""
+    """The EC2 instance that the host is."""
+
+    account_id: Text = Field(default="", description="AWS account")
+    instance_id: Text = Field(default="", description="instance")
+    region: Text = Field(default="", description="region")
+    vpc_id: Text = Field(default="", description="virtual private cloud")
+    integration: Text = Field(default="", description="integration whose credentials open the connection")
+    subnet_id: Text = Field(default="", description="subnet")
 
 
 class CloudMetadata(Model):
-    aws: AwsInfo | None = None
+    """Where the host runs."""
+
+    aws: AwsInfo | None = Field(default=None, description="as an EC2 instance")
+
+
+class GithubServer(Model):
+    """An organisation of a Git hosting service, in the guise of a host."""
+
+    organization: Text = Field(default="", description="name of the organisation")
+    integration: Text = Field(default="", description="integration that reaches it")
+
+
+class RotationSchedule(Model):
+    """When the phases of a rotation begin."""
+
+    update_clients: Timestamp = Field(default=None, description="begin of update_clients")
+    update_servers: Timestamp = Field(default=None, description="begin of update_servers")
+    standby: Timestamp = Field(default=None, description="begin of standby")
 
 
 class RotationInfo(Model):
-    """Accepted for the format."""
+    """Accepted for the format: what a host says about the rotation of its certificates."""
 
-    state: Text = ""
-    phase: Text = ""
-    mode: Text = ""
-    current_id: Text = ""
-    started: Text = ""
-    last_rotated: Text = ""
-    grace_period: Text = ""
-    schedule: dict[str, Any] | None = None
+    state: Text = Field(default="", description="standby or in_progress")
+    phase: Text = Field(default="", description="phase")
+    mode: Text = Field(default="", description="manual or auto")
+    current_id: Text = Field(default="", description="the rotation's id")
+    started: Timestamp = Field(default=None, description="when it began")
+    last_rotated: Timestamp = Field(default=None, description="when the last one ended")
+    grace_period: Duration = Field(default=0.0, description="how long both authorities are trusted")
+    schedule: RotationSchedule | None = Field(default=None, description="when its phases begin")
 
 
 class NodeSpec(Spec):
+    """How the host is reached, and by what name."""
+
     addr: Text = Field(default="", description="HOST:PORT of a plain sshd")
-    hostname: Text = Field(default="", description="the name people use; default: metadata.name")
-    public_addr: Text = ""
-    public_addrs: Texts = ()
-    cmd_labels: dict[str, CommandLabel] = Field(default_factory=dict, description="labels from commands")
-    use_tunnel: Switch = False
-    proxy_ids: Texts = ()
-    rotation: RotationInfo | None = None
-    version: Text = ""
-    cloud_metadata: CloudMetadata | None = None
+    hostname: Text = Field(default="", description="the name people use; metadata.name if empty")
+    public_addr: Text = Field(default="", description="HOST:PORT under which others reach it")
+    public_addrs: Texts = Field(default=(), description="the same, several")
+    cmd_labels: dict[str, CommandLabel] = Field(default_factory=dict, description="labels that commands print")
+    immutable_labels: LabelSet = Field(default_factory=dict, description="labels fixed when the host joined")
+    use_tunnel: Switch = Field(default=False, description="whether the host is reached through its own connection")
+    proxy_ids: Texts = Field(default=(), description="proxies that the host is connected to")
+    peer_addr: Text = Field(default="", description="where other proxies reach it")
+    relay_group: Text = Field(default="", description="group of relays that the host is connected to")
+    relay_ids: Texts = Field(default=(), description="relays that the host is connected to")
+    rotation: RotationInfo | None = Field(default=None, description="rotation of the host's certificates")
+    version: Text = Field(default="", description="version of the host's program")
+    cloud_metadata: CloudMetadata | None = Field(default=None, description="where the host runs")
+    github: GithubServer | None = Field(default=None, description="for hosts that stand for a Git hosting service")
+
+    @field_validator("hostname")
+    @classmethod
+    def _host_name(cls, hostname: str) -> str:
+        raise_faults(host_name_faults(hostname, ()))
+        return hostname
 
 
 class Node(Resource[NodeSpec]):
@@ -64,8 +94,17 @@ class Node(Resource[NodeSpec]):
     versions = ("v2",)
     sub_kinds = ("teleport", "openssh", "openssh-ec2-ice")
     summary = "an SSH host"
+    example = """\
+kind: node
+version: v2
+metadata:
+  name: web-1
+  labels:
+    env: prod
+    team: web
+"""
 
-    spec: NodeSpec = Field(default_factory=NodeSpec)
+    spec: NodeSpec = Field(default_factory=NodeSpec, description="how the host is reached")
 
     @field_validator("metadata")
     @classmethod

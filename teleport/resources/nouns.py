@@ -6,26 +6,15 @@ from typing import Final
 
 __all__ = ["NOUNS", "VERBS", "nearest"]
 
-VERBS: Final = frozenset(
-    {
-        "list",
-        "create",
-        "read",
-        "readnosecrets",
-        "update",
-        "delete",
-        "rotate",
-        "use",
-        "enroll",
-        "create_enroll_token",
-        "*",
-    }
-)
+VERBS: Final = (
+    "list", "create", "read", "readnosecrets", "update", "delete", "rotate", "use", "enroll", "create_enroll_token",
+    "*",
+)  # fmt: skip
 
-NOUNS: Final = frozenset(
+NOUNS: Final = tuple(
     """
-    * access_graph access_graph_settings access_list access_list_member access_monitoring_rule
-    access_plugin_data access_request access_test access_invariant app app_server app_session audit_query
+    * access_graph access_graph_settings access_invariant access_list access_list_member access_monitoring_rule
+    access_plugin_data access_request access_test app app_server app_session audit_query
     auth_connector auth_server auto_update_agent_report auto_update_agent_rollout auto_update_config
     auto_update_version autoupdate_agent_report autoupdate_agent_rollout autoupdate_bot_instance_report
     autoupdate_config autoupdate_version billing bot bot_instance cert_authority cluster_alert
@@ -50,8 +39,18 @@ NOUNS: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 
+_LONGEST: Final = 64
+"""Characters beyond which a word is no misspelling; comparing takes the square of the length."""
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or nothing."""
-    found = difflib.get_close_matches(word, [item for item in known if item != "*"], n=1, cutoff=0.6)
-    return found[0] if found else ""
+    """The known word that was probably meant, or nothing. Case and hyphens are the commonest slips."""
+    if len(word) > _LONGEST:
+        return ""
+    folded = {_folded(item): item for item in known if item != "*"}
+    found = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else ""
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("-", "_")

@@ -7,6 +7,7 @@ zeros, dates and everything else stay text.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,17 +27,21 @@ from ruamel.yaml.events import (
 )
 
 from teleport.core.errors import Problem
+from teleport.resources.yaml_text import MAX_FILE, decode
+from teleport.resources.yaml_words import TEMPLATE_HINT, explain_yaml
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "MAX_FILE", "MAX_NODES", "Document", "Marks", "Path", "read"]
+__all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "MAX_DOCUMENTS", "MAX_FILE", "MAX_NODES", "Document", "Marks", "Path", "read"]
 
-MAX_FILE: Final = 64 << 20
-"""Bytes in one file: far beyond any policy, small enough to parse in seconds."""
 MAX_DOCUMENT: Final = 1 << 20
 """Characters in one document: the format's limit for one resource."""
+MAX_DOCUMENTS: Final = 50_000
+"""Documents in one file."""
 MAX_DEPTH: Final = 32
 """Nesting: the deepest field of any kind is at 9."""
 MAX_NODES: Final = 100_000
-"""Values in one document after aliases are followed: a billion laughs ends here."""
+"""Values in one document, and in one file those that aliases repeat: a billion laughs ends here."""
+_MAX_FAULTS: Final = 200
+"""Faults of one document: after so many it is not worth reading on."""
 
 Path = tuple[str | int, ...]
 
@@ -59,24 +64,33 @@ _CORE_TAG: Final = "tag:yaml.org,2002:"
 class Marks:
     """Where a value stands (1-based line and column), and below it where its keys and items stand."""
 
-    __slots__ = ("column", "items", "keys", "line")
+    __slots__ = ("column", "items", "keys", "line", "text")
 
-    def __init__(self, line: int, column: int) -> None:
-        self.line, self.column = line, column
+    def __init__(self, line: int, column: int, text: str = "") -> None:
+        self.line, self.column, self.text = line, column, text
         self.keys: dict[str | int, tuple[int, int]] = {}
         self.items: dict[str | int, Marks] = {}
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
         """Line and column of the value at a path, or of its key; of the nearest parent where it is absent."""
+        parent = self._nearest(path[:-1])
+        if key and path and path[-1] in parent.keys:
+            return parent.keys[path[-1]]
+        here = self._nearest(path)
+        return here.line, here.column
+
+    def written(self, path: Sequence[str | int]) -> str:
+        """What the file says at a path where YAML reads a number, a truth value or nothing; else empty."""
+        return self._nearest(path).text
+
+    def _nearest(self, path: Sequence[str | int]) -> "Marks":
         here = self
-        for depth, step in enumerate(path):
-            if key and depth == len(path) - 1 and isinstance(step, str) and step in here.keys:
-                return here.keys[step]
+        for step in path:
             below = here.items.get(step)
             if below is None:
                 break
             here = below
-        return here.line, here.column
+        return here
 
 
 @dataclass(frozen=True)
@@ -100,106 +114,102 @@ class _Frame:
     skip: bool = False
     """The key was refused: its value is read and dropped."""
 
+    @property
+    def wants_key(self) -> bool:
+        return self.key is None and type(self.container) is dict
+
 
 @dataclass
 class _Reading:
     """The state of reading one document."""
 
     file: str
+    start: int = 0
+    repeated: int = 0
+    """Values that aliases repeated, in this file so far."""
     stack: list[_Frame] = field(default_factory=list)
     anchors: dict[str, tuple[Any, Marks, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     nodes: int = 0
     root: tuple[Any, Marks] | None = None
 
-    def fault(self, event: Any, message: str, hint: str = "") -> None:
-        mark = event.start_mark
+    def fault(self, mark: Any, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, message, hint))
 
 
-class _TooMuch(Exception):
-    """A bound was exceeded; reading the file stops here."""
+class _Unreadable(Exception):
+    """Reading the file stops here: a bound was exceeded, or nothing sensible can follow."""
 
-    def __init__(self, event: Any, message: str) -> None:
+    def __init__(self, event: Any, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.event = event
+        self.mark, self.hint = event.start_mark, hint
 
 
 def read(data: bytes, *, file: str) -> tuple[list[Document], list[Problem]]:
     """The documents of a file in order, and the faults of its text; documents before a fault are kept."""
-    if len(data) > MAX_FILE:
-        return [], [Problem(file, 1, 1, f"file of {len(data)} bytes is larger than {MAX_FILE}", "split it")]
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return [], [Problem(file, line, 1, "not UTF-8 text", "save the file as UTF-8")]
+    text, problems = decode(data, file=file)
+    if text is None:
+        return [], problems
     if text.lstrip()[:1] in ("{", "["):
         text = _SURROGATES.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
     documents: list[Document] = []
     reading = _Reading(file)
     try:
-        parser = CParser(text)
-        for reading in _documents(parser, file):
+        for reading in _documents(CParser(text), file):
             if reading.root is not None:
                 documents.append(Document(*reading.root, tuple(reading.problems)))
-            elif reading.problems:
-                return documents, reading.problems
-    except _TooMuch as error:
-        reading.fault(error.event, str(error))
-        return documents, reading.problems
+    except _Unreadable as error:
+        reading.fault(error.mark, str(error), error.hint)
+        problems += reading.problems
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = "; ".join(part for part in (error.context, error.problem) if part) or "not YAML"
-        return documents, [Problem(file, line, column, f"YAML: {problem}")]
+        mark, message, hint = explain_yaml(error, text)
+        problems.append(Problem(file, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, message, hint))
     except (YAMLError, ValueError) as error:
-        return documents, [Problem(file, 1, 1, f"YAML: {str(error).splitlines()[0]}")]
-    return documents, []
+        problems.append(Problem(file, 1, 1, f"YAML: {str(error).splitlines()[0]}"))
+    return documents, problems
 
 
 def _documents(parser: Any, file: str) -> Iterator[_Reading]:
     """Fold the event stream; yields each document's state when it is complete."""
-    reading = _Reading(file)
-    start = 0
+    reading, count = _Reading(file), 0
     while True:
         event = parser.get_event()
         kind = type(event)
+        if event.end_mark.index - reading.start > MAX_DOCUMENT:
+            raise _Unreadable(event, f"document larger than {MAX_DOCUMENT} characters", "split it")
         if kind is ScalarEvent:
             _scalar(reading, event)
         elif kind is MappingStartEvent or kind is SequenceStartEvent:
             _open(reading, event, {} if kind is MappingStartEvent else [])
         elif kind is MappingEndEvent or kind is SequenceEndEvent:
-            frame = reading.stack.pop()
-            if frame.anchor is not None:
-                reading.anchors[frame.anchor] = (frame.container, frame.marks, reading.nodes - frame.started)
-            _place(reading, frame.container, frame.marks)
+            _close(reading)
         elif kind is AliasEvent:
             _alias(reading, event)
         elif kind is DocumentEndEvent:
-            if event.end_mark.index - start > MAX_DOCUMENT:
-                raise _TooMuch(event, f"document larger than {MAX_DOCUMENT} characters")
+            count += 1
+            if count > MAX_DOCUMENTS:
+                raise _Unreadable(event, f"more than {MAX_DOCUMENTS} documents in one file", "split it")
             yield reading
-            reading, start = _Reading(file), event.end_mark.index
+            reading = _Reading(file, start=event.end_mark.index, repeated=reading.repeated)
         elif kind is StreamEndEvent:
             return
+        if len(reading.problems) > _MAX_FAULTS:
+            raise _Unreadable(event, "this document has more problems than are shown")
 
 
 def _scalar(reading: _Reading, event: Any) -> None:
-    _count(reading, event, 1)
+    _count(reading, event)
     stack = reading.stack
-    top = stack[-1] if stack else None
-    mark = event.start_mark
-    if top is not None and top.key is None and type(top.container) is dict:
-        _key(reading, top, event)
+    if stack and stack[-1].wants_key:
+        _key(reading, stack[-1], event)
         return
-    tag, text = event.tag, event.value
+    tag, text, mark = event.tag, event.value, event.start_mark
     if tag is not None and tag != "!":
         _check_tag(reading, event, tag)
     value: Any = text
     if not event.style and tag != "!" and tag != _CORE_TAG + "str":
         value = _resolve(text)
-    marks = Marks(mark.line + 1, mark.column + 1)
+    marks = Marks(mark.line + 1, mark.column + 1, "" if value is text else text)
     if event.anchor is not None:
         reading.anchors[event.anchor] = (value, marks, 1)
     _place(reading, value, marks)
@@ -211,42 +221,51 @@ def _key(reading: _Reading, top: _Frame, event: Any) -> None:
     top.key, top.skip = key, False
     assert isinstance(top.container, dict)
     if event.tag is not None and event.tag not in ("!", _CORE_TAG + "str"):
-        reading.fault(event, f"tag on the key {key}", "remove it")
+        reading.fault(mark, f"tag on the key {key}", "remove it")
     elif not event.style and key == "<<":
-        reading.fault(event, "merge key <<", "write the fields out: merged policy cannot be reviewed")
+        reading.fault(mark, "merge key <<", "write the fields out: merged policy cannot be reviewed")
         top.skip = True
     elif key in top.container:
         line, _ = top.marks.keys[key]
-        reading.fault(event, f"duplicate key {key}", f"first on line {line}; keep one of them")
+        reading.fault(mark, f"duplicate key {key}", f"first on line {line}; keep one of them")
         top.skip = True
     else:
         top.marks.keys[key] = (mark.line + 1, mark.column + 1)
 
 
 def _open(reading: _Reading, event: Any, container: dict[str, Any] | list[Any]) -> None:
-    _count(reading, event, 1)
+    _count(reading, event)
     if len(reading.stack) >= MAX_DEPTH:
-        raise _TooMuch(event, f"nested deeper than {MAX_DEPTH} levels")
-    top = reading.stack[-1] if reading.stack else None
-    if top is not None and top.key is None and type(top.container) is dict:
-        raise _TooMuch(event, "a key must be text, not a mapping or a list")
+        raise _Unreadable(event, f"nested deeper than {MAX_DEPTH} levels")
+    if reading.stack and reading.stack[-1].wants_key:
+        braces = type(container) is dict and event.flow_style
+        raise _Unreadable(event, "a key must be text, not a mapping or a list", TEMPLATE_HINT if braces else "")
     if event.tag is not None and event.tag != "!":
         _check_tag(reading, event, event.tag)
     mark = event.start_mark
-    marks = Marks(mark.line + 1, mark.column + 1)
-    reading.stack.append(_Frame(container, marks, event.anchor, reading.nodes))
+    reading.stack.append(_Frame(container, Marks(mark.line + 1, mark.column + 1), event.anchor, reading.nodes))
+
+
+def _close(reading: _Reading) -> None:
+    frame = reading.stack.pop()
+    if frame.anchor is not None:
+        reading.anchors[frame.anchor] = (frame.container, frame.marks, reading.nodes - frame.started)
+    _place(reading, frame.container, frame.marks)
 
 
 def _alias(reading: _Reading, event: Any) -> None:
     found = reading.anchors.get(event.anchor)
     if found is None:
-        raise _TooMuch(event, f"alias *{event.anchor} has no anchor in this document")
+        hint = f'an anchor holds within one document; for text, write "*{event.anchor}"'
+        raise _Unreadable(event, f"alias *{event.anchor} has no anchor in this document", hint)
+    if reading.stack and reading.stack[-1].wants_key:
+        raise _Unreadable(event, "a key must be text, not an alias")
     value, marks, size = found
-    top = reading.stack[-1] if reading.stack else None
-    if top is not None and top.key is None and type(top.container) is dict:
-        raise _TooMuch(event, "a key must be text, not an alias")
+    reading.repeated += size
+    if reading.repeated > MAX_NODES:
+        raise _Unreadable(event, f"aliases repeat more than {MAX_NODES} values in this file")
     _count(reading, event, size)
-    here = Marks(event.start_mark.line + 1, event.start_mark.column + 1)
+    here = Marks(event.start_mark.line + 1, event.start_mark.column + 1, marks.text)
     here.keys, here.items = marks.keys, marks.items
     _place(reading, value, here)
 
@@ -268,16 +287,16 @@ def _place(reading: _Reading, value: Any, marks: Marks) -> None:
     top.key, top.skip = None, False
 
 
-def _count(reading: _Reading, event: Any, size: int) -> None:
+def _count(reading: _Reading, event: Any, size: int = 1) -> None:
     reading.nodes += size
     if reading.nodes > MAX_NODES:
-        raise _TooMuch(event, f"more than {MAX_NODES} values in one document")
+        raise _Unreadable(event, f"more than {MAX_NODES} values in one document")
 
 
 def _check_tag(reading: _Reading, event: Any, tag: str) -> None:
     name = tag.removeprefix(_CORE_TAG)
     if not tag.startswith(_CORE_TAG) or name not in ("str", "int", "bool", "float", "null", "map", "seq"):
-        reading.fault(event, f"tag {tag}", "remove it: values here have no types of their own")
+        reading.fault(event.start_mark, f"tag {tag}", "remove it: values here have no types of their own")
 
 
 def _resolve(text: str) -> Any:
@@ -290,6 +309,6 @@ def _resolve(text: str) -> Any:
     if text[0] in _NUMERIC_START:
         if _INTEGER.match(text):
             return int(text)
-        if _FLOAT.match(text):
+        if _FLOAT.match(text) and math.isfinite(float(text)):
             return float(text)
     return text

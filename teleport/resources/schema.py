@@ -1,0 +1,205 @@
+"""JSON Schema (2020-12) of the kinds, made from their models: what editors check and complete.
+
+A schema says what a document may look like. What only a set can tell (whether roles exist, whether expressions
+parse) and what depends on the version is the loader's business and the judge's.
+"""
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.model import Metadata
+from teleport.resources.shapes import Shape
+from teleport.resources.times import duration_text
+from teleport.resources.values import Spelling, Vocabulary
+from teleport.resources.yaml_reader import read
+
+__all__ = ["any_kind_schema", "kind_schema"]
+
+Schema = dict[str, Any]
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_SIMPLE: Final[Mapping[Any, Schema]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+}
+
+
+def kind_schema(cls: type[AnyResource]) -> Schema:
+    """The schema of one kind's documents."""
+    definitions = _Definitions()
+    return {
+        "$schema": _DIALECT,
+        "title": cls.kind,
+        **_document(cls, definitions),
+        "examples": [_example(cls)],
+        "$defs": definitions.sorted(),
+    }
+
+
+def any_kind_schema() -> Schema:
+    """The schema of a document of any kind, for files that hold several."""
+    definitions = _Definitions()
+    for cls in KINDS.values():
+        definitions.add(cls.kind, _document(cls, definitions))
+    return {
+        "$schema": _DIALECT,
+        "title": "resource",
+        "description": "any resource",
+        "type": "object",
+        "required": ["kind"],
+        "properties": {"kind": {"enum": list(KINDS), "description": "the kind of resource"}},
+        "allOf": [
+            {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": f"#/$defs/{kind}"}}
+            for kind in KINDS
+        ],
+        "$defs": definitions.sorted(),
+    }
+
+
+def _document(cls: type[AnyResource], definitions: "_Definitions") -> Schema:
+    required = ["kind", "version"] + ([] if cls.singleton else ["metadata"])
+    if cls.model_fields["spec"].is_required():
+        required.append("spec")
+    properties = {
+        "kind": {"const": cls.kind, "description": "the kind of resource"},
+        "version": {"enum": list(cls.versions), "description": "the version of the format"},
+        "metadata": {**definitions.metadata(cls), "description": "name, labels and expiry"},
+        "spec": definitions.field(cls.model_fields["spec"]),
+    }
+    if cls.sub_kinds:
+        properties["sub_kind"] = {"enum": ["", *cls.sub_kinds], "description": "a variety of the kind"}
+    return {
+        "description": cls.summary,
+        "type": "object",
+        "required": required,
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _example(cls: type[AnyResource]) -> Any:
+    documents, _ = read(cls.example.encode(), file=cls.kind)
+    return documents[0].value
+
+
+class _Definitions:
+    """The `$defs` of one schema, filled while fields refer to them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Schema] = {}
+
+    def add(self, name: str, schema: Schema) -> Schema:
+        self._known[name] = schema
+        return {"$ref": f"#/$defs/{name}"}
+
+    def sorted(self) -> dict[str, Schema]:
+        return dict(sorted(self._known.items()))
+
+    def metadata(self, cls: type[AnyResource]) -> Schema:
+        """Metadata; where there is one of the kind, its name may be left out."""
+        if not cls.singleton:
+            return self._model(Metadata)
+        schema = self._object(Metadata)
+        schema["properties"]["name"] = {"const": cls.singleton, "description": "the only one"}
+        del schema["required"]
+        return self.add(f"Metadata-{cls.kind}", schema)
+
+    def field(self, info: FieldInfo) -> Schema:
+        """The schema of a field: its type's, with what the field says about itself."""
+        schema = dict(self._type(info.annotation, info.metadata))
+        if info.description:
+            schema["description"] = info.description
+        default = _default(info)
+        if default is not None:
+            schema["default"] = default
+        return schema
+
+    def _type(self, annotation: Any, metadata: list[Any]) -> Schema:
+        """The schema of an annotation; `metadata` is what stands next to it in `Annotated`, innermost first."""
+        if get_origin(annotation) is Annotated:
+            inner, *more = get_args(annotation)
+            return self._type(inner, [*more, *metadata])
+        schema = self._shaped(metadata) or self._plain(annotation)
+        for mark in metadata:
+            schema = self._refined(schema, mark)
+        return schema
+
+    def _shaped(self, metadata: list[Any]) -> Schema | None:
+        """A reference to the named type, where there is one."""
+        shape = next((mark for mark in metadata if isinstance(mark, Shape)), None)
+        return None if shape is None else self.add(shape.name, {"description": shape.meaning, **shape.schema})
+
+    def _plain(self, annotation: Any) -> Schema:
+        """The schema of a type without marks."""
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin in (Union, types.UnionType):
+            (inner,) = (argument for argument in arguments if argument is not type(None))
+            return self._type(inner, [])
+        if origin is Literal:
+            return {"enum": list(arguments)}
+        if origin is tuple:
+            return {"type": ["array", "null"], "items": self._type(arguments[0], [])}
+        if origin in (dict, Mapping):
+            return {"type": ["object", "null"], "additionalProperties": self._type(arguments[1], [])}
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return self._model(annotation)
+        return _SIMPLE[annotation]
+
+    def _refined(self, schema: Schema, mark: Any) -> Schema:
+        if isinstance(mark, Vocabulary):
+            words = {"enum": [*mark.words, *(word.lower() for word in mark.words if mark.anycase)]}
+            return {"anyOf": [{"type": "array", "items": words}, words]}
+        if isinstance(mark, Spelling):
+            return {"anyOf": [schema, *_spellings(mark)]}
+        if isinstance(mark, MinLen):
+            return {**schema, "minItems": mark.min_length}
+        return {**schema, "minimum": mark.ge} if isinstance(mark, Ge) else schema
+
+    def _model(self, cls: type[BaseModel]) -> Schema:
+        if cls.__name__ not in self._known:
+            self.add(cls.__name__, {})
+            self.add(cls.__name__, self._object(cls))
+        return {"$ref": f"#/$defs/{cls.__name__}"}
+
+    def _object(self, cls: type[BaseModel]) -> Schema:
+        required = [name for name, info in cls.model_fields.items() if info.is_required()]
+        schema: Schema = {
+            "description": " ".join((cls.__doc__ or "").split()),
+            "type": "object" if required else ["object", "null"],
+            "properties": {name: self.field(info) for name, info in cls.model_fields.items()},
+            "additionalProperties": False,
+        }
+        more = cls.model_config.get("json_schema_extra")
+        return {**schema, **({"required": required} if required else {}), **(more if isinstance(more, dict) else {})}
+
+
+def _spellings(spelling: Spelling) -> Iterator[Schema]:
+    if spelling.truths:
+        yield {"enum": list(spelling.truths)}
+    if spelling.numbers:
+        yield {"type": "integer", "minimum": 0, "maximum": len(spelling.numbers) - 1}
+
+
+def _default(info: FieldInfo) -> Any:
+    """What holds where the field is left out, as one would write it; None where that is nothing in particular."""
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and extra.get("default"):
+        return extra["default"]
+    default = info.default
+    if default is PydanticUndefined or (default in (None, "", (), 0.0) and default is not False):
+        return None
+    return _written(default)
+
+
+def _written(default: Any) -> Any:
+    if isinstance(default, float):
+        return duration_text(default)
+    return ("yes" if default else "no") if isinstance(default, bool) else default
