@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from teleport.resources.explain import explain
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
+from teleport.resources.yaml_reader import Marks
 
 __all__ = ["UnknownVersion", "decode", "encode", "from_dict"]
 
@@ -34,6 +36,7 @@ def decode(data: bytes) -> AnyResource:
 
 
 def from_dict(body: dict[str, Any]) -> AnyResource:
+    """The resource that `to_dict` gave. Raises UnknownVersion for what this program cannot read."""
     kind, version = body.get("kind"), body.get("version")
     cls = KINDS.get(str(kind))
     if cls is None or version not in cls.versions:
@@ -41,7 +44,5 @@ def from_dict(body: dict[str, Any]) -> AnyResource:
     try:
         return cls.model_validate({k: v for k, v in body.items() if k != "kind"}, context={"version": version})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UnknownVersion(
-            f"{kind} {body.get('metadata', {}).get('name')}: {first['loc']}: {first['msg']}"
-        ) from error
+        first = explain(cls, error, Marks(0, 0), file="")[0]
+        raise UnknownVersion(f"{kind} {body.get('metadata', {}).get('name')}: {first}") from error

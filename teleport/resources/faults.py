@@ -71,9 +71,11 @@ def raise_faults(faults: Iterable[Fault]) -> None:
         )
 
 
-def unknown_words(what: str, words: Iterable[str], known: Collection[str]) -> Iterator[Fault]:
-    """A fault for each word of a list that is not known, with the likely right one."""
+def unknown_words(
+    what: str, words: Iterable[str], known: Collection[str], *, spellings: Collection[str] = ()
+) -> Iterator[Fault]:
+    """A fault for each word of a list that is not known, nor another spelling, with the likely right one."""
     hint = f"one of {', '.join(known)}" if len(known) <= _FEW else ""
     for index, word in enumerate(words):
-        if word not in known:
+        if word not in known and word not in spellings:
             yield Fault((index,), f"unknown {what} {word}", hint, word, known)

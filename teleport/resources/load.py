@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from teleport.resources.explain import explain
 from teleport.resources.faults import Fault, describe
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
+from teleport.resources.nouns import nearest
 from teleport.resources.yaml_reader import Marks, read
 
 __all__ = ["Loaded", "Loader", "explain", "load", "parse"]
@@ -104,7 +106,7 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
         problems += found
         if resource is not None and not document.problems:
             resources.append(resource)
-    return Loaded(tuple(resources), tuple(problems + faults))
+    return Loaded(tuple(resources), tuple(sorted([*problems, *faults])))
 
 
 def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[AnyResource | None, list[Problem]]:
@@ -142,7 +144,8 @@ def _no_kind(value: Any) -> Fault:
         return Fault((), f"a resource is a mapping with kind, version, metadata and spec; found {found}", hint)
     word = value.get("kind")
     if word is None:
-        return Fault((), "no kind", f"one of {known}")
+        meant = next((key for key in islice(value, 10) if nearest(key, ["kind"])), None)
+        return Fault((), "no kind", f"did you mean kind where {meant} is?" if meant else f"one of {known}")
     if str(value.get("apiVersion", "")).startswith("resources.teleport.dev/"):
         hint = f"in files, write kind (one of {known}) and version"
         return Fault(("kind",), f"{word} with apiVersion is the form for Kubernetes", hint)

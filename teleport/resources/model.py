@@ -145,5 +145,5 @@ class Resource(Model, Generic[SpecT]):
 
     def to_dict(self) -> dict[str, Any]:
         """As written: only what was set, in the format's own spelling, with `kind` first."""
-        body = self.model_dump(mode="json", exclude_unset=True)
+        body = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return {"kind": self.kind, **body}

@@ -104,23 +104,25 @@ def _mappings(kind: str, schema: Schema) -> tuple[dict[str, list[str]], dict[str
     places: dict[str, list[str]] = {}
     anchors: dict[str, str] = {}
     twins: dict[str, str] = {}
-    queue = [(_name(schema["properties"]["spec"]["$ref"]), "spec")]
+    queue = list(_below(schema, "", definitions))
     while queue:
         name, place = queue.pop(0)
         twin = twins.setdefault(json.dumps(definitions[name]["properties"]), name)
         anchors.setdefault(name, anchors.get(twin, _anchor(kind, place)))
         places.setdefault(twin, []).append(place)
         if len(places[twin]) == 1:
-            queue += _below(definitions[name], place)
+            queue += _below(definitions[name], f"{place}.", definitions)
     return places, anchors
 
 
-def _below(schema: Schema, place: str) -> Iterator[tuple[str, str]]:
+def _below(schema: Schema, place: str, definitions: Mapping[str, Schema]) -> Iterator[tuple[str, str]]:
     """The definitions of mappings that the fields of one lead to, and where they stand."""
     for key, value in schema["properties"].items():
-        for inner, suffix in ((value, ""), (value.get("items"), "[]"), (value.get("additionalProperties"), ".*")):
-            if isinstance(inner, dict) and "$ref" in inner and _name(inner["$ref"]) not in _SHAPES:
-                yield _name(inner["$ref"]), f"{place}.{key}{suffix}"
+        first = value.get("anyOf", [value])[0]
+        for inner, suffix in ((first, ""), (value.get("items"), "[]"), (value.get("additionalProperties"), ".*")):
+            name = _name(inner.get("$ref", "")) if isinstance(inner, dict) else ""
+            if name not in _SHAPES and key != "metadata" and "properties" in definitions.get(name, {}):
+                yield name, f"{place}{key}{suffix}"
 
 
 class _Tables:
@@ -137,14 +139,14 @@ class _Tables:
             default = "required" if key in schema.get("required", ()) else default
             yield f"| `{key}` | {self._type(value)} | {default} | {value['description']} |"
         for key, value in schema["properties"].items():
-            if len(_vocabulary(value)) > _MANY:
-                yield f"\nThe words of `{key}`: {_codes(_vocabulary(value))}."
+            if len(self._vocabulary(value)) > _MANY:
+                yield f"\nThe words of `{key}`: {_codes(self._vocabulary(value))}."
 
     def _type(self, schema: Schema) -> str:
         if "$ref" in schema:
             name = _name(schema["$ref"])
             return f"[{_spaced(name)}](#{name})" if name in _SHAPES else f"[mapping](#{self._anchors[name]})"
-        if words := _vocabulary(schema):
+        if words := self._vocabulary(schema):
             return f"list of {_codes(words)}" if len(words) <= _MANY else "list of words, see below"
         if "anyOf" in schema:
             return self._type(schema["anyOf"][0])
@@ -156,14 +158,13 @@ class _Tables:
             return f"name to {self._type(schema['additionalProperties'])}"
         return {"integer": "number"}[schema["type"]]
 
-
-def _vocabulary(schema: Schema) -> Sequence[str]:
-    """The words that a list may hold, each in one spelling; none if it may hold others."""
-    words = schema.get("anyOf", [{}])[0].get("items", {}).get("enum", ())
-    spellings: dict[str, str] = {}
-    for word in words:
-        spellings.setdefault(word.lower(), word)
-    return list(spellings.values())
+    def _vocabulary(self, schema: Schema) -> Sequence[str]:
+        """The words that a list may hold, each in one spelling; none if it may hold others."""
+        items = schema.get("anyOf", [{}])[0].get("items", {})
+        spellings: dict[str, str] = {}
+        for word in self._definitions.get(_name(items.get("$ref", "")), {}).get("enum", ()):
+            spellings.setdefault(word.lower(), word)
+        return list(spellings.values())
 
 
 def _name(reference: str) -> str:

@@ -107,14 +107,15 @@ class _Definitions:
         """Metadata; where there is one of the kind, its name may be left out."""
         if not cls.singleton:
             return self._model(Metadata)
-        schema = self._object(Metadata)
-        schema["properties"]["name"] = {"const": cls.singleton, "description": "the only one"}
-        del schema["required"]
-        return self.add(f"Metadata-{cls.kind}", schema)
+        fields = {name: self.field(info) for name, info in Metadata.model_fields.items() if name != "name"}
+        name = {"const": cls.singleton, "description": "there is only one"}
+        return self.add(f"Metadata-{cls.kind}", _mapping(Metadata, {"name": name, **fields}, required=[]))
 
     def field(self, info: FieldInfo) -> Schema:
         """The schema of a field: its type's, with what the field says about itself."""
         schema = dict(self._type(info.annotation, info.metadata))
+        if not info.is_required() and "properties" in self._known.get(_name_of(schema), {}):
+            schema = {"anyOf": [schema, {"type": "null"}]}
         if info.description:
             schema["description"] = info.description
         default = _default(info)
@@ -128,7 +129,7 @@ class _Definitions:
             inner, *more = get_args(annotation)
             return self._type(inner, [*more, *metadata])
         schema = self._shaped(metadata) or self._plain(annotation)
-        for mark in metadata:
+        for mark in sorted(metadata, key=lambda mark: isinstance(mark, Ge | MinLen)):
             schema = self._refined(schema, mark)
         return schema
 
@@ -155,8 +156,8 @@ class _Definitions:
 
     def _refined(self, schema: Schema, mark: Any) -> Schema:
         if isinstance(mark, Vocabulary):
-            words = {"enum": [*mark.words, *(word.lower() for word in mark.words if mark.anycase)]}
-            return {"anyOf": [{"type": "array", "items": words}, words]}
+            word = self.add(mark.what.replace(" ", "-"), {"enum": [*mark.words, *mark.spellings]})
+            return {"anyOf": [{"type": "array", "items": word}, word]}
         if isinstance(mark, Spelling):
             return {"anyOf": [schema, *_spellings(mark)]}
         if isinstance(mark, MinLen):
@@ -165,20 +166,28 @@ class _Definitions:
 
     def _model(self, cls: type[BaseModel]) -> Schema:
         if cls.__name__ not in self._known:
-            self.add(cls.__name__, {})
-            self.add(cls.__name__, self._object(cls))
+            self.add(cls.__name__, {"properties": {}})
+            fields = {name: self.field(info) for name, info in cls.model_fields.items()}
+            required = [name for name, info in cls.model_fields.items() if info.is_required()]
+            self.add(cls.__name__, _mapping(cls, fields, required=required))
         return {"$ref": f"#/$defs/{cls.__name__}"}
 
-    def _object(self, cls: type[BaseModel]) -> Schema:
-        required = [name for name, info in cls.model_fields.items() if info.is_required()]
-        schema: Schema = {
-            "description": " ".join((cls.__doc__ or "").split()),
-            "type": "object" if required else ["object", "null"],
-            "properties": {name: self.field(info) for name, info in cls.model_fields.items()},
-            "additionalProperties": False,
-        }
-        more = cls.model_config.get("json_schema_extra")
-        return {**schema, **({"required": required} if required else {}), **(more if isinstance(more, dict) else {})}
+
+def _mapping(cls: type[BaseModel], fields: Schema, *, required: list[str]) -> Schema:
+    schema = {
+        "description": " ".join((cls.__doc__ or "").split()),
+        "type": "object",
+        **({"required": required} if required else {}),
+        "properties": fields,
+        "additionalProperties": False,
+    }
+    more = cls.model_config.get("json_schema_extra")
+    return {**schema, **more} if isinstance(more, dict) else schema
+
+
+def _name_of(schema: Schema) -> str:
+    """The definition that a schema refers to, empty if none."""
+    return str(schema.get("$ref", "")).removeprefix("#/$defs/")
 
 
 def _spellings(spelling: Spelling) -> Iterator[Schema]:

@@ -58,14 +58,17 @@ class Vocabulary:
     words: tuple[str, ...]
     anycase: bool = False
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Other ways to write the words."""
+        return tuple(word.lower() for word in self.words) if self.anycase else ()
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        known = frozenset(self.words) | (
-            frozenset(word.lower() for word in self.words) if self.anycase else frozenset()
-        )
+        known = frozenset((*self.words, *self.spellings))
 
         def check(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
             if words is not None and not known.issuperset(words):
-                raise_faults(unknown_words(self.what, words, self.words))
+                raise_faults(unknown_words(self.what, words, self.words, spellings=self.spellings))
             return words
 
         return core_schema.no_info_after_validator_function(check, handler(source))

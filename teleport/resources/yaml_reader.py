@@ -39,7 +39,9 @@ MAX_DOCUMENTS: Final = 50_000
 MAX_DEPTH: Final = 32
 """Nesting: the deepest field of any kind is at 9."""
 MAX_NODES: Final = 100_000
-"""Values in one document, and in one file those that aliases repeat: a billion laughs ends here."""
+"""Values in one document, those that aliases repeat counted each time: a billion laughs ends here."""
+_MAX_FILE_NODES: Final = 2_000_000
+"""The same in one file."""
 _MAX_FAULTS: Final = 200
 """Faults of one document: after so many it is not worth reading on."""
 
@@ -66,10 +68,10 @@ class Marks:
 
     __slots__ = ("column", "items", "keys", "line", "text")
 
-    def __init__(self, line: int, column: int, text: str = "") -> None:
+    def __init__(self, line: int, column: int, *, text: str = "", leaf: bool = False) -> None:
         self.line, self.column, self.text = line, column, text
-        self.keys: dict[str | int, tuple[int, int]] = {}
-        self.items: dict[str | int, Marks] = {}
+        self.keys: dict[str | int, tuple[int, int]] = _NO_KEYS if leaf else {}
+        self.items: dict[str | int, Marks] = _NO_ITEMS if leaf else {}
 
     def find(self, path: Sequence[str | int], *, key: bool = False) -> tuple[int, int]:
         """Line and column of the value at a path, or of its key; of the nearest parent where it is absent."""
@@ -91,6 +93,11 @@ class Marks:
                 break
             here = below
         return here
+
+
+_NO_KEYS: Final[dict[str | int, tuple[int, int]]] = {}
+_NO_ITEMS: Final[dict[str | int, Marks]] = {}
+"""What all leaves share: most values are leaves, and two dictionaries each would be most of the memory."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ class _Reading:
 
     file: str
     start: int = 0
-    repeated: int = 0
-    """Values that aliases repeated, in this file so far."""
+    before: int = 0
+    """Values in the documents before."""
     stack: list[_Frame] = field(default_factory=list)
     anchors: dict[str, tuple[Any, Marks, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -190,7 +197,7 @@ def _documents(parser: Any, file: str) -> Iterator[_Reading]:
             if count > MAX_DOCUMENTS:
                 raise _Unreadable(event, f"more than {MAX_DOCUMENTS} documents in one file", "split it")
             yield reading
-            reading = _Reading(file, start=event.end_mark.index, repeated=reading.repeated)
+            reading = _Reading(file, start=event.end_mark.index, before=reading.before + reading.nodes)
         elif kind is StreamEndEvent:
             return
         if len(reading.problems) > _MAX_FAULTS:
@@ -209,7 +216,7 @@ def _scalar(reading: _Reading, event: Any) -> None:
     value: Any = text
     if not event.style and tag != "!" and tag != _CORE_TAG + "str":
         value = _resolve(text)
-    marks = Marks(mark.line + 1, mark.column + 1, "" if value is text else text)
+    marks = Marks(mark.line + 1, mark.column + 1, text="" if value is text else text, leaf=True)
     if event.anchor is not None:
         reading.anchors[event.anchor] = (value, marks, 1)
     _place(reading, value, marks)
@@ -261,11 +268,8 @@ def _alias(reading: _Reading, event: Any) -> None:
     if reading.stack and reading.stack[-1].wants_key:
         raise _Unreadable(event, "a key must be text, not an alias")
     value, marks, size = found
-    reading.repeated += size
-    if reading.repeated > MAX_NODES:
-        raise _Unreadable(event, f"aliases repeat more than {MAX_NODES} values in this file")
     _count(reading, event, size)
-    here = Marks(event.start_mark.line + 1, event.start_mark.column + 1, marks.text)
+    here = Marks(event.start_mark.line + 1, event.start_mark.column + 1, text=marks.text, leaf=True)
     here.keys, here.items = marks.keys, marks.items
     _place(reading, value, here)
 
@@ -291,12 +295,16 @@ def _count(reading: _Reading, event: Any, size: int = 1) -> None:
     reading.nodes += size
     if reading.nodes > MAX_NODES:
         raise _Unreadable(event, f"more than {MAX_NODES} values in one document")
+    if reading.before + reading.nodes > _MAX_FILE_NODES:
+        raise _Unreadable(event, f"more than {_MAX_FILE_NODES} values in one file", "split it")
 
 
 def _check_tag(reading: _Reading, event: Any, tag: str) -> None:
     name = tag.removeprefix(_CORE_TAG)
     if not tag.startswith(_CORE_TAG) or name not in ("str", "int", "bool", "float", "null", "map", "seq"):
-        reading.fault(event.start_mark, f"tag {tag}", "remove it: values here have no types of their own")
+        reading.fault(
+            event.start_mark, f"tag {tag.replace(_CORE_TAG, '!!')}", "remove it: values here have no types of their own"
+        )
 
 
 def _resolve(text: str) -> Any:

@@ -47,7 +47,7 @@ class _Representer(SafeRepresenter):
         style = None
         if data.lower() in _WORDS or _SEXAGESIMAL.match(data):
             style = '"'
-        elif "\n" in data and _BLOCK.match(data):
+        elif "\n" in data and _BLOCK.match(data) and not _has_invisible(data):
             style = "|"
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
