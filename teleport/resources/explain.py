@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from teleport.core.errors import Problem
-from teleport.resources.faults import FAULTS, Fault, Misfit
+from teleport.resources.faults import FAULTS, Fault, Misfit, one_line
 from teleport.resources.yaml_reader import Marks, Path
 
 __all__ = ["MAX_PROBLEMS", "explain"]
@@ -36,7 +36,7 @@ def explain(
 
     def problem(fault: Fault, *, key: bool) -> Problem:
         line, column = marks.find(fault.path, key=key)
-        return Problem(file, line, column, fault.message, fault.advice())
+        return Problem(file, line, column, one_line(fault.message), one_line(fault.advice()))
 
     found = (
         problem(fault, key=details["type"] == "extra_forbidden")

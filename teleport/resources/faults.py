@@ -6,15 +6,18 @@ from typing import Final
 
 from pydantic_core import PydanticCustomError
 
+from teleport.core.output import printable
 from teleport.resources.nouns import nearest
 
-__all__ = ["FAULTS", "Fault", "Misfit", "describe", "raise_faults", "unknown_words"]
+__all__ = ["FAULTS", "Fault", "Misfit", "describe", "one_line", "raise_faults", "unknown_words"]
 
 FAULTS: Final = "faults"
 """The error type under which `explain` finds the list."""
 
 _FEW: Final = 20
 """Words of a list that fit a hint."""
+_LINE: Final = 240
+"""Characters of a message: what a file says may be longer than anybody wants to read."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ def describe(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     return repr(value[:40] if isinstance(value, str) else value)
+
+
+def one_line(text: str) -> str:
+    """A message that quotes a file, on one line that can be read."""
+    shown = printable(text)
+    return shown if len(shown) <= _LINE else f"{shown[: _LINE - 60]} … {shown[-50:]}"
 
 
 def raise_faults(faults: Iterable[Fault]) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from teleport.core.errors import Problem
 from teleport.resources.explain import explain
-from teleport.resources.faults import Fault, describe
+from teleport.resources.faults import Fault, describe, one_line
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
 from teleport.resources.nouns import nearest
@@ -74,7 +74,7 @@ class Loader:
 def _declared_twice(resource: AnyResource, earlier: Origin) -> Problem:
     line, column = resource.origin.at("metadata", "name")
     hint = f"first at {earlier.file}:{earlier.at('metadata', 'name')[0]}"
-    return Problem(resource.origin.file, line, column, f"{resource.ref} is declared twice", hint)
+    return Problem(resource.origin.file, line, column, one_line(f"{resource.ref} is declared twice"), hint)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[Any
 
 def _problem(fault: Fault, marks: Marks, file: str) -> Problem:
     line, column = marks.find(fault.path, key=fault.path == ("status",))
-    return Problem(file, line, column, fault.message, fault.advice())
+    return Problem(file, line, column, one_line(fault.message), one_line(fault.advice()))
 
 
 def _no_kind(value: Any) -> Fault:

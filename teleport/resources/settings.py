@@ -1,6 +1,6 @@
 """The cluster's settings: one document each for authentication, session recording and networking."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,6 @@ __all__ = [
     "RecordingConfig",
     "RecordingConfigSpec",
 ]
-
-_ON_OFF: Final = Spelling({True: "on", False: "off"})
 
 SecondFactors = Annotated[Texts, Vocabulary("second factor", ("otp", "webauthn", "sso"))]
 
@@ -42,8 +40,8 @@ class U2f(Model):
 class DeviceTrust(Model):
     """Devices that are known to the cluster."""
 
-    mode: Annotated[Literal["", "off", "optional", "required", "required-for-humans"], _ON_OFF] = Field(
-        default="", description="whether a session needs one; `off` if empty"
+    mode: Annotated[Literal["", "off", "optional", "required", "required-for-humans"], Spelling({False: "off"})] = (
+        Field(default="", description="whether a session needs one; `off` if empty")
     )
     auto_enroll: Switch = Field(default=False, description="whether users may enrol known devices by themselves")
     ekcert_allowed_cas: Texts = Field(default=(), description="makers of TPMs that are accepted, in PEM")
@@ -84,9 +82,9 @@ class AuthPreferenceSpec(Spec):
     type: Literal["local", "github", "oidc", "saml"] = Field(
         default="local", description="how people log in by default"
     )
-    second_factor: Annotated[Literal["", "off", "otp", "u2f", "webauthn", "on", "optional"], _ON_OFF] = Field(
-        default="", description="the older spelling of second_factors"
-    )
+    second_factor: Annotated[
+        Literal["", "off", "otp", "u2f", "webauthn", "on", "optional"], Spelling({True: "on", False: "off"})
+    ] = Field(default="", description="the older spelling of second_factors")
     second_factors: SecondFactors = Field(default=(), description="second factors that are accepted")
     connector_name: Text = Field(default="", description="connector that is used by default")
     allow_local_auth: Switch = Field(default=True, description="whether local users may log in with a password")

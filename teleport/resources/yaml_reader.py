@@ -27,6 +27,7 @@ from ruamel.yaml.events import (
 )
 
 from teleport.core.errors import Problem
+from teleport.resources.faults import one_line
 from teleport.resources.yaml_text import MAX_FILE, decode
 from teleport.resources.yaml_words import TEMPLATE_HINT, explain_yaml
 
@@ -34,7 +35,7 @@ __all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "MAX_DOCUMENTS", "MAX_FILE", "MAX_NODES"
 
 MAX_DOCUMENT: Final = 1 << 20
 """Characters in one document: the format's limit for one resource."""
-MAX_DOCUMENTS: Final = 50_000
+MAX_DOCUMENTS: Final = 20_000
 """Documents in one file."""
 MAX_DEPTH: Final = 32
 """Nesting: the deepest field of any kind is at 9."""
@@ -61,6 +62,8 @@ _SURROGATES: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0
 """How JSON writes characters beyond U+FFFF; YAML does not know it."""
 _NUMERIC_START: Final = frozenset("+-.0123456789")
 _CORE_TAG: Final = "tag:yaml.org,2002:"
+_TEXT_TAG: Final = _CORE_TAG + "str"
+"""`!!str`: the one tag that says no more than quotes do."""
 
 
 class Marks:
@@ -135,13 +138,15 @@ class _Reading:
     before: int = 0
     """Values in the documents before."""
     stack: list[_Frame] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    """Of anchors, also of those whose value is not read to its end."""
     anchors: dict[str, tuple[Any, Marks, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     nodes: int = 0
     root: tuple[Any, Marks] | None = None
 
     def fault(self, mark: Any, message: str, hint: str = "") -> None:
-        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, message, hint))
+        self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, one_line(message), hint))
 
 
 class _Unreadable(Exception):
@@ -166,14 +171,25 @@ def read(data: bytes, *, file: str) -> tuple[list[Document], list[Problem]]:
             if reading.root is not None:
                 documents.append(Document(*reading.root, tuple(reading.problems)))
     except _Unreadable as error:
-        reading.fault(error.mark, str(error), error.hint)
-        problems += reading.problems
+        problems += [
+            *reading.problems,
+            Problem(file, *_place_in(text, error.mark), one_line(str(error)), one_line(error.hint)),
+        ]
     except MarkedYAMLError as error:
         mark, message, hint = explain_yaml(error, text)
-        problems.append(Problem(file, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1, message, hint))
+        problems.append(Problem(file, *_place_in(text, mark), message, hint))
     except (YAMLError, ValueError) as error:
         problems.append(Problem(file, 1, 1, f"YAML: {str(error).splitlines()[0]}"))
     return documents, problems
+
+
+def _place_in(text: str, mark: Any) -> tuple[int, int]:
+    """Line and column of a mark. What libyaml finds at the end of a text stands where the text ends."""
+    if mark is None:
+        return 1, 1
+    if mark.index < len(text):
+        return mark.line + 1, mark.column + 1
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def _documents(parser: Any, file: str) -> Iterator[_Reading]:
@@ -211,15 +227,20 @@ def _scalar(reading: _Reading, event: Any) -> None:
         _key(reading, stack[-1], event)
         return
     tag, text, mark = event.tag, event.value, event.start_mark
-    if tag is not None and tag != "!":
-        _check_tag(reading, event, tag)
-    value: Any = text
-    if not event.style and tag != "!" and tag != _CORE_TAG + "str":
-        value = _resolve(text)
+    if tag is not None:
+        _check_tag(reading, event)
+    value = text if event.style or tag == _TEXT_TAG else _resolve(text)
     marks = Marks(mark.line + 1, mark.column + 1, text="" if value is text else text, leaf=True)
     if event.anchor is not None:
+        _name_anchor(reading, event)
         reading.anchors[event.anchor] = (value, marks, 1)
     _place(reading, value, marks)
+
+
+def _name_anchor(reading: _Reading, event: Any) -> None:
+    if event.anchor in reading.names:
+        reading.fault(event.start_mark, f"anchor &{event.anchor} is set twice", "name it differently")
+    reading.names.add(event.anchor)
 
 
 def _key(reading: _Reading, top: _Frame, event: Any) -> None:
@@ -227,9 +248,9 @@ def _key(reading: _Reading, top: _Frame, event: Any) -> None:
     key: str = event.value
     top.key, top.skip = key, False
     assert isinstance(top.container, dict)
-    if event.tag is not None and event.tag not in ("!", _CORE_TAG + "str"):
-        reading.fault(mark, f"tag on the key {key}", "remove it")
-    elif not event.style and key == "<<":
+    if event.tag is not None:
+        _check_tag(reading, event)
+    if not event.style and key == "<<":
         reading.fault(mark, "merge key <<", "write the fields out: merged policy cannot be reviewed")
         top.skip = True
     elif key in top.container:
@@ -247,8 +268,10 @@ def _open(reading: _Reading, event: Any, container: dict[str, Any] | list[Any]) 
     if reading.stack and reading.stack[-1].wants_key:
         braces = type(container) is dict and event.flow_style
         raise _Unreadable(event, "a key must be text, not a mapping or a list", TEMPLATE_HINT if braces else "")
-    if event.tag is not None and event.tag != "!":
-        _check_tag(reading, event, event.tag)
+    if event.tag is not None:
+        _check_tag(reading, event)
+    if event.anchor is not None:
+        _name_anchor(reading, event)
     mark = event.start_mark
     reading.stack.append(_Frame(container, Marks(mark.line + 1, mark.column + 1), event.anchor, reading.nodes))
 
@@ -299,12 +322,10 @@ def _count(reading: _Reading, event: Any, size: int = 1) -> None:
         raise _Unreadable(event, f"more than {_MAX_FILE_NODES} values in one file", "split it")
 
 
-def _check_tag(reading: _Reading, event: Any, tag: str) -> None:
-    name = tag.removeprefix(_CORE_TAG)
-    if not tag.startswith(_CORE_TAG) or name not in ("str", "int", "bool", "float", "null", "map", "seq"):
-        reading.fault(
-            event.start_mark, f"tag {tag.replace(_CORE_TAG, '!!')}", "remove it: values here have no types of their own"
-        )
+def _check_tag(reading: _Reading, event: Any) -> None:
+    if event.tag != _TEXT_TAG:
+        shown = event.tag.replace(_CORE_TAG, "!!")
+        reading.fault(event.start_mark, f"tag {shown}", "remove it: values here have no types of their own")
 
 
 def _resolve(text: str) -> Any:

@@ -21,6 +21,7 @@ _WORDS: Final = (
     ("sequence entries are not allowed", "a list cannot begin here", "begin it on a line of its own"),
     ("did not find expected ',' or ']'", "a list in brackets that is not closed", "close it with ]"),
     ("did not find expected ',' or '}'", "a mapping in braces that is not closed", "close it with }"),
+    ("did not find expected node content", "a value is expected here", "the one before may lack a closing bracket"),
     ("unknown escape character", "an unknown escape in double quotes", "use single quotes, or double the backslash"),
     ("did not find expected hexdecimal number", "an incomplete escape in double quotes", "use single quotes"),
     ("invalid Unicode character escape", "an escape that is no character", ""),

@@ -71,7 +71,7 @@ def _value(schema: Schema, definitions: Mapping[str, Schema]) -> Strategy:
             name = reference.removeprefix("#/$defs/")
             if name in _BY_TYPE:
                 return _BY_TYPE[name]
-            return _value({"minItems": schema.get("minItems", 0), **definitions[name]}, definitions)
+            return _value({**definitions[name], **{key: schema[key] for key in schema if key != "$ref"}}, definitions)
         case {"const": value}:
             return st.just(value)
         case {"enum": values}:
