@@ -98,8 +98,8 @@ def alike(ours: Any, theirs: Any) -> bool:
 
 
 PLAIN = [
-    "yes", "No", "ON", "off", "true", "FALSE", "~", "null", "x", "7", "-7", "007", "1.10", "1e3", ".5", "1.", "0o17", "0x1F",
-    "0b1", "1_000", "12:30", ".inf", ".NaN", "2030-01-31", "a-b", "a:b", "a#b", "x=y", "é", "😀", "^a$",
+    "yes", "No", "ON", "off", "true", "FALSE", "~", "null", "x", "7", "-7", "007", "1.10", "1e3", ".5", "1.", "0o17",
+    "0x1F", "0b1", "1_000", "12:30", ".inf", ".NaN", "2030-01-31", "a-b", "a:b", "a#b", "x=y", "é", "😀", "^a$",
 ]  # fmt: skip
 scalars = (
     st.sampled_from(PLAIN)
