@@ -8,38 +8,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from teleport.access.options import Conditions, combine, strictest_mfa
-from teleport.access.roles import BoundRole
+from teleport.access.locks import lock_in_force, lock_on, lock_text
+from teleport.access.options import Conditions, Matching, combine
+from teleport.access.roles import NAMED, BoundRole
 from teleport.access.snapshot import BoundUser, Snapshot
+from teleport.access.target import AccessRequest, Target
 from teleport.core.identity import Identity
-from teleport.resources.lock import Lock
+from teleport.resources.model import Origin
 from teleport.resources.values import parse_timestamp
 
-__all__ = ["AccessRequest", "Decision", "Target", "conditions_of", "decide", "lock_on", "standing"]
+__all__ = [
+    "AccessRequest", "Decision", "Target", "conditions_of", "decide", "lock_in_force", "lock_on", "standing",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Target:
-    """What somebody wants to reach."""
-
-    kind: str
-    name: str
-    uid: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AccessRequest:
-    """Who wants to reach what, as which login."""
-
-    identity: Identity
-    target: Target
-    login: str
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer. It has no truth value: ask `.allowed`."""
+    """The answer. It has no truth value: ask `.allowed`.
+
+    `role` is the one whose rule decided, if one did. The place (file, line, column, source, commit) is that of the
+    rule, or of the lock.
+    """
 
     allowed: bool
     reasons: tuple[str, ...]
@@ -71,12 +62,9 @@ class Decision:
             "allowed": self.allowed,
             "reasons": list(self.reasons),
             "role": self.role,
-            "origin": {"file": self.file, "line": self.line} if self.role is not None else None,
+            "origin": {"file": self.file, "line": self.line} if self.file else None,
             "conditions": self.conditions.to_dict() if self.conditions is not None else dict(self.needs),
         }
-
-
-_HOST_KINDS: Final = frozenset({"node"})
 
 
 def decide(snapshot: Snapshot, request: AccessRequest, *, now: float) -> Decision:
@@ -93,47 +81,59 @@ def decide(snapshot: Snapshot, request: AccessRequest, *, now: float) -> Decisio
 
 
 def _decide(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
-    identity, target, login = request.identity, request.target, request.login
+    identity, target = request.identity, request.target
+    user = snapshot.user(identity.name) if identity.is_user else None
+    obstacle = standing(snapshot, identity, now) or snapshot.blind_for(target.kind)
+    if obstacle or user is None:
+        return Decision(False, (obstacle,), revision=snapshot.revision)
+    scoped = user.scoped(identity.requested_roles)
+    selecting = [role for role in scoped if _selects(role, target)]
 
     def denied(*reasons: str, **more: Any) -> Decision:
-        return Decision(False, reasons, revision=snapshot.revision, **more)
+        return Decision(False, reasons, revision=snapshot.revision, **{"hidden": not selecting, **more})
 
-    user = snapshot.user(identity.name) if identity.is_user else None
-    obstacle = standing(snapshot, identity, now)
-    if obstacle or user is None:
-        return denied(obstacle)
     allowed = identity.allowed_resources
     if allowed is not None and target.uid not in allowed and target.name not in allowed:
         return denied("the certificate is restricted to other resources", hidden=True)
-    lock = lock_on(snapshot, user, target=target, login=login, now=now)
+    lock = lock_on(snapshot, user, target=target, login=request.login, now=now)
     if lock is not None:
-        return denied(_lock_text(lock))
+        return denied(lock_text(lock), **_place(lock.origin, ("spec", "target")))
     if snapshot.auth.require_session_mfa != "no" and not identity.mfa_verified:
         return denied("this cluster requires a second factor for each session", needs={"mfa": "required"})
     for role in user.roles:
-        reason, path = _denies(role, target, login)
+        reason, path = _denies(role, request)
         if reason:
-            return denied(reason, **_origin(role, path), hidden=_is_hidden(user.roles, target))
-    scoped = user.scoped(identity.requested_roles)
-    allowing = [role for role in scoped if _allows(role, target, login)]
+            return denied(reason, role=role.name, **_place(role.role.origin, path))
+    allowing = [role for role in selecting if _names_all(role, request)]
     if not allowing:
-        return denied(*_why_not(scoped, user, target, login), hidden=_is_hidden(scoped, target))
-    matching = [role.role for role in user.roles if _allows(role, target, login)]
+        return denied(*_why_not(scoped, user, request))
+    return _on_conditions(snapshot, request, user, allowing)
+
+
+def _on_conditions(
+    snapshot: Snapshot, request: AccessRequest, user: BoundUser, allowing: Sequence[BoundRole]
+) -> Decision:
+    """What some role allows, if the identity shows what the roles that match demand."""
+    identity, target = request.identity, request.target
+    by_labels = [role for role in user.roles if _selects(role, target)]
+    binding = [role for role in by_labels if _names_all(role, request)]
     conditions = combine(
-        [role.role for role in scoped],
+        [role.role for role in user.scoped(identity.requested_roles)],
         [role.role for role in user.roles],
-        auth=snapshot.auth, network=snapshot.network, recording=snapshot.recording, matching=matching,
+        auth=snapshot.auth, network=snapshot.network, recording=snapshot.recording,
+        matching=Matching(target.kind, [role.role for role in by_labels], [role.role for role in binding]),
     )  # fmt: skip
-    needs, reason = _unmet(conditions, identity, [role.name for role in allowing], snapshot)
-    if needs:
-        return denied(reason, needs=needs)
+    demand = _unmet(conditions, identity)
+    if demand is not None:
+        return _demanded(snapshot, demand, binding)
     role = allowing[0]
     return Decision(
         True,
-        (f"role/{role.name} allows {login} on {_matched(role, target)}",),
+        (f"role/{role.name} allows {_asked(request)}on {role.allow.selector(target.kind).explain(target.labels)}",),
+        role=role.name,
         conditions=conditions.with_mfa("verified" if identity.mfa_verified else "no"),
         revision=snapshot.revision,
-        **_origin(role, _allow_path(role, login)),
+        **_place(role.role.origin, _allow_path(role, request)),
     )
 
 
@@ -149,7 +149,7 @@ def standing(snapshot: Snapshot, identity: Identity, now: float) -> str:
     if user.uid != identity.uid:
         return f"user {identity.name} was deleted and created again since the certificate was issued"
     if user.unreadable:
-        return f"{_listed(user.unreadable, 'role/')} cannot be read by this version"
+        return f"{_listed(user.unreadable)} cannot be read by this version"
     declared = snapshot.users[user.name]
     for expires in (declared.metadata.expires, declared.spec.expires):
         if expires is not None and parse_timestamp(expires) <= now:
@@ -157,85 +157,65 @@ def standing(snapshot: Snapshot, identity: Identity, now: float) -> str:
     return ""
 
 
-def lock_on(
-    snapshot: Snapshot, user: BoundUser, *, target: Target | None = None, login: str = "", now: float
-) -> Lock | None:
-    """The first lock in force on this user, here; without a target and a login only those on the user as such."""
-    facts: dict[str, Sequence[str]] = {
-        "user": (user.name,),
-        "role": user.role_names,
-        "login": (login,) if login else (),
-        "server_id": (target.uid, target.name) if target and target.kind in _HOST_KINDS else (),
-        "windows_desktop": (target.name,) if target and target.kind == "windows_desktop" else (),
-    }
-    facts["node"] = facts["server_id"]
-    for lock in snapshot.locks:
-        if lock_in_force(lock, now) and all(
-            value in facts.get(name, ()) for name, value in lock.spec.target.set_fields()
-        ):
-            return lock
-    return None
+def _denies(role: BoundRole, request: AccessRequest) -> tuple[str, Path]:
+    """Why a role's deny block denies, and the path of what decided; an empty reason if it does not.
 
-
-def lock_in_force(lock: Lock, now: float) -> bool:
-    """Whether a lock has not expired."""
-    ends = [parse_timestamp(text) for text in (lock.spec.expires, lock.metadata.expires) if text is not None]
-    return all(end > now for end in ends)
-
-
-def _lock_text(lock: Lock) -> str:
-    whom = ", ".join(f"{name} {value}" for name, value in lock.spec.target.set_fields())
-    message = f": {lock.spec.message}" if lock.spec.message else ""
-    return f"lock/{lock.name} on {whom}{message}"
-
-
-def _denies(role: BoundRole, target: Target, login: str) -> tuple[str, tuple[str | int, ...]]:
-    """Why a role's deny block denies, and the path of what decided; an empty reason if it does not."""
-    side = role.deny
-    if side.every_login:
-        return f"role/{role.name} denies every login", ("spec", "deny", "logins")
-    if login in side.logins:
-        return f"role/{role.name} denies login {login}", ("spec", "deny", "logins", side.logins[login])
+    Greedy: a name denies on every target, a label denies for every name.
+    """
+    side, target = role.deny, request.target
+    for name, wanted in request.wants:
+        names = side.names[name]
+        entry = names.entry(wanted)
+        if entry is not None:
+            what = f"every {NAMED[name]}" if entry == names.every else f"{NAMED[name]} {wanted}"
+            return f"role/{role.name} denies {what}", ("spec", "deny", name, entry)
     selector = side.selector(target.kind)
-    if selector.denies(target.labels):
-        labels = selector.written and selector.by_labels(target.labels)
-        name = f"{target.kind}_labels" if labels else f"{target.kind}_labels_expression"
-        what = selector.explain(target.labels) if labels else "by its label expression"
-        return f"role/{role.name} denies {what}", ("spec", "deny", name)
-    return "", ()
+    if not selector.denies(target.labels):
+        return "", ()
+    if selector.written and selector.by_labels(target.labels):
+        return f"role/{role.name} denies {selector.explain(target.labels)}", ("spec", "deny", f"{target.kind}_labels")
+    reason = f"role/{role.name} denies what its label expression matches"
+    return reason, ("spec", "deny", f"{target.kind}_labels_expression")
 
 
-def _allows(role: BoundRole, target: Target, login: str) -> bool:
-    return login in role.allow.logins and role.allow.selector(target.kind).allows(target.labels)
+def _selects(role: BoundRole, target: Target) -> bool:
+    return role.allow.selector(target.kind).allows(target.labels)
 
 
-def _allow_path(role: BoundRole, login: str) -> tuple[str | int, ...]:
-    return ("spec", "allow", "logins", role.allow.logins[login])
+def _names_all(role: BoundRole, request: AccessRequest) -> bool:
+    """Whether this one role names everything that is asked for."""
+    return all(role.allow.names[name].entry(wanted) is not None for name, wanted in request.wants)
 
 
-def _matched(role: BoundRole, target: Target) -> str:
-    return role.allow.selector(target.kind).explain(target.labels)
+def _allow_path(role: BoundRole, request: AccessRequest) -> Path:
+    """The entry that names what is asked for; where nothing is, the selector."""
+    for name, wanted in request.wants:
+        entry = role.allow.names[name].entry(wanted)
+        assert entry is not None
+        return "spec", "allow", name, entry
+    written = role.allow.selector(request.target.kind).written
+    return "spec", "allow", f"{request.target.kind}_labels{'' if written else '_expression'}"
 
 
-def _origin(role: BoundRole, path: tuple[str | int, ...]) -> dict[str, Any]:
-    origin = role.role.origin
+def _asked(request: AccessRequest) -> str:
+    """What is asked for by name, as in `root `; nothing at targets without names."""
+    return "".join(f"{wanted} " for _, wanted in request.wants)
+
+
+def _place(origin: Origin, path: Path) -> dict[str, Any]:
+    """Where a rule stands, as fields of a decision."""
     line, column = origin.at(*path)
     return {
-        "role": role.name, "file": origin.file, "line": line, "column": column,
-        "source": origin.source, "commit": origin.commit,
+        "file": origin.file, "line": line, "column": column, "source": origin.source, "commit": origin.commit,
     }  # fmt: skip
 
 
-def _is_hidden(roles: Sequence[BoundRole], target: Target) -> bool:
-    """Whether no role selects the target at all, whatever the login."""
-    return not any(role.allow.selector(target.kind).allows(target.labels) for role in roles)
-
-
-def _why_not(scoped: Sequence[BoundRole], user: BoundUser, target: Target, login: str) -> Iterator[str]:
+def _why_not(scoped: Sequence[BoundRole], user: BoundUser, request: AccessRequest) -> Iterator[str]:
     """For each role that could have allowed it, what was missing."""
-    if not user.roles:
+    target = request.target
+    if not user.role_names:
         yield f"{user.name} has no roles"
-    elif not scoped:
+    elif user.roles and not scoped:
         yield "the certificate is restricted to roles that the user no longer has"
     for name in user.missing:
         yield f"role/{name} does not exist"
@@ -243,28 +223,53 @@ def _why_not(scoped: Sequence[BoundRole], user: BoundUser, target: Target, login
         selector = role.allow.selector(target.kind)
         if not selector.allows(target.labels):
             yield f"role/{role.name} allows {selector.describe()}, which does not match {target.name}"
-        else:
-            logins = ", ".join(role.allow.logins) or "no login"
-            yield f"role/{role.name} allows {logins}, not {login}"
+            continue
+        for name, wanted in request.wants:
+            if role.allow.names[name].entry(wanted) is None:
+                named = ", ".join(role.allow.names[name].entries) or f"no {NAMED[name]}"
+                yield f"role/{role.name} allows {named}, not {wanted}"
 
 
-def _unmet(
-    conditions: Conditions, identity: Identity, roles: Sequence[str], snapshot: Snapshot
-) -> tuple[dict[str, str], str]:
-    """What the conditions demand and the identity does not show."""
-    names = _listed(roles, "role/")
-    required = strictest_mfa([conditions.mfa, snapshot.auth.require_session_mfa])
-    if required.startswith("hardware_key"):
-        return {"mfa": "hardware_key"}, f"{names} demands a hardware key, which this version cannot verify"
-    if required != "no" and not identity.mfa_verified:
-        return {"mfa": "required"}, f"{names} requires a second factor for each session"
+@dataclass(frozen=True)
+class _Demand:
+    """What the conditions demand and the identity does not show: the option, and its value."""
+
+    option: str
+    value: str
+    words: str
+    needs: Mapping[str, str]
+
+
+_MFA: Final = "require_session_mfa"
+_DEVICE: Final = "device_trust_mode"
+
+
+def _unmet(conditions: Conditions, identity: Identity) -> _Demand | None:
+    mfa = conditions.mfa
+    if mfa.startswith("hardware_key"):
+        words = "demands a hardware key, which this version cannot verify"
+        return _Demand(_MFA, mfa, words, {"mfa": "hardware_key"})
+    if mfa != "no" and not identity.mfa_verified:
+        return _Demand(_MFA, mfa, "requires a second factor for each session", {"mfa": "required"})
     if conditions.device_trust == "required":
-        return {"device_trust": "required"}, f"{names} demands a trusted device, which this version cannot verify"
-    return {}, ""
+        words = "demands a trusted device, which this version cannot verify"
+        return _Demand(_DEVICE, "required", words, {"device_trust": "required"})
+    return None
 
 
-def _listed(names: Sequence[str], prefix: str) -> str:
-    return ", ".join(f"{prefix}{name}" for name in names)
+def _demanded(snapshot: Snapshot, demand: _Demand, binding: Sequence[BoundRole]) -> Decision:
+    """The denial for an unmet demand: of the first role that makes it, or else of the cluster."""
+    role = next((one for one in binding if getattr(one.role.options, demand.option) == demand.value), None)
+    if role is None:
+        return Decision(False, (f"this cluster {demand.words}",), needs=demand.needs, revision=snapshot.revision)
+    return Decision(
+        False, (f"role/{role.name} {demand.words}",), role=role.name, needs=demand.needs, revision=snapshot.revision,
+        **_place(role.role.origin, ("spec", "options", demand.option)),
+    )  # fmt: skip
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return ", ".join(f"role/{name}" for name in roles)
 
 
 def conditions_of(snapshot: Snapshot, user: BoundUser, requested: tuple[str, ...] | None = None) -> Conditions:

@@ -6,12 +6,16 @@ object for a whole fleet.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from teleport.access.expressions import LABELS, Scope, compile_expression
-from teleport.access.patterns import ANY, Any_, Matcher, pattern
-from teleport.access.templates import Template, template
+from teleport.access.patterns import ANY, Any_, Matcher
+from teleport.access.templates import Template, check_pattern, template
 
-__all__ = ["Labels", "Selector", "SelectorTemplate"]
+__all__ = ["EVERYTHING", "Labels", "Selector", "SelectorTemplate"]
+
+EVERYTHING: Final = "*"
+"""The label key that goes only with the value `*`."""
 
 Labels = Mapping[str, str]
 Traits = Mapping[str, tuple[str, ...]]
@@ -21,7 +25,8 @@ Traits = Mapping[str, tuple[str, ...]]
 class Selector:
     """What of a fleet is meant. Neither labels nor an expression: nothing.
 
-    `everything` is the selector `'*': '*'`, which also matches resources without labels.
+    `everything` is the selector `'*': '*'`, which also matches resources without labels; other keys beside it say
+    nothing.
     """
 
     written: bool = False
@@ -33,7 +38,7 @@ class Selector:
     def by_labels(self, labels: Labels) -> bool:
         """Whether the written labels match; an empty selector matches nothing."""
         if self.everything:
-            return all(self._key_matches(key, matchers, labels) for key, matchers in self.keys)
+            return True
         return bool(self.keys) and all(self._key_matches(key, matchers, labels) for key, matchers in self.keys)
 
     @staticmethod
@@ -64,8 +69,8 @@ class Selector:
 
     def describe(self) -> str:
         """The selector in words, as `env=dev|staging`."""
-        parts = ["*" if self.everything and not self.keys else ""]
-        parts += [f"{key}={'|'.join(map(str, matchers))}" for key, matchers in self.keys]
+        parts = ["every resource" if self.everything else ""]
+        parts += [f"{key}={'|'.join(map(str, matchers)) or 'nothing'}" for key, matchers in self.keys]
         parts += ["an expression" if self.expression is not None else ""]
         return ", ".join(part for part in parts if part) or "nothing"
 
@@ -81,13 +86,17 @@ class SelectorTemplate:
 
     @classmethod
     def of(cls, labels: Mapping[str, tuple[str, ...]] | None, expression: str) -> "SelectorTemplate":
-        """Raises ValueError for templates and expressions that do not parse."""
-        keys = tuple(
-            (template(key), tuple(template(value) for value in values))
-            for key, values in (labels or {}).items()
-            if key != "*"
-        )
-        return cls(keys=keys, everything="*" in (labels or {}), written=bool(labels), expression=expression)
+        """Raises ValueError for templates, patterns and expressions that do not parse."""
+        written = labels or {}
+        if expression:
+            compile_expression(expression, LABELS)
+        for values in written.values():
+            for value in values:
+                check_pattern(value)
+        if EVERYTHING in written:
+            return cls(everything=True, written=True, expression=expression)
+        keys = tuple((template(key), tuple(template(value) for value in values)) for key, values in written.items())
+        return cls(keys=keys, written=bool(written), expression=expression)
 
     def bind(self, user: str, roles: tuple[str, ...], traits: Traits) -> Selector:
         """The selector for one user."""
@@ -114,8 +123,3 @@ _NOTHING = Selector()
 def _matchers(values: tuple[Template, ...], traits: Traits) -> tuple[Matcher, ...]:
     found = tuple(dict.fromkeys(matcher for value in values for matcher in value.matchers(traits)))
     return (ANY,) if any(isinstance(matcher, Any_) for matcher in found) else found
-
-
-def matcher_of(text: str) -> Matcher:
-    """A written pattern without templates."""
-    return pattern(text)

@@ -4,16 +4,16 @@ What permits is taken from the roles within the certificate's scope; what restri
 asking for fewer roles never loosens anything.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from teleport.access.roles import CompiledRole
-from teleport.resources.role import CertExtension, RoleOptions
+from teleport.resources.role import CertExtension, ForwardingSwitch, RecordSession, RoleOptions
 from teleport.resources.settings import AuthPreferenceSpec, NetworkingConfigSpec, RecordingConfigSpec
 from teleport.resources.values import duration_text
 
-__all__ = ["DEFAULT_MAX_TTL", "Conditions", "Strictness", "combine", "strictest_mfa"]
+__all__ = ["DEFAULT_MAX_TTL", "MIN_TTL", "Conditions", "Matching", "Strictness", "combine", "strictest_mfa"]
 
 DEFAULT_MAX_TTL: Final = 30 * 3600.0
 MIN_TTL: Final = 60.0
@@ -42,6 +42,9 @@ class Conditions:
     remote_forwarding: bool = True
     x11_forwarding: bool = False
     file_copy: bool = True
+    desktop_clipboard: bool = True
+    desktop_directory_sharing: bool = True
+    desktop_recording: bool = True
     pin_source_ip: bool = False
     recording: str = "best_effort"
     recording_mode: str = "node"
@@ -65,15 +68,33 @@ class Conditions:
             "remote_forwarding": self.remote_forwarding,
             "x11_forwarding": self.x11_forwarding,
             "file_copy": self.file_copy,
+            "desktop_clipboard": self.desktop_clipboard,
+            "desktop_directory_sharing": self.desktop_directory_sharing,
+            "desktop_recording": self.desktop_recording,
             "pin_source_ip": self.pin_source_ip,
             "recording": self.recording,
             "recording_mode": self.recording_mode,
             "enhanced_recording": list(self.enhanced_recording),
             "host_user": self.host_user,
+            "cert_extensions": [
+                {"name": extension.name, "value": extension.value} for extension in self.cert_extensions
+            ],
         }
 
     def with_mfa(self, mfa: str) -> "Conditions":
         return replace(self, mfa=mfa)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The roles that match one target, by its labels alone, and by labels and login."""
+
+    kind: str = "node"
+    by_labels: Sequence[CompiledRole] = ()
+    allowing: Sequence[CompiledRole] = ()
+
+
+_ANYWHERE: Final = Matching()
 
 
 def combine(
@@ -83,19 +104,20 @@ def combine(
     auth: AuthPreferenceSpec,
     network: NetworkingConfigSpec,
     recording: RecordingConfigSpec,
-    matching: Sequence[CompiledRole] = (),
+    matching: Matching = _ANYWHERE,
 ) -> Conditions:
     """The conditions for a holder of `live` roles whose certificate covers the `scoped` ones.
 
-    `matching` are the roles that match the target: MFA, device trust and host users depend on those alone.
+    Second factors, trusted devices and host users depend on the roles that match the target; without a target,
+    they are what the cluster says.
     """
     permit = [role.options for role in scoped]
     restrict = [role.options for role in live]
-    own = [role.options for role in matching]
+    allowing = [role.options for role in matching.allowing]
     return Conditions(
-        mfa=strictest_mfa([auth.require_session_mfa, *(options.require_session_mfa for options in own)]),
-        device_trust=_device_trust(auth, own),
-        max_session_ttl=max(MIN_TTL, min([DEFAULT_MAX_TTL, *_set(restrict, "max_session_ttl")])),
+        mfa=strictest_mfa([auth.require_session_mfa, *(options.require_session_mfa for options in allowing)]),
+        device_trust=_device_trust(auth, allowing),
+        max_session_ttl=max(MIN_TTL, _smallest([DEFAULT_MAX_TTL, *_set(restrict, "max_session_ttl")])),
         idle_timeout=_smallest([network.client_idle_timeout, *_set(restrict, "client_idle_timeout")]),
         disconnect_expired_cert=auth.disconnect_expired_cert or any(_set(restrict, "disconnect_expired_cert")),
         lock=_lock(auth, restrict),
@@ -106,11 +128,14 @@ def combine(
         remote_forwarding=_forwarding(permit, restrict, "remote"),
         x11_forwarding=any(_set(permit, "permit_x11_forwarding")),
         file_copy=all(_set(restrict, "ssh_file_copy")),
+        desktop_clipboard=all(_set(restrict, "desktop_clipboard")),
+        desktop_directory_sharing=all(_set(restrict, "desktop_directory_sharing")),
+        desktop_recording=_desktop_recording(restrict),
         pin_source_ip=any(_set(restrict, "pin_source_ip")),
-        recording=_recording(restrict, lambda record: record.ssh),
+        recording=_recording(restrict, matching.kind),
         recording_mode=recording.mode,
         enhanced_recording=_enhanced(restrict),
-        host_user=_host_user(own),
+        host_user=_host_user([role.options for role in matching.by_labels]),
         cert_extensions=tuple(extension for options in permit for extension in options.cert_extensions),
     )
 
@@ -142,21 +167,34 @@ def _lock(auth: AuthPreferenceSpec, options: Iterable[RoleOptions]) -> Strictnes
 
 
 def _forwarding(permit: Sequence[RoleOptions], restrict: Sequence[RoleOptions], direction: str) -> bool:
-    """Permitted unless every role forbids it; a direction that a role switches off stays off."""
-    explicit = [
-        switch.enabled
-        for option in restrict
-        if option.ssh_port_forwarding is not None
-        and (switch := getattr(option.ssh_port_forwarding, direction)) is not None
-    ]
-    if False in explicit:
+    """Permitted unless every role forbids it; a direction that some role switches off stays off."""
+    if any(_direction(option, direction) is False for option in restrict):
         return False
-    return any(explicit) or any(option.port_forwarding is not False for option in permit)
+    return any(_direction(option, direction) or _by_default(option, direction) for option in permit)
 
 
-def _recording(options: Iterable[RoleOptions], own: Callable[[Any], str]) -> Strictness:
-    records = _set(options, "record_session")
-    return "strict" if any((own(record) or record.default) == "strict" for record in records) else "best_effort"
+def _direction(option: RoleOptions, direction: str) -> bool | None:
+    """What a role says about one direction in the newer form, which goes before `port_forwarding`."""
+    switches = option.ssh_port_forwarding
+    switch: ForwardingSwitch | None = getattr(switches, direction) if switches is not None else None
+    return switch.enabled if switch is not None else None
+
+
+def _by_default(option: RoleOptions, direction: str) -> bool:
+    return _direction(option, direction) is None and option.port_forwarding is not False
+
+
+def _recording(options: Iterable[RoleOptions], kind: str) -> Strictness:
+    """What happens when a recording cannot be made: a protocol's own word goes before the default."""
+    records: list[RecordSession] = _set(options, "record_session")
+    words = [(record.ssh if kind == "node" else "") or record.default for record in records]
+    return "strict" if "strict" in words else "best_effort"
+
+
+def _desktop_recording(options: Sequence[RoleOptions]) -> bool:
+    """Desktops are recorded unless every role switches it off."""
+    off = [option.record_session is not None and option.record_session.desktop is False for option in options]
+    return not off or not all(off)
 
 
 def _enhanced(options: Sequence[RoleOptions]) -> tuple[str, ...]:
@@ -171,6 +209,4 @@ def _enhanced(options: Sequence[RoleOptions]) -> tuple[str, ...]:
 def _host_user(own: Sequence[RoleOptions]) -> str:
     """`off` unless every matching role enables it; `keep` beats `insecure-drop`."""
     modes = [option.create_host_user_mode or ("keep" if option.create_host_user else "off") for option in own]
-    if not modes or "off" in modes:
-        return "off"
-    return "keep" if "keep" in modes else "insecure-drop"
+    return next((mode for mode in ("off", "keep", "insecure-drop") if mode in modes), "off")

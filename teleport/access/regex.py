@@ -1,6 +1,6 @@
 """Regular expressions in linear time: the one typed door to RE2.
 
-Errors are ValueError with RE2's own words. Nothing here anchors or escapes by itself.
+Errors are ValueError with RE2's own words, at compile time only. Nothing here anchors or escapes by itself.
 """
 
 import re
@@ -10,10 +10,13 @@ from typing import Any, Final
 
 import re2
 
-__all__ = ["MAX_PATTERN", "Regex", "compile_regex", "escape", "expand_with"]
+__all__ = ["MAX_PATTERN", "Regex", "compile_regex", "escape", "expand_with", "opens_group"]
 
 MAX_PATTERN: Final = 2048
-"""Characters in one pattern."""
+"""Characters in one written pattern."""
+
+Groups = Callable[[int | str], str]
+"""The text of a group by number or name; empty where there is none."""
 
 
 class Regex:
@@ -26,14 +29,10 @@ class Regex:
 
     def found_in(self, value: str) -> bool:
         """Whether the expression matches anywhere; anchors decide the rest."""
-        return self._compiled.search(value) is not None
+        return self._compiled.search(_encodable(value)) is not None
 
-    def covers(self, value: str) -> bool:
-        """Whether the expression matches the whole value."""
-        return self._compiled.fullmatch(value) is not None
-
-    def replace(self, value: str, expand: Callable[[Callable[[int | str], str]], str]) -> str:
-        """Every match replaced by what `expand` makes of its groups (a missing group is empty)."""
+    def replace(self, value: str, expand: Callable[[Groups], str]) -> str:
+        """Every match replaced by what `expand` makes of its groups."""
 
         def one(match: Any) -> str:
             def group(name: int | str) -> str:
@@ -44,50 +43,77 @@ class Regex:
 
             return expand(group)
 
-        replaced: str = self._compiled.sub(one, value)
+        replaced: str = self._compiled.sub(one, _encodable(value))
         return replaced
 
 
+def _encodable(value: str) -> str:
+    """The value with lone surrogates, which are no characters and which RE2 cannot take, as question marks."""
+    if value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode()
+
+
 @lru_cache(maxsize=16_384)
-def compile_regex(text: str) -> Regex:
-    """Compile an RE2 expression. Raises ValueError for what RE2 does not understand."""
-    if len(text) > MAX_PATTERN:
+def compile_regex(text: str, *, bounded: bool = True) -> Regex:
+    """Compile an RE2 expression. Raises ValueError for what RE2 does not understand, or for too large a one."""
+    if bounded and len(text) > MAX_PATTERN:
         raise ValueError(f"pattern longer than {MAX_PATTERN} characters")
+    try:
+        return Regex(text, re2.compile(_encodable(text), _options()))
+    except re2.error as error:
+        raise ValueError(_words(error)) from None
+
+
+def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.dot_nl = True
+    return options
+
+
+def _words(error: Exception) -> str:
+    message = error.args[0]
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)
+
+
+def opens_group(prefix: str) -> bool:
+    """Whether a group can be opened after the beginning of an expression.
+
+    It cannot within a character class, a quotation or an escape: there the parenthesis would be a character.
+    """
     try:
-        return Regex(text, re2.compile(text, options))
+        re2.compile(_encodable(f"{prefix}(?:"), _options())
     except re2.error as error:
-        message = error.args[0]
-        shown = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
-        raise ValueError(shown) from None
+        return _words(error).startswith("missing )")
+    return False
 
 
 def escape(text: str) -> str:
     """Text as an expression that matches only itself."""
-    escaped: str = re2.escape(text)
+    escaped: str = re2.escape(_encodable(text))
     return escaped
 
 
 _REFERENCE: Final = re.compile(r"\$(?:(\$)|([0-9A-Za-z_]+)|\{([0-9A-Za-z_]+)\})")
+_MAX_GROUP: Final = 1000
 
 
-def expand_with(template: str) -> Callable[[Callable[[int | str], str]], str]:
-    """A replacement with `$1`, `${1}`, `${name}` and `$$`, as Go's regexp.Expand reads it."""
-    parts: list[str | int | tuple[int | str]] = []
+def expand_with(template: str) -> Callable[[Groups], str]:
+    """A replacement with `$1`, `${1}`, `${name}` and `$$`, as Go's regexp.Expand reads it: `$1x` is the group 1x."""
+    parts: list[str | tuple[int | str]] = []
     position = 0
     for match in _REFERENCE.finditer(template):
         parts.append(template[position : match.start()])
-        name = match[2] or match[3]
-        if match[1]:
-            parts.append("$")
-        else:
-            parts.append((int(name) if name.isdigit() else name,))
+        parts.append("$" if match[1] else (_group(match[2] or match[3]),))
         position = match.end()
     parts.append(template[position:])
 
-    def expand(group: Callable[[int | str], str]) -> str:
-        return "".join(group(part[0]) if isinstance(part, tuple) else str(part) for part in parts)
+    def expand(group: Groups) -> str:
+        return "".join(group(part[0]) if isinstance(part, tuple) else part for part in parts)
 
     return expand
+
+
+def _group(name: str) -> int | str:
+    """A number, if it can be that of a group."""
+    return int(name) if name.isdigit() and len(name) <= len(str(_MAX_GROUP)) else name

@@ -5,25 +5,34 @@ sees one kind of role.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from teleport.access.labels import Selector, SelectorTemplate
+from teleport.access.expressions import WHERE, compile_expression
+from teleport.access.labels import EVERYTHING, Selector, SelectorTemplate
 from teleport.access.templates import Template, template
 from teleport.resources.model import Origin
 from teleport.resources.role import Condition, KubernetesResource, Role, RoleOptions, Rule
 
-__all__ = ["TARGETS", "BoundRole", "CompiledRole", "Side", "compile_role", "valid_login"]
+__all__ = ["LOGINS", "NAMED", "TARGETS", "BoundRole", "CompiledRole", "Names", "Side", "compile_role", "valid_login"]
 
 TARGETS: Final = (
     "node", "app", "kubernetes", "db", "db_service", "windows_desktop", "cluster", "group", "workload_identity",
 )  # fmt: skip
 """Kinds of target that a role selects by labels."""
 
-_LOGIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?\Z")
-_EVERYTHING: Final[Mapping[str, tuple[str, ...]]] = {"*": ("*",)}
+LOGINS: Final[Mapping[str, str]] = {"node": "logins", "windows_desktop": "windows_desktop_logins"}
+"""Kinds of target with logins, and the field of a role that names them."""
+
+NAMED: Final[Mapping[str, str]] = {
+    "logins": "login", "windows_desktop_logins": "Windows login", "db_users": "database user", "db_names": "database",
+}  # fmt: skip
+"""Fields of a role that must name what is asked for, and what people call one entry."""
+
+_LOGIN: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_.-]{0,31}|[A-Za-z0-9_.-]{0,30}\$)\Z")
+_WILDCARD: Final[Mapping[str, tuple[str, ...]]] = {EVERYTHING: ("*",)}
 
 Traits = Mapping[str, tuple[str, ...]]
 
@@ -33,12 +42,15 @@ def valid_login(text: str) -> bool:
     return _LOGIN.match(text) is not None
 
 
+_VALID: Final[Mapping[str, Callable[[str], bool]]] = {"logins": valid_login}
+
+
 @dataclass(frozen=True)
 class _CompiledSide:
     """One side of a role before it is bound."""
 
     condition: Condition
-    logins: tuple[Template, ...]
+    names: Mapping[str, tuple[Template, ...]]
     selectors: Mapping[str, SelectorTemplate]
     kubernetes_resources: tuple[KubernetesResource, ...]
 
@@ -68,19 +80,42 @@ class CompiledRole:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a role for one user: login to the index of the entry that gave it, and selectors."""
+class Names:
+    """What one side of a role names in one field: each text with the index of the entry that gave it.
 
-    logins: Mapping[str, int]
-    every_login: bool
+    `every` is the index of the entry `*`, None where there is none. A trait whose value is `*` names just that.
+    """
+
+    entries: Mapping[str, int]
+    every: int | None = None
+
+    def entry(self, name: str) -> int | None:
+        """The index of the entry that covers a name."""
+        found = self.entries.get(name)
+        return self.every if found is None else found
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a role for one user."""
+
+    names: Mapping[str, Names]
     selectors: Mapping[str, Selector]
     rules: tuple[Rule, ...]
+
+    @property
+    def logins(self) -> Mapping[str, int]:
+        return self.names["logins"].entries
+
+    @property
+    def every_login(self) -> bool:
+        return self.names["logins"].every is not None
 
     def selector(self, target: str) -> Selector:
         return self.selectors[target]
 
     def names_login(self, login: str) -> bool:
-        return self.every_login or login in self.logins
+        return self.names["logins"].entry(login) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +140,22 @@ class BoundRole:
         return self._bind(self.role.deny)
 
     def _bind(self, side: _CompiledSide) -> Side:
-        logins: dict[str, int] = {}
-        for index, entry in enumerate(side.logins):
-            for login in entry.expand(self.traits):
-                if valid_login(login):
-                    logins.setdefault(login, index)
         selectors = {
             target: selector.bind(self.user, self.roles, self.traits) for target, selector in side.selectors.items()
         }
-        return Side(logins, "*" in side.condition.logins, selectors, side.condition.rules)
+        names = {field: _names(field, entries, self.traits) for field, entries in side.names.items()}
+        return Side(names, selectors, side.condition.rules)
+
+
+def _names(field: str, written: tuple[Template, ...], traits: Traits) -> Names:
+    valid = _VALID.get(field, bool)
+    entries: dict[str, int] = {}
+    for index, entry in enumerate(written):
+        for text in entry.expand(traits):
+            if valid(text):
+                entries.setdefault(text, index)
+    every = next((index for index, entry in enumerate(written) if entry.text == "*"), None)
+    return Names(entries, every)
 
 
 def compile_role(role: Role) -> CompiledRole:
@@ -126,6 +168,9 @@ def compile_role(role: Role) -> CompiledRole:
 
 
 def _side(role: Role, condition: Condition, *, allow: bool) -> _CompiledSide:
+    for rule in condition.rules:
+        if rule.where:
+            compile_expression(rule.where, WHERE)
     selectors = {}
     for target in TARGETS:
         labels = condition.labels(target)
@@ -134,7 +179,7 @@ def _side(role: Role, condition: Condition, *, allow: bool) -> _CompiledSide:
         selectors[target] = SelectorTemplate.of(labels, condition.expression(target))
     return _CompiledSide(
         condition=condition,
-        logins=tuple(template(login) for login in condition.logins),
+        names={field: tuple(template(entry) for entry in getattr(condition, field)) for field in NAMED},
         selectors=selectors,
         kubernetes_resources=_kubernetes_resources(role, condition, allow=allow),
     )
@@ -145,7 +190,7 @@ def _implicit_labels(role: Role, target: str) -> Mapping[str, tuple[str, ...]] |
     if role.version != "v3":
         return None
     if target in ("app", "kubernetes", "db") or (target == "node" and role.spec.allow.logins):
-        return _EVERYTHING
+        return _WILDCARD
     return None
 
 

@@ -1,14 +1,15 @@
 """Administrative acts: which verbs on which kinds of resource somebody may use (SEMANTICS: "Admin rules").
 
-Deny over all roles first, then allow. Verbs are independent, but `read` covers `readnosecrets`. Rules that name
-the kind are tried before those for `*`, and those with a condition before those without.
+Deny over all roles first, then allow. Verbs are independent, but `read` covers `readnosecrets`. Within a role the
+more specific rule is tried first: it is the one an answer names.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from teleport.access.decide import Decision, lock_on, standing
+from teleport.access.decide import Decision, standing
 from teleport.access.expressions import WHERE, Scope, compile_expression
+from teleport.access.locks import lock_on, lock_text
 from teleport.access.roles import BoundRole
 from teleport.access.snapshot import BoundUser, Snapshot
 from teleport.core.identity import Identity
@@ -22,10 +23,9 @@ __all__ = ["may"]
 _NOUNS: Mapping[str, Sequence[str]] = {
     "token": ("provision_token",),
     "node": ("server",),
-    "cluster_auth_preference": ("cluster_config", "auth_preference"),
+    "cluster_auth_preference": ("cluster_config",),
     "cluster_networking_config": ("cluster_config",),
     "session_recording_config": ("cluster_config",),
-    "session": ("ssh_session",),
 }
 """Other nouns of the format that mean the same kind."""
 
@@ -65,22 +65,24 @@ def _may(
 
     if identity.kind == "admin":
         user: BoundUser | None = _mapped(snapshot, identity)
-        obstacle = ""
+        obstacle = _unread(snapshot, user)
+        requested = None
     else:
         user, obstacle = snapshot.user(identity.name), standing(snapshot, identity, now)
+        requested = identity.requested_roles
     if obstacle or user is None:
         return denied(obstacle)
     if not identity.reissuable:
         return denied("this certificate is for one session only")
     lock = lock_on(snapshot, user, now=now)
     if lock is not None:
-        return denied(f"lock/{lock.name} is in force")
+        return denied(lock_text(lock))
     scope = None if subject is None and attributes is None else _scope(user, subject, attributes or {})
     for role in user.roles:
         for index, rule in _matching(role.deny.rules, verb, noun):
             if _holds(rule, scope, unknown=False):
                 return _judged(snapshot, role, "deny", index, allowed=False, what=f"denies {verb} on {noun}")
-    for role in user.scoped(identity.requested_roles):
+    for role in user.scoped(requested):
         for index, rule in _matching(role.allow.rules, verb, noun):
             if _holds(rule, scope, unknown=True):
                 return _judged(snapshot, role, "allow", index, allowed=True, what=f"allows {verb} on {noun}")
@@ -95,15 +97,27 @@ def _mapped(snapshot: Snapshot, identity: Identity) -> BoundUser:
     )
 
 
+def _unread(snapshot: Snapshot, user: BoundUser | None) -> str:
+    """What must be read before anything is said about somebody mapped to roles."""
+    refs = [*snapshot.blind, *(f"role/{name}" for name in (user.unreadable if user is not None else ()))]
+    return f"the policy holds what this version cannot read: {', '.join(refs)}" if refs else ""
+
+
 def _matching(rules: Sequence[Rule], verb: str, noun: str) -> Iterator[tuple[int, Rule]]:
+    """The rules that speak of this, the more specific first."""
     nouns = {noun, *_NOUNS.get(noun, ())}
-    verbs = {verb, "*"} | ({"read"} if verb == "readnosecrets" else set())
+    verbs = {verb} | ({"read"} if verb == "readnosecrets" else set())
+
+    def order(item: tuple[int, Rule]) -> tuple[bool, bool, bool, int, int]:
+        index, rule = item
+        return not rule.where, not nouns & set(rule.resources), not verbs & set(rule.verbs), len(rule.resources), index
+
     found = [
         (index, rule)
         for index, rule in enumerate(rules)
-        if (nouns & set(rule.resources) or "*" in rule.resources) and verbs & set(rule.verbs)
+        if (nouns | {"*"}) & set(rule.resources) and (verbs | {"*"}) & set(rule.verbs)
     ]
-    yield from sorted(found, key=lambda item: (not nouns & set(item[1].resources), not item[1].where, item[0]))
+    yield from sorted(found, key=order)
 
 
 def _holds(rule: Rule, scope: Scope | None, *, unknown: bool) -> bool:

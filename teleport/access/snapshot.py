@@ -110,8 +110,20 @@ class Snapshot:
 
     @cached_property
     def blind(self) -> tuple[str, ...]:
-        """Unreadable resources that could concern anybody: locks and settings."""
-        return tuple(ref for ref in self.unreadable if not ref.startswith(("role/", "user/", "node/")))
+        """Unreadable resources that could concern anybody: locks, settings, and whatever this version never heard of.
+
+        An unreadable role concerns its holders, an unreadable user that user, a node sessions on hosts, and a token
+        nobody who has a certificate.
+        """
+        return tuple(ref for ref in self.unreadable if not ref.startswith(("role/", "user/", "node/", "token/")))
+
+    def blind_for(self, kind: str) -> str:
+        """Why nothing can be said about targets of a kind, or nothing.
+
+        A declared host that cannot be read may give any host labels that deny: its own name may be what is unread.
+        """
+        unread = [ref for ref in self.unreadable if ref.startswith(f"{kind}/")]
+        return f"the policy holds what this version cannot read: {', '.join(unread)}" if unread else ""
 
 
 ResourceT = TypeVar("ResourceT", bound=AnyResource)

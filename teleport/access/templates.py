@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from teleport.access.expressions import TEMPLATE, ExpressionError, Scope, compile_expression
-from teleport.access.patterns import Exact, Matcher, around, pattern
+from teleport.access.patterns import Exact, Matcher, around, check_around, pattern
 
-__all__ = ["Template", "template"]
+__all__ = ["Template", "check_pattern", "template"]
 
 Traits = Mapping[str, tuple[str, ...]]
 
@@ -35,7 +35,7 @@ class Template:
     def matchers(self, traits: Traits) -> tuple[Matcher, ...]:
         """As a label value: the patterns it stands for; a missing trait is the empty text.
 
-        Raises ValueError for a pattern that does not compile, which `check` has ruled out.
+        Raises ValueError for what `check_pattern` would have refused.
         """
         if self.values is None:
             return (pattern(self.text),)
@@ -54,23 +54,21 @@ def template(text: str) -> Template:
     if start < 0 or end < start + 2:
         raise ExpressionError(f"unbalanced braces in {text}", "write {{internal.logins}}")
     inner = text[start + 2 : end]
-    prefix, suffix = text[:start], text[end + 2 :]
     if "{{" in inner or "}}" in inner:
         raise ExpressionError(f"more than one expression in {text}", "an entry takes one {{…}}; write several entries")
     try:
         compiled = compile_expression(inner, TEMPLATE, want="list")
     except ExpressionError as error:
         raise ExpressionError(f"template {text}: {error.message}", error.hint) from None
-    run = compiled.run
     if compiled.shape == "text":
         raise ExpressionError(f"template {text} reads no trait", "write the text without braces")
-    return Template(text, prefix, suffix, run)
+    return Template(text, text[:start], text[end + 2 :], compiled.run)
 
 
 def check_pattern(text: str) -> None:
-    """Whether a label value is a template or pattern that will compile with any trait. Raises ValueError."""
+    """Whether a label value is a template or pattern that compiles with any trait. Raises ValueError."""
     parsed = template(text)
     if parsed.values is None:
         pattern(text)
     else:
-        pattern(f"{parsed.prefix}x{parsed.suffix}")
+        check_around(parsed.prefix, parsed.suffix)

@@ -1,0 +1,204 @@
+"""A fleet of targets of one kind, indexed by label: sets of them are the bits of integers.
+
+Posting lists (label value to positions), turned into bitsets when asked. Knows no users and no roles.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from teleport.access.labels import Selector
+from teleport.access.patterns import Any_, Exact, Matcher
+from teleport.access.target import Target
+
+__all__ = ["Fleet", "bits_of", "positions"]
+
+
+def bits_of(positions: Iterable[int], size: int) -> int:
+    """The set of positions as one integer."""
+    field_ = bytearray((size >> 3) + 1)
+    for position in positions:
+        field_[position >> 3] |= 1 << (position & 7)
+    return int.from_bytes(field_, "little")
+
+
+def positions(bits: int) -> Iterator[int]:
+    """The positions that are set, ascending."""
+    for index, byte in enumerate(bits.to_bytes((bits.bit_length() + 7) >> 3, "little")):
+        while byte:
+            low = byte & -byte
+            yield (index << 3) + low.bit_length() - 1
+            byte ^= low
+
+
+@dataclass
+class _Key:
+    """Where a label key occurs: value to positions."""
+
+    postings: dict[str, set[int]] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    """Bitsets made so far; dropped for a value when its posting changes."""
+
+
+class Fleet:
+    """Hosts of one kind, indexed by label; kept up to date by `put` and `remove`."""
+
+    def __init__(self, kind: str = "node", targets: Iterable[Target] = ()) -> None:
+        self.kind = kind
+        self._slots: list[Target | None] = []
+        self._free: list[int] = []
+        self._position: dict[str, int] = {}
+        self._keys: dict[str, _Key] = {}
+        self._alive = 0
+        self.version = 0
+        """Counts changes, so that what was computed from the fleet knows whether it is current."""
+        for target in {target.uid: target for target in targets}.values():
+            self._insert(target)
+        self._alive = bits_of(self._position.values(), len(self._slots))
+
+    def put(self, target: Target) -> None:
+        """Add a host, or replace the one with its uid."""
+        current = self._position.get(target.uid)
+        if current is not None:
+            if self._slots[current] == target:
+                return
+            self._drop(current)
+        position = self._insert(target)
+        self._alive |= 1 << position
+
+    def remove(self, uid: str) -> None:
+        """Forget a host; no error if it is unknown."""
+        position = self._position.get(uid)
+        if position is not None:
+            self._drop(position)
+
+    def get(self, uid: str) -> Target | None:
+        position = self._position.get(uid)
+        return None if position is None else self._slots[position]
+
+    def position(self, uid: str) -> int | None:
+        """Which bit stands for a host."""
+        return self._position.get(uid)
+
+    def named(self, name: str) -> list[Target]:
+        """Hosts of a name, of which there may be several."""
+        return [target for target in self if target.name == name]
+
+    def at(self, position: int) -> Target:
+        target = self._slots[position]
+        assert target is not None
+        return target
+
+    def __iter__(self) -> Iterator[Target]:
+        return (target for target in self._slots if target is not None)
+
+    def __len__(self) -> int:
+        return len(self._position)
+
+    @property
+    def everything(self) -> int:
+        """All hosts."""
+        return self._alive
+
+    def those(self, names: Iterable[str]) -> int:
+        """The hosts with these uids or names."""
+        wanted = set(names)
+        return bits_of(
+            (position for uid, position in self._position.items() if uid in wanted or self.at(position).name in wanted),
+            len(self._slots),
+        )
+
+    def allowed_by(self, selector: Selector) -> int:
+        """The hosts an allow block means; see `Selector.allows`."""
+        if not selector.written and selector.expression is None:
+            return 0
+        found = self._by_labels(selector) if selector.written else self._alive
+        return found if selector.expression is None else self._by_expression(selector.expression, found)
+
+    def denied_by(self, selector: Selector) -> int:
+        """The hosts a deny block means; see `Selector.denies`."""
+        found = self._by_labels(selector) if selector.written else 0
+        if selector.expression is not None:
+            found |= self._by_expression(selector.expression, self._alive & ~found)
+        return found
+
+    def _insert(self, target: Target) -> int:
+        self.version += 1
+        if self._free:
+            position = self._free.pop()
+            self._slots[position] = target
+        else:
+            position = len(self._slots)
+            self._slots.append(target)
+        self._position[target.uid] = position
+        for key, value in target.labels.items():
+            entry = self._keys.setdefault(key, _Key())
+            entry.postings.setdefault(value, set()).add(position)
+            entry.bits.pop(value, None)
+        return position
+
+    def _drop(self, position: int) -> None:
+        target = self.at(position)
+        self.version += 1
+        for key, value in target.labels.items():
+            entry = self._keys[key]
+            entry.postings[value].discard(position)
+            entry.bits.pop(value, None)
+            if not entry.postings[value]:
+                del entry.postings[value]
+            if not entry.postings:
+                del self._keys[key]
+        self._slots[position] = None
+        self._free.append(position)
+        del self._position[target.uid]
+        self._alive &= ~(1 << position)
+
+    def _by_labels(self, selector: Selector) -> int:
+        if selector.everything:
+            return self._alive
+        if not selector.keys:
+            return 0
+        found = self._alive
+        for key, matchers in selector.keys:
+            found &= self._with_label(key, matchers)
+            if not found:
+                break
+        return found
+
+    def _with_label(self, key: str, matchers: tuple[Matcher, ...]) -> int:
+        entry = self._keys.get(key)
+        if entry is None:
+            return 0
+        found = 0
+        for matcher in matchers:
+            if isinstance(matcher, Exact):
+                found |= self._value(entry, matcher.text)
+            else:
+                found |= self._values(entry, matcher)
+        return found
+
+    def _value(self, entry: _Key, value: str) -> int:
+        posting = entry.postings.get(value)
+        if posting is None:
+            return 0
+        bits = entry.bits.get(value)
+        if bits is None:
+            bits = entry.bits[value] = bits_of(posting, len(self._slots))
+        return bits
+
+    def _values(self, entry: _Key, matcher: Matcher) -> int:
+        every = isinstance(matcher, Any_)
+        matching = [posting for value, posting in entry.postings.items() if every or matcher.matches(value)]
+        return bits_of((position for posting in matching for position in posting), len(self._slots))
+
+    def _by_expression(self, holds: Callable[[Mapping[str, str]], bool], among: int) -> int:
+        """Evaluate once for each distinct set of labels."""
+        known: dict[tuple[tuple[str, str], ...], bool] = {}
+        found = []
+        for position in positions(among):
+            labels = self.at(position).labels
+            key = tuple(sorted(labels.items()))
+            if key not in known:
+                known[key] = holds(labels)
+            if known[key]:
+                found.append(position)
+        return bits_of(found, len(self._slots))
