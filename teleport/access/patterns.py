@@ -86,12 +86,12 @@ def pattern(text: str) -> Matcher:
     """The matcher that a written pattern means. Raises ValueError with the reason it is none."""
     if not is_expression(text):
         return glob(text)
-    scan = _Scan(text)
+    regex, scan = compile_regex(text), _Scan(text)
     if scan.bar >= 0:
         raise ValueError(f"the alternation in {text} is not grouped: write ^({text[1:-1]})$")
     if scan.ends_escaped:
         raise ValueError(f"the $ that ends {text} is a literal dollar, so the end is open: write {text}$")
-    return Pattern(text, compile_regex(text))
+    return Pattern(text, regex)
 
 
 def glob(text: str) -> Matcher:
