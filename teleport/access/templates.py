@@ -41,7 +41,7 @@ class Template:
             return (pattern(self.text),)
         found = self.values(Scope(traits=traits))
         if not found:
-            return (Exact(""),)
+            return ()
         return tuple(dict.fromkeys(around(self.prefix, value, self.suffix) for value in found))
 
 
