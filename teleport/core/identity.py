@@ -1,7 +1,7 @@
 """Who somebody is: what a certificate proves, never what its holder may do.
 
 The same text goes into SSH and X.509 certificates. Decoding is strict: a field this version does not know
-could be a restriction, so such an identity is refused rather than widened.
+could be a restriction, so such an identity is refused rather than widened; and each identity has one spelling.
 """
 
 import json
@@ -15,6 +15,8 @@ HostRole = Literal["Auth", "Proxy", "Node"]
 
 _VERSION = 1
 _LIMIT = 16 * 1024
+_LAST_MOMENT = 253_402_300_799.0
+"""The end of the year 9999, in seconds since the epoch: what clocks and calendars can still express."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,27 @@ class Identity:
 
     @classmethod
     def decode(cls, text: str | bytes, *, cluster: str, expires: float) -> "Identity":
-        """Read what `encode` wrote. Raises ValueError for anything else."""
+        """Read what `encode` wrote, to the letter. Raises ValueError for anything else."""
         if len(text) > _LIMIT:
             raise ValueError("identity too large")
-        body = json.loads(text)
-        if not isinstance(body, dict) or body.pop("v", None) != _VERSION:
+        written = text.decode() if isinstance(text, bytes) else text
+        try:
+            found = cls._read(json.loads(written), cluster=cluster, expires=expires)
+        except RecursionError:
+            raise ValueError("identity nested too deeply") from None
+        if found.encode() != written:
+            raise ValueError("identity in another spelling than ours")
+        return found
+
+    @classmethod
+    def _read(cls, body: Any, *, cluster: str, expires: float) -> "Identity":
+        version = body.pop("v", None) if isinstance(body, dict) else None
+        if version != _VERSION or isinstance(version, bool):
             raise ValueError("identity of an unknown version")
         unknown = set(body) - _ENCODED
         if unknown:
             raise ValueError(f"identity with unknown fields: {', '.join(sorted(unknown))}")
+        json.dumps(body, ensure_ascii=False).encode()  # half a surrogate pair is in no name, and would fail later
         if body.get("kind") not in ("user", "host"):
             raise ValueError("identity of an unknown kind")
         for key in ("name", "uid"):
@@ -79,8 +93,7 @@ class Identity:
             if not isinstance(body.get(key, False), bool):
                 raise ValueError(f"identity with a malformed {key}")
         for key in ("authenticated", "session_until"):
-            if isinstance(body.get(key, 0.0), bool) or not isinstance(body.get(key, 0.0), int | float):
-                raise ValueError(f"identity with a malformed {key}")
+            _check_moment(key, body.get(key, 0.0))
         if not isinstance(body.get("pinned_ip", ""), str):
             raise ValueError("identity with a malformed pinned_ip")
         return cls(**body, cluster=cluster, expires=expires)
@@ -105,6 +118,11 @@ class Identity:
 _MISSING = object()
 _DEFAULTS = {field.name: field.default for field in fields(Identity)}
 _ENCODED = {field.name for field in fields(Identity)} - {"cluster", "expires", "local_uid"}
+
+
+def _check_moment(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_MOMENT:
+        raise ValueError(f"identity with a malformed {key}")
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ whatever the certificate says.
 
 import base64
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
     load_ssh_public_identity,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from teleport.core.errors import Unauthenticated
 from teleport.core.identity import Identity
-from teleport.pki.authority import Authority, AuthorityKind, TrustedAuthority, _key_usage
+from teleport.pki.authority import Authority, TrustedAuthority, _key_usage
+from teleport.pki.frame import read_frame
 from teleport.pki.keys import PublicKey, ssh_line
 
 __all__ = [
@@ -40,7 +41,24 @@ _URI_PREFIX: Final = "teleport-identity:"
 _SKEW: Final = 60
 _MAX_PRINCIPALS: Final = 255
 _MAX_CERTIFICATE: Final = 64 * 1024
+_MAX_VALIDITY: Final = 10 * 366 * 86400
+"""Seconds: nothing of ours is certified for longer, and a certificate without an end is nobody's intention."""
 _KNOWN_CRITICAL: Final = frozenset({b"source-address"})
+_SIGNATURES: Final = frozenset(
+    {b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp521", b"rsa-sha2-256",
+     b"rsa-sha2-512"}
+)  # fmt: skip
+"""How an authority may sign: plain keys, and nothing with SHA-1."""
+_X509_FAULTS: Final = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.ExtensionNotFound, x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What parsing hostile X.509 raises."""
+_KNOWN_EXTENSIONS: Final = frozenset(
+    {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE,
+     ExtensionOID.SUBJECT_ALTERNATIVE_NAME}
+)  # fmt: skip
+"""The X.509 extensions that may be critical, because they are understood here or by the handshake."""
 
 
 @dataclass(frozen=True)
@@ -148,29 +166,25 @@ def issue_tls(
 
 def read_ssh_user(line: bytes, authorities: Iterable[TrustedAuthority], *, now: float) -> SSHUser:
     """Verify an OpenSSH user certificate (`type base64`) and read it. Raises Unauthenticated saying why not."""
-    certificate = _parse_ssh(line)
-    authority = _signer(certificate, authorities, "user")
+    blob = _blob(line)
+    certificate = _parse_ssh(blob)
+    authority = _signer(blob, certificate, authorities)
     if certificate.type is not SSHCertificateType.USER:
         raise Unauthenticated("a host certificate cannot log in")
-    if not certificate.valid_after <= now < certificate.valid_before:
-        raise Unauthenticated("the certificate has expired or is not valid yet")
+    _check_time(certificate.valid_after, certificate.valid_before, now)
     if not certificate.valid_principals or b"" in certificate.valid_principals:
         raise Unauthenticated("the certificate names no principal")
-    unknown = set(certificate.critical_options) - _KNOWN_CRITICAL
-    if unknown:
-        raise Unauthenticated(f"the certificate has an unknown critical option {min(unknown).decode(errors='replace')}")
     encoded = certificate.extensions.get(IDENTITY_EXTENSION)
     if encoded is None:
         raise Unauthenticated("the certificate carries no identity of this cluster")
     identity = _decode(encoded, authority, certificate.valid_before)
     if identity.kind != "user" or certificate.key_id != identity.name.encode():
         raise Unauthenticated("the certificate contradicts itself about whose it is")
-    sources = certificate.critical_options.get(b"source-address", b"").decode(errors="replace")
     return SSHUser(
         identity=identity,
         public_key=ssh_line(certificate.public_key()),
         principals=tuple(principal.decode(errors="replace") for principal in certificate.valid_principals),
-        source_addresses=tuple(source for source in sources.split(",") if source),
+        source_addresses=_sources(certificate.critical_options),
         serial=certificate.serial,
     )
 
@@ -183,33 +197,42 @@ def read_tls(der: bytes, authorities: Iterable[TrustedAuthority], *, now: float)
     try:
         certificate = x509.load_der_x509_certificate(der)
         authority = _tls_signer(certificate, authorities)
-        if not certificate.not_valid_before_utc.timestamp() <= now < certificate.not_valid_after_utc.timestamp():
-            raise Unauthenticated("the certificate has expired or is not valid yet")
+        _check_profile(certificate.extensions)
+        start, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as error:
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        encoded = [uri.removeprefix(_URI_PREFIX) for uri in uris if uri.startswith(_URI_PREFIX)]
+        texts = [base64.b64decode(text, altchars=b"-_", validate=True) for text in encoded]
+    except _X509_FAULTS as error:
         raise Unauthenticated("not a certificate with an identity") from error
-    encoded = [
-        uri.removeprefix(_URI_PREFIX)
-        for uri in names.get_values_for_type(x509.UniformResourceIdentifier)
-        if uri.startswith(_URI_PREFIX)
-    ]
-    if len(encoded) != 1:
+    if len(texts) != 1:
         raise Unauthenticated("the certificate carries no identity of this cluster")
-    try:
-        text = base64.urlsafe_b64decode(encoded[0])
-    except ValueError:
-        raise Unauthenticated("the certificate carries a malformed identity") from None
-    identity = _decode(text, authority, certificate.not_valid_after_utc.timestamp())
+    _check_time(start, end, now)
+    identity = _decode(texts[0], authority, end)
     if identity.kind != authority.kind:
         raise Unauthenticated(f"the {authority.kind} authority does not vouch for a {identity.kind}")
     return identity
 
 
-def _parse_ssh(line: bytes) -> SSHCertificate:
+def _blob(line: bytes) -> bytes:
+    """The binary form of a certificate line."""
     if len(line) > _MAX_CERTIFICATE:
         raise Unauthenticated("the certificate is too large")
+    words = line.split(None, 2)
     try:
-        parsed = load_ssh_public_identity(line)
+        blob = base64.b64decode(words[1], validate=True)
+    except (IndexError, ValueError):
+        raise Unauthenticated("not a certificate") from None
+    size = int.from_bytes(blob[:4], "big")
+    if blob[4 : 4 + size] != words[0]:
+        raise Unauthenticated("not a certificate")
+    return blob
+
+
+def _parse_ssh(blob: bytes) -> SSHCertificate:
+    size = int.from_bytes(blob[:4], "big")
+    try:
+        parsed = load_ssh_public_identity(blob[4 : 4 + size] + b" " + base64.b64encode(blob))
     except (ValueError, UnsupportedAlgorithm):
         raise Unauthenticated("not a certificate") from None
     if not isinstance(parsed, SSHCertificate):
@@ -217,24 +240,59 @@ def _parse_ssh(line: bytes) -> SSHCertificate:
     return parsed
 
 
-def _signer(
-    certificate: SSHCertificate, authorities: Iterable[TrustedAuthority], kind: AuthorityKind
-) -> TrustedAuthority:
-    """The authority whose plain key signed, having checked the signature."""
+def _signer(blob: bytes, certificate: SSHCertificate, authorities: Iterable[TrustedAuthority]) -> TrustedAuthority:
+    """The user authority whose plain key signed, having checked the signature."""
     try:
-        signer = ssh_line(certificate.signature_key())
-    except (ValueError, UnsupportedAlgorithm, TypeError):
-        raise Unauthenticated("the certificate was not signed by a plain key") from None
+        frame = read_frame(blob)
+    except ValueError:
+        raise Unauthenticated("not a certificate") from None
+    if frame.signature_algorithm not in _SIGNATURES:
+        raise Unauthenticated("the certificate was not signed by a plain key, or by an algorithm that is broken")
+    signer = base64.b64encode(frame.signature_key).decode()
     for authority in authorities:
-        if authority.kind == kind and any(key.ssh_public == signer for key in authority.keys):
+        if authority.kind == "user" and any(key.ssh_public.split()[1] == signer for key in authority.keys):
             break
     else:
-        raise Unauthenticated(f"the certificate was not signed by a trusted {kind} authority")
+        raise Unauthenticated("the certificate was not signed by a trusted user authority")
     try:
         certificate.verify_cert_signature()
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         raise Unauthenticated("the signature of the certificate is wrong") from None
     return authority
+
+
+def _sources(options: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """The networks that a certificate is pinned to; what else restricts it is not understood, so it is refused."""
+    unknown = set(options) - _KNOWN_CRITICAL
+    if unknown:
+        raise Unauthenticated(f"the certificate has an unknown critical option {min(unknown).decode(errors='replace')}")
+    if not options:
+        return ()
+    networks = tuple(options[b"source-address"].decode(errors="replace").split(","))
+    try:
+        for network in networks:
+            ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        raise Unauthenticated("the certificate is pinned to what is no address") from None
+    return networks
+
+
+def _check_time(start: float, end: float, now: float) -> None:
+    if end - start > _MAX_VALIDITY:
+        raise Unauthenticated("the certificate is valid for longer than any that this cluster issues")
+    if not start <= now < end:
+        raise Unauthenticated("the certificate has expired or is not valid yet")
+
+
+def _check_profile(extensions: x509.Extensions) -> None:
+    """That a certificate is a client's, and demands nothing that is not understood. Raises ValueError and the like."""
+    if extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+        raise ValueError("an authority is nobody's identity")
+    usages = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
+        raise ValueError("not for authentication")
+    if any(one.critical and one.oid not in _KNOWN_EXTENSIONS for one in extensions):
+        raise ValueError("an unknown critical extension")
 
 
 def _tls_signer(certificate: x509.Certificate, authorities: Iterable[TrustedAuthority]) -> TrustedAuthority:
@@ -244,7 +302,7 @@ def _tls_signer(certificate: x509.Certificate, authorities: Iterable[TrustedAuth
                 continue
             try:
                 certificate.verify_directly_issued_by(key.x509)
-            except (InvalidSignature, ValueError, TypeError):
+            except (InvalidSignature, *_X509_FAULTS):
                 continue
             return authority
     raise Unauthenticated("the certificate was not signed by a trusted authority")
