@@ -87,7 +87,7 @@ class Identity:
             if not isinstance(body.get(key), str) or not body[key]:
                 raise ValueError(f"identity without {key}")
         for key in ("system_roles", "requested_roles", "allowed_resources"):
-            if body.get(key) is not None:
+            if key in body:
                 body[key] = _texts(key, body[key])
         for key in ("mfa_verified", "reissuable"):
             if not isinstance(body.get(key, False), bool):
