@@ -5,6 +5,7 @@ RFC 6066 section 3, RFC 7301) and an SSH banner (RFC 4253 section 4.2). Looks on
 """
 
 import ipaddress
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,7 @@ MAX_HELLO: Final = 16 * 1024 + 5
 _V1_LIMIT: Final = 107
 _V2_MAGIC: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_LIMIT: Final = 536
+_PORT: Final = re.compile(r"0|[1-9][0-9]{0,4}")
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ def _v1(data: bytes) -> ProxyHeader | Incomplete | Unknown:
         return ProxyHeader(end + 2, None)
     try:
         family, source, _, port, _ = (word.decode("ascii") for word in words[1:])
-        address = ipaddress.ip_address(source)
-        if address.version != {"TCP4": 4, "TCP6": 6}[family] or not 0 <= int(port) <= 65535:
+        if not _PORT.fullmatch(port) or "%" in source:
             return Unknown()
+        address = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address}[family](source)
     except (ValueError, KeyError):
         return Unknown()
-    return ProxyHeader(end + 2, str(address), int(port))
+    return ProxyHeader(end + 2, str(address), int(port)) if int(port) <= 65535 else Unknown()
 
 
 def _v2(data: bytes) -> ProxyHeader | Incomplete | Unknown:
@@ -148,6 +150,9 @@ class _Reader:
     def vector(self, size: int) -> "_Reader":
         """A field that starts with its length in `size` bytes."""
         return _Reader(self.take(self.number(size)))
+
+    def rest(self) -> bytes:
+        return self.take(len(self._data) - self._at)
 
     @property
     def empty(self) -> bool:
@@ -195,7 +200,7 @@ def _server_name(content: _Reader) -> str:
     while not names.empty:
         kind, value = names.number(1), names.vector(2)
         if kind == 0:
-            return _ascii(value.take(len(value._data)))
+            return _opaque(value)
     return ""
 
 
@@ -203,12 +208,10 @@ def _alpn(content: _Reader) -> tuple[str, ...]:
     found, names = [], content.vector(2)
     while not names.empty:
         name = names.vector(1)
-        found.append(_ascii(name.take(len(name._data))))
+        found.append(_opaque(name))
     return tuple(found)
 
 
-def _ascii(data: bytes) -> str:
-    try:
-        return data.decode("ascii")
-    except UnicodeDecodeError:
-        raise _Malformed from None
+def _opaque(field: _Reader) -> str:
+    """A name as the client wrote it, each byte a character: GREASE (RFC 8701) puts any byte into protocol names."""
+    return field.rest().decode("latin-1")
