@@ -15,5 +15,8 @@ async def splice_streams(sock: socket.socket, host: str, port: int) -> None:
     here, there = LineConnection(), LineConnection()
     async with asyncio.timeout(15):
         await loop.create_connection(lambda: there, host, port)
-    await loop.connect_accepted_socket(lambda: here, sock)
-    await join(here, there)
+    try:
+        await loop.connect_accepted_socket(lambda: here, sock)
+        await join(here, there)
+    finally:
+        there.abort()

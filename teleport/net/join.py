@@ -4,20 +4,24 @@ For transports that carry TLS. When one side ends, what is under way is delivere
 """
 
 import asyncio
+from typing import Final
 
 from teleport.net.lines import LineConnection
 
 __all__ = ["join"]
 
+_LINGER: Final = 30.0
+"""Seconds for which a side that reads slowly may still fetch what the other said before it left."""
+
 
 class _Half(asyncio.Protocol):
     """One side of a joined pair; writes go to `peer`."""
 
-    def __init__(self, done: "asyncio.Future[None]") -> None:
+    def __init__(self) -> None:
         self.peer: _Half
         self.transport: asyncio.Transport | None = None
         self.carried = 0
-        self._done = done
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -33,8 +37,8 @@ class _Half(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.peer.finish()
-        if not self._done.done():
-            self._done.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def pause_writing(self) -> None:
         if self.peer.transport is not None and not self.peer.transport.is_closing():
@@ -53,18 +57,17 @@ class _Half(asyncio.Protocol):
 async def join(left: LineConnection, right: LineConnection) -> tuple[int, int]:
     """Carry bytes until either side ends; how many came from the left and from the right.
 
-    Cancelling cuts both at once.
+    Cancelling cuts both at once. When it returns, both are gone.
     """
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    first, second = _Half(done), _Half(done)
+    first, second = _Half(), _Half()
     first.peer, second.peer = second, first
     first.transport, second.transport = left.transport, right.transport
     try:
         right.become(second)
         left.become(first)
-        await done
-    except asyncio.CancelledError:
+        await asyncio.wait([first.lost, second.lost], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([first.lost, second.lost], timeout=_LINGER)
+    finally:
         left.transport.abort()
         right.transport.abort()
-        raise
     return first.carried, second.carried

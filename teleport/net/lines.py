@@ -1,7 +1,7 @@
 """A connection that starts with lines of JSON and then becomes something else.
 
-`Line` is an asyncio protocol: read bounded lines, answer, then hand the transport to another protocol with whatever
-was received beyond the last line. Transports may be TLS or plain.
+`LineConnection` is an asyncio protocol: read bounded lines, answer, then hand the transport to another protocol with
+whatever was received beyond the last line. Transports may be TLS or plain.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class LineConnection(asyncio.Protocol):
 
     async def _line(self) -> bytes:
         while True:
-            end = self._buffer.find(b"\n")
+            end = self._buffer.find(b"\n", 0, MAX_LINE + 1)
             if end >= 0:
                 line = bytes(self._buffer[:end])
                 del self._buffer[: end + 1]
@@ -102,14 +102,21 @@ class LineConnection(asyncio.Protocol):
         await self._writable.wait()
 
     def become(self, protocol: asyncio.Protocol) -> None:
-        """Hand the transport over; the successor first receives what came after the last line."""
+        """Hand the transport over; the successor first receives what came after the last line.
+
+        It also learns what it came too late for: that the peer is slow, has said all it had to say, or is gone.
+        """
         rest = bytes(self._buffer)
         self._buffer.clear()
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        if not self._writable.is_set():
+            protocol.pause_writing()
         if rest:
             protocol.data_received(rest)
-        if self._closed:
+        if self.lost.done():
+            protocol.connection_lost(None)
+        elif self._closed:
             protocol.eof_received()
         elif not self.transport.is_closing():
             self.transport.resume_reading()
