@@ -6,6 +6,7 @@ whom the proxy's handshake saw, and the connection back carries nothing else.
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _SILENCE: Final = 45.0
 _PING: Final = 15.0
 _MAX_SESSIONS: Final = 10_000
+_STABLE: Final = 10.0
+"""Seconds after which the end of a connection says nothing about the next attempt."""
+_SPREAD: Final = 1.0
 
 Serve = Callable[[LineConnection, Dial], Awaitable[None]]
 """Serves one session on a connection that has become its own."""
@@ -57,13 +61,22 @@ class Tunnel:
 
     async def run(self) -> None:
         """Keep the control connection until cancelled; live sessions outlive its loss."""
-        async for _ in Backoff().attempts(self._clock):
-            try:
-                await self._keep_control()
-            except (TeleportError, OSError, ssl.SSLError, ExceptionGroup) as error:
-                log.warning("the proxy at %s:%d is not reached: %s", self._proxy.host, self._proxy.port, error)
-            finally:
-                self.connected.clear()
+        while True:
+            async for _ in Backoff().attempts(self._clock):
+                if await self._was_connected():
+                    break
+            await self._clock.sleep(random.uniform(0, _SPREAD))  # noqa: S311 - so that not all agents come back at once
+
+    async def _was_connected(self) -> bool:
+        """Whether there was a connection worth the name, which has now ended."""
+        began = self._clock.monotonic()
+        try:
+            await self._keep_control()
+        except (TeleportError, OSError, ExceptionGroup) as error:
+            log.warning("the proxy at %s:%d is not reached: %s", self._proxy.host, self._proxy.port, error)
+        connected = self.connected.is_set()
+        self.connected.clear()
+        return connected and self._clock.monotonic() - began >= _STABLE
 
     async def drain(self, *, timeout: float) -> None:
         """Wait for live sessions to end by themselves, then end them."""
@@ -109,11 +122,11 @@ class Tunnel:
                 error = Unavailable("the host has too many sessions")
                 await connection.send({**error.to_wire(), "ticket": assignment.ticket})
                 continue
-            task = asyncio.create_task(self._session(assignment), name=f"session {assignment.session}")
+            task = asyncio.create_task(self._session(assignment, proxy), name=f"session {assignment.session}")
             self._sessions.add(task)
             task.add_done_callback(self._sessions.discard)
 
-    async def _session(self, assignment: Dial) -> None:
+    async def _session(self, assignment: Dial, proxy: Identity) -> None:
         """Dial back, show the ticket, and serve. Whatever fails here ends this session only."""
         try:
             connection = await self._connect("teleport-dialback")
@@ -121,8 +134,9 @@ class Tunnel:
             log.warning("session %s: the way back failed: %s", assignment.session, error)
             return
         try:
-            if not self._verify(connection).has_role("Proxy"):
-                raise AccessDenied("the peer is no proxy")
+            peer = self._verify(connection)
+            if not peer.has_role("Proxy") or peer.uid != proxy.uid:
+                raise AccessDenied("the peer is not the proxy that asked")
             await connection.send(TicketShown(ticket=assignment.ticket).model_dump())
             parse(Accepted, await connection.receive(timeout=10))
             await self._serve(connection, assignment)

@@ -23,6 +23,8 @@ class LineConnection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        self.handed_over = False
+        """Whether the transport is another protocol's by now."""
         self._writable = asyncio.Event()
         self._writable.set()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -106,6 +108,7 @@ class LineConnection(asyncio.Protocol):
 
         It also learns what it came too late for: that the peer is slow, has said all it had to say, or is gone.
         """
+        self.handed_over = True
         rest = bytes(self._buffer)
         self._buffer.clear()
         self.transport.set_protocol(protocol)

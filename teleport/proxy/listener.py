@@ -1,41 +1,41 @@
 """The one port: peek at the first bytes, choose by ALPN who takes the connection, hand the socket on.
 
-Everything before authentication is bounded: the time to say hello, the connections doing so at once in all and
-from one address.
+Everything before authentication is bounded: the time to say hello, the connections that have not said who they are,
+in all and from one address. Newcomers are never turned away for it: who has been at it longest makes room, so that
+idlers cannot keep others out.
 """
 
 import asyncio
 import ipaddress
 import logging
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from teleport.net.alpn import HTTP
 from teleport.net.peek import peek, take
-from teleport.wire.hello import (
-    ClientHello,
-    Hello,
-    Incomplete,
-    ProxyHeader,
-    SshBanner,
-    Unknown,
-    recognise,
-    recognise_proxy_header,
-)
+from teleport.wire.hello import ClientHello, Hello, ProxyHeader, SshBanner, Unknown, recognise, recognise_proxy_header
 
-__all__ = ["Arrival", "Listener", "SocketHandler"]
+__all__ = ["Arrival", "Limits", "Listener", "SocketHandler"]
 
 log = logging.getLogger(__name__)
 
-HELLO_TIMEOUT: Final = 10.0
-MAX_GREETING: Final = 2000
-"""Connections that may be saying hello at once."""
-MAX_GREETING_PER_ADDRESS: Final = 200
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
+"""Seconds, seconds and tries after which a peer that vanished without a word is noticed."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What strangers may take up."""
+
+    hello_seconds: float = 10.0
+    strangers: int = 4000
+    """Connections at once whose peers have not said who they are."""
+    strangers_per_address: int = 1000
+    """The same for one IPv4 address or IPv6 network of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,13 @@ class Arrival:
     port: int
     server_name: str
     alpn: str
+    admitted: Callable[[], None] = field(default=lambda: None, compare=False)
+    """Call when the peer has shown who it is: from then on it does not count as a stranger."""
 
 
 SocketHandler = Callable[[socket.socket, Arrival], Awaitable[None]]
-"""Takes over the socket: from then on closing it is the handler's business."""
+"""Takes over the socket: whatever it makes of it, it also closes. Until it returns or calls `admitted`, the peer is a
+stranger, and the call may be cancelled to make room."""
 
 
 class Listener:
@@ -60,10 +63,11 @@ class Listener:
     """
 
     def __init__(
-        self, sock: socket.socket, handlers: Mapping[str, SocketHandler], *, balancers: Sequence[Network] = ()
-    ) -> None:
-        self._sock, self._handlers, self._balancers = sock, handlers, tuple(balancers)
-        self._greeting: Counter[str] = Counter()
+        self, sock: socket.socket, handlers: Mapping[str, SocketHandler], *, balancers: Sequence[Network] = (),
+        limits: Limits = Limits(),
+    ) -> None:  # fmt: skip
+        self._sock, self._handlers, self._balancers, self._limits = sock, handlers, tuple(balancers), limits
+        self._strangers = _Strangers(limits)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -77,73 +81,124 @@ class Listener:
                 log.warning("a connection cannot be accepted: %s", error)
                 await asyncio.sleep(0.1)
                 continue
-            address = str(peer[0])
-            if self._greeting.total() >= MAX_GREETING or self._greeting[address] >= MAX_GREETING_PER_ADDRESS:
-                connection.close()
-                continue
-            task = asyncio.create_task(self._greet(connection, address, int(peer[1])))
+            task = asyncio.create_task(self._serve(connection, str(peer[0]), int(peer[1])))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            self._strangers.add(task, None if self._is_balancer(str(peer[0])) else str(peer[0]))
+            await asyncio.sleep(0)  # accepting a flood leaves no pause by itself
 
     async def close(self) -> None:
-        """Stop accepting; what was handed on lives on."""
+        """Stop accepting, and end what was handed on and has not ended yet."""
         self._sock.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _greet(self, connection: socket.socket, address: str, port: int) -> None:
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._greeting[address] += 1
+    async def _serve(self, connection: socket.socket, address: str, port: int) -> None:
         try:
-            source, source_port = await self._behind_balancer(connection, address, port)
-            hello: Hello = await peek(connection, recognise, timeout=HELLO_TIMEOUT)
-        except (TimeoutError, OSError):
-            connection.close()
-            return
+            connection.setblocking(False)
+            _set_options(connection)
+            address, port = await self._behind_balancer(connection, address, port)
+            hello: Hello = await peek(connection, recognise, timeout=self._limits.hello_seconds)
+            found = self._handler(hello, address, port)
+            if found is not None:
+                handler, arrival = found
+                await handler(connection, arrival)
+                return
+        except (OSError, TimeoutError) as error:
+            log.debug("a connection from %s ended early: %s", address, error)
+        except Exception:
+            log.exception("a connection from %s was dropped", address)
         except asyncio.CancelledError:
             connection.close()
             raise
         finally:
-            self._greeting[address] -= 1
-            if not self._greeting[address]:
-                del self._greeting[address]
-        await self._hand_on(connection, hello, source, source_port)
+            self._strangers.remove(_this_task())
+        connection.close()
+
+    def _is_balancer(self, address: str) -> bool:
+        peer = ipaddress.ip_address(address)
+        return any(peer in network for network in self._balancers)
 
     async def _behind_balancer(self, connection: socket.socket, address: str, port: int) -> tuple[str, int]:
         """The client's address, from the PROXY header where the peer is a known balancer."""
-        peer = ipaddress.ip_address(address)
-        if not any(peer in network for network in self._balancers):
+        if not self._is_balancer(address):
             return address, port
-        found: ProxyHeader | Unknown = await peek(connection, recognise_proxy_header, timeout=HELLO_TIMEOUT)
-        if isinstance(found, Unknown):
-            return address, port
-        take(connection, found.length)
-        return (found.source or address), (found.port or port)
+        timeout = self._limits.hello_seconds
+        found: ProxyHeader | Unknown = await peek(connection, recognise_proxy_header, timeout=timeout)
+        if isinstance(found, ProxyHeader):
+            take(connection, found.length)
+            if found.source is not None:
+                address, port = found.source, found.port
+        self._strangers.add(_this_task(), address)
+        return address, port
 
-    async def _hand_on(self, connection: socket.socket, hello: Hello, address: str, port: int) -> None:
-        assert not isinstance(hello, Incomplete)
-        if isinstance(hello, ClientHello):
-            for protocol in hello.alpn or (HTTP,):
-                handler = self._handlers.get(protocol) or self._handlers.get(protocol.partition("@")[0] + "@")
-                if handler is not None:
-                    arrival = Arrival(address, port, hello.server_name, protocol)
-                    break
-            else:
-                handler = None
-        elif isinstance(hello, SshBanner):
-            handler, arrival = self._handlers.get("ssh"), Arrival(address, port, "", "ssh")
-        else:
-            handler = None
-        if handler is None:
-            connection.close()
-            return
-        try:
-            await handler(connection, arrival)
-        except (OSError, TimeoutError) as error:
-            log.debug("a connection from %s ended early: %s", address, error)
-            connection.close()
-        except Exception:
-            log.exception("a connection from %s was dropped", address)
-            connection.close()
+    def _handler(self, hello: Hello, address: str, port: int) -> tuple[SocketHandler, Arrival] | None:
+        wanted: Sequence[str] = ()
+        server_name = ""
+        if isinstance(hello, SshBanner):
+            wanted = ("ssh",)
+        elif isinstance(hello, ClientHello):
+            wanted, server_name = hello.alpn or (HTTP,), hello.server_name
+        task = _this_task()
+        for protocol in wanted:
+            handler = self._handlers.get(protocol) or self._handlers.get(protocol.partition("@")[0] + "@")
+            if handler is not None:
+                return handler, Arrival(address, port, server_name, protocol, lambda: self._strangers.remove(task))
+        return None
+
+
+class _Strangers:
+    """The tasks that serve somebody unknown, oldest first, in all and by address."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._all: dict[asyncio.Task[None], str | None] = {}
+        self._of: dict[str, dict[asyncio.Task[None], None]] = {}
+
+    def add(self, task: "asyncio.Task[None]", address: str | None) -> None:
+        """Count a connection, under an address once that is known; who is over the limit is cancelled."""
+        self.remove(task)
+        bucket = None if address is None else _bucket(address)
+        self._all[task] = bucket
+        if len(self._all) > self._limits.strangers:
+            self._evict(next(iter(self._all)))
+        if bucket is not None:
+            neighbours = self._of.setdefault(bucket, {})
+            neighbours[task] = None
+            if len(neighbours) > self._limits.strangers_per_address:
+                self._evict(next(iter(neighbours)))
+
+    def remove(self, task: "asyncio.Task[None]") -> None:
+        bucket = self._all.pop(task, None)
+        if bucket is not None:
+            self._of[bucket].pop(task)
+            if not self._of[bucket]:
+                del self._of[bucket]
+
+    def _evict(self, task: "asyncio.Task[None]") -> None:
+        self.remove(task)
+        task.cancel()
+
+
+def _bucket(address: str) -> str:
+    """What counts as one address: in IPv6 the network, because everybody has billions of addresses."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
+
+
+def _set_options(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _this_task() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -6,6 +6,8 @@ lives, and cuts it when it is lost, whatever the agent does.
 
 import asyncio
 import logging
+from functools import partial
+from typing import Any
 
 from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, standing
 from teleport.access.snapshot import Snapshot
@@ -13,7 +15,7 @@ from teleport.api.dialback import Accepted, Route, parse, refusal
 from teleport.audit.events import SessionConnected, SessionRejected
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock
-from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError
+from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.net.join import join
 from teleport.net.lines import LineConnection
@@ -37,6 +39,7 @@ class Relay:
     ) -> None:
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
         self._events, self._clock = events, clock
+        fleet.subscribe(gate.rejudge)
 
     async def serve(self, client: LineConnection, identity: Identity, *, address: str, port: int) -> None:
         """One client, from its question to the end of its connection."""
@@ -55,6 +58,8 @@ class Relay:
             raise AccessDenied("only users have sessions")
         if identity.pinned_ip and identity.pinned_ip != address:
             raise AccessDenied("the certificate is pinned to another address", hint="log in again: tsh login")
+        if wanted.cluster not in ("", identity.cluster):
+            raise NotFound(f"cluster {wanted.cluster} not found")
         target = self._route(identity, wanted.host)
         request = AccessRequest(identity, target, wanted.login)
         try:
@@ -62,6 +67,8 @@ class Relay:
                 await self._connect(client, session, address=address, port=port)
         except AccessWithdrawn as end:
             log.info("%s was cut off from %s: %s", identity.name, target.name, end)
+            if not client.handed_over:
+                raise AccessDenied(str(end)) from None
         except AccessDenied as error:
             await self._events.emit(
                 SessionRejected(
@@ -69,14 +76,17 @@ class Relay:
                     login=wanted.login, addr__remote=address, policy_revision=self._policy.current.revision,
                 )
             )  # fmt: skip
+            if error.details.get("hidden"):
+                raise NotFound(f"node {wanted.host} not found") from None
             raise
 
     async def _connect(self, client: LineConnection, session: Session, *, address: str, port: int) -> None:
         identity, target = session.request.identity, session.request.target
-        host = await self._tunnels.dial(
+        dialling = self._tunnels.dial(
             target.uid, session=session.id, identity=identity, address=address, port=port, target=target.name,
             timeout=self._policy.current.network.ssh_dial_timeout,
         )  # fmt: skip
+        host = await _unless_gone(client, asyncio.ensure_future(dialling))
         try:
             await self._events.emit(
                 SessionConnected(
@@ -102,7 +112,7 @@ class Relay:
         reachable = [one for one, decision in judged if decision.allowed]
         known = [one for one, decision in judged if not decision.hidden]
         if not reachable and not known:
-            raise NotFound(f"node {name} not found")
+            raise NotFound(f"node {host} not found")
         if not reachable:
             return known[0]  # the gate refuses it, and says why
         if len(reachable) > 1 and self._policy.current.network.routing_strategy == "unambiguous_match":
@@ -128,18 +138,18 @@ def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: floa
     obstacle = standing(snapshot, identity, now)
     if obstacle or user is None:
         return Decision(False, (obstacle,), revision=snapshot.revision)
+    hidden = not any(role.allow.selector(target.kind).allows(target.labels) for role in user.roles)
+    denied = partial(Decision, False, hidden=hidden, revision=snapshot.revision)
     allowed = identity.allowed_resources
     if allowed is not None and target.uid not in allowed and target.name not in allowed:
-        reasons = ("the certificate is restricted to other resources",)
-        return Decision(False, reasons, hidden=True, revision=snapshot.revision)
+        return denied(("the certificate is restricted to other resources",), hidden=True)
     lock = lock_on(snapshot, user, target=target, now=now)
     if lock is not None:
-        reasons = (f"lock/{lock.name} is in force: {lock.spec.message}".rstrip(": "),)
-        return Decision(False, reasons, revision=snapshot.revision)
-    denied = next((role for role in user.roles if role.deny.selector(target.kind).denies(target.labels)), None)
-    if denied is not None:
-        labels = denied.deny.selector(target.kind).explain(target.labels)
-        return Decision(False, (f"role/{denied.name} denies {labels}",), role=denied.name, revision=snapshot.revision)
+        return denied((f"lock/{lock.name} is in force: {lock.spec.message}".rstrip(": "),))
+    for role in user.roles:
+        if role.deny.selector(target.kind).denies(target.labels):
+            labels = role.deny.selector(target.kind).explain(target.labels)
+            return denied((f"role/{role.name} denies {labels}",), role=role.name)
     for role in user.scoped(identity.requested_roles):
         logins = [login for login in role.allow.logins if not any(one.deny.names_login(login) for one in user.roles)]
         if logins and role.allow.selector(target.kind).allows(target.labels):
@@ -148,7 +158,23 @@ def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: floa
                 True, (f"role/{role.name} allows some login",), role=role.name, conditions=conditions,
                 revision=snapshot.revision,
             )  # fmt: skip
-    return Decision(False, ("no role allows any login there",), hidden=True, revision=snapshot.revision)
+    return denied(("no role allows any login there",), hidden=True)
+
+
+async def _unless_gone(client: LineConnection, dialling: "asyncio.Future[LineConnection]") -> LineConnection:
+    """The connection that is being dialled; given up when the client leaves. Whoever stops waiting leaves nothing."""
+    either: list[asyncio.Future[Any]] = [dialling, client.lost]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not dialling.done():
+            raise Unavailable("the client left before its host was reached")
+        return dialling.result()
+    except BaseException:
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+        if not dialling.cancelled() and dialling.exception() is None:
+            dialling.result().abort()
+        raise
 
 
 async def _carry(client: LineConnection, host: LineConnection) -> None:
@@ -158,8 +184,9 @@ async def _carry(client: LineConnection, host: LineConnection) -> None:
         await asyncio.shield(joined)
     except asyncio.CancelledError:
         await asyncio.wait([joined], timeout=_LAST_WORDS_SECONDS)
-        joined.cancel()
         raise
+    finally:
+        joined.cancel()
 
 
 async def _say(client: LineConnection, error: TeleportError) -> None:

@@ -43,11 +43,12 @@ class _Control:
     connection: LineConnection
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Pending:
     host_id: str
     expires: float
     arrived: "asyncio.Future[LineConnection]"
+    used: bool = False
 
 
 class Tunnels:
@@ -76,8 +77,8 @@ class Tunnels:
         log.info("agent %s (%s) is here, version %s", identity.name, identity.uid, hello.version)
         try:
             async with asyncio.TaskGroup() as tasks:
-                pinging = tasks.create_task(self._ping(connection))
-                await self._listen(connection)
+                pinging = tasks.create_task(self._ping(control))
+                await self._listen(control)
                 pinging.cancel()
         except* TeleportError as errors:
             log.debug("agent %s: %s", identity.name, errors.exceptions[0])
@@ -87,27 +88,32 @@ class Tunnels:
             connection.close()
             log.info("agent %s (%s) is gone", identity.name, identity.uid)
 
-    async def _ping(self, connection: LineConnection) -> None:
+    async def _ping(self, control: _Control) -> None:
+        """Say that the proxy is there, as long as the agent's certificate says who the agent is."""
         number = 0
         while True:
             await self._clock.sleep(_PING)
+            if self._clock.time() >= control.identity.expires:
+                raise Unavailable("the certificate that the connection began with has expired")
             number += 1
-            await connection.send(Ping(ping=number).model_dump())
+            await control.connection.send(Ping(ping=number).model_dump())
 
-    async def _listen(self, connection: LineConnection) -> None:
+    async def _listen(self, control: _Control) -> None:
         """Read signs of life until there are none."""
         while True:
-            message = await connection.receive(timeout=_SILENCE)
+            message = await control.connection.receive(timeout=_SILENCE)
             if "error" in message and "ticket" in message:
-                self._fail(str(message["ticket"]), message)
+                self._fail(control, message)
 
-    def _fail(self, ticket: str, message: dict[str, object]) -> None:
-        pending = self._pending.pop(ticket, None)
-        if pending is not None and not pending.arrived.done():
-            try:
-                parse(Accepted, {"error": message["error"]})
-            except TeleportError as error:
-                pending.arrived.set_exception(error)
+    def _fail(self, control: _Control, message: dict[str, object]) -> None:
+        """The agent cannot come back for a ticket of its own."""
+        pending = self._pending.get(str(message["ticket"]))
+        if pending is None or pending.host_id != control.identity.uid or pending.arrived.done():
+            return
+        try:
+            parse(Accepted, {"error": message["error"]})
+        except TeleportError as error:
+            pending.arrived.set_exception(error)
 
     async def dial(
         self, host_id: str, *, session: str, identity: Identity, address: str, port: int, target: str, timeout: float
@@ -127,19 +133,23 @@ class Tunnels:
             scope=identity.requested_roles, target=target,
         )  # fmt: skip
         try:
-            await control.connection.send(request.model_dump(mode="json"))
             async with asyncio.timeout(min(timeout, TICKET_SECONDS)):
-                return await arrived
+                await control.connection.send(request.model_dump(mode="json"))
+                return await asyncio.shield(arrived)
         except TimeoutError:
+            _give_up(arrived)
             raise Unavailable(f"host {target} did not connect back in time") from None
+        except BaseException:
+            _give_up(arrived)
+            raise
         finally:
-            self._pending.pop(ticket, None)
+            del self._pending[ticket]
 
     async def serve_dialback(self, connection: LineConnection, identity: Identity) -> None:
         """Match a connection that shows a ticket with the session that waits for it."""
         shown: TicketShown = parse(TicketShown, await connection.receive(timeout=TICKET_SECONDS))
         pending = self._pending.get(shown.ticket)
-        if pending is None or pending.arrived.done() or self._clock.monotonic() > pending.expires:
+        if pending is None or pending.used or self._clock.monotonic() > pending.expires:
             await connection.send(refusal(AccessDenied("the ticket is unknown, used or too old")))
             connection.close()
             return
@@ -148,6 +158,17 @@ class Tunnels:
             await connection.send(refusal(AccessDenied("the ticket is another host's")))
             connection.close()
             return
-        del self._pending[shown.ticket]
+        pending.used = True
         await connection.send(Accepted().model_dump())
-        pending.arrived.set_result(connection)
+        if pending.arrived.done():
+            connection.abort()
+        else:
+            pending.arrived.set_result(connection)
+
+
+def _give_up(arrived: "asyncio.Future[LineConnection]") -> None:
+    """Nobody waits for this any more; hang up if it came at the last moment."""
+    if not arrived.done():
+        arrived.cancel()
+    elif not arrived.cancelled() and arrived.exception() is None:
+        arrived.result().abort()

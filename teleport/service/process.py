@@ -40,10 +40,12 @@ from teleport.gitops.folder import FolderSource
 from teleport.gitops.loop import Loop, watch_folder
 from teleport.net import alpn
 from teleport.net.addresses import ClientAddresses
+from teleport.net.http import HttpDoor
 from teleport.net.lines import LineConnection
 from teleport.net.tls import client_context, pinless_context
 from teleport.pki.authority import TrustedAuthority
 from teleport.pki.credentials import read_tls
+from teleport.proxy.handshake import HANDSHAKE_SECONDS, line_handler
 from teleport.proxy.listener import Arrival, Listener, SocketHandler
 from teleport.proxy.relay import Relay
 from teleport.proxy.tunnels import Tunnels
@@ -62,7 +64,6 @@ __all__ = ["Process"]
 log = logging.getLogger(__name__)
 
 ADMIN_SOCKET = Path("run/admin.sock")
-_HANDSHAKE_SECONDS = 15.0
 _HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT_TTL = 30.0
 _STALENESS_CHECK = 1.0
@@ -231,7 +232,7 @@ class Process:
 
         def lines(protocol: str, serve: Callable[[LineConnection, Identity, Arrival], Awaitable[None]]) -> None:
             context = partial(credentials.server, [protocol], clients="required")
-            self._handlers[protocol] = self._lines(context, policy, serve)
+            self._handlers[protocol] = line_handler(context, partial(self._peer, policy), serve)
 
         async def relayed(connection: LineConnection, identity: Identity, arrival: Arrival) -> None:
             await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
@@ -407,39 +408,21 @@ class Process:
 
     # -- connections
 
-    def _lines(
-        self, context: Callable[[], ssl.SSLContext], policy: LivePolicy,
-        serve: Callable[[LineConnection, Identity, Arrival], Awaitable[None]],
-    ) -> SocketHandler:  # fmt: skip
-        """A handler that shakes hands, reads the peer's certificate, and serves what speaks in lines."""
-
-        async def handler(sock: socket.socket, arrival: Arrival) -> None:
-            connection = LineConnection()
-            async with asyncio.timeout(_HANDSHAKE_SECONDS):
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock, ssl=context())
-            try:
-                identity = self._peer(policy, connection)
-                await serve(connection, identity, arrival)
-            except TeleportError as error:
-                log.info("a connection from %s was refused: %s", arrival.address, error)
-                connection.close()
-
-        return handler
-
     def _peer(self, policy: LivePolicy, connection: LineConnection) -> Identity:
         der = connection.peer_certificate
         assert der is not None
-        return read_tls(der, policy.authorities, now=self.clock.time())
+        own = [one for one in policy.authorities if one.cluster == self._cluster]
+        return read_tls(der, own, now=self.clock.time())
 
     def _http(self, runner: web.AppRunner, context: Callable[[], ssl.SSLContext]) -> SocketHandler:
         server = runner.server
         assert server is not None
+        door = HttpDoor(server, context)
 
         async def handler(sock: socket.socket, arrival: Arrival) -> None:
             peer = sock.getpeername()
             self._addresses.note((str(peer[0]), int(peer[1])), (arrival.address, arrival.port))
-            async with asyncio.timeout(_HANDSHAKE_SECONDS):
-                await asyncio.get_running_loop().connect_accepted_socket(server, sock, ssl=context())
+            await door.enter(sock, arrival.address)
 
         return handler
 
@@ -562,11 +545,15 @@ class Process:
             await tunnel.drain(timeout=10)
 
 
-async def forward(address: Address, sock: socket.socket, _arrival: Arrival) -> None:
-    """Hand a connection on as it is: TLS ends at the auth service."""
+async def forward(address: Address, sock: socket.socket, arrival: Arrival) -> None:
+    """Hand a connection on as it is: TLS ends at the auth service, which has cut off by then who shook no hands."""
     from teleport.net.forward import splice_streams
 
-    await splice_streams(sock, address.host, address.port)
+    known = asyncio.get_running_loop().call_later(HANDSHAKE_SECONDS, arrival.admitted)
+    try:
+        await splice_streams(sock, address.host, address.port)
+    finally:
+        known.cancel()
 
 
 def notify_systemd(state: str) -> None:

@@ -114,15 +114,28 @@ class LiveFleet:
         self._replica, self._policy = replica, policy
         self._declared = policy.current.nodes
         self._seen: Mapping[str, Any] = {}
+        self._listeners: list[Callable[[], None]] = []
         self.fleet = Fleet("node")
         self._refresh(everything=True)
         replica.subscribe(self._changed)
 
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call back when hosts came, went or have other labels; returns what ends the subscription.
+
+        A policy's own listeners are called before the fleet has followed: who judges by it wants to judge again.
+        """
+        self._listeners.append(changed)
+        return lambda: self._listeners.remove(changed)
+
     def _changed(self, _tables: Tables, touched: frozenset[str]) -> None:
-        if HOSTS in touched or policy_prefix("node") in touched:
-            declared = self._policy.current.nodes
-            self._refresh(everything=declared != self._declared)
-            self._declared = declared
+        if HOSTS not in touched and policy_prefix("node") not in touched:
+            return
+        declared, version = self._policy.current.nodes, self.fleet.version
+        self._refresh(everything=declared != self._declared)
+        self._declared = declared
+        if self.fleet.version != version:
+            for listener in tuple(self._listeners):
+                listener()
 
     def _refresh(self, *, everything: bool) -> None:
         hosts: Mapping[str, Node] = self._replica.tables.under(HOSTS)
