@@ -7,29 +7,24 @@ shortened certificates and a policy too old to trust are all the same re-judging
 
 import asyncio
 import logging
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
-from teleport.access.decide import AccessRequest, Decision, decide
-from teleport.access.options import Conditions
+from teleport.access.decide import AccessRequest, Decision
 from teleport.access.snapshot import Snapshot
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import AccessDenied, Unavailable
+from teleport.resources.values import parse_timestamp
+from teleport.sessions.session import AccessWithdrawn, Alarm, Judge, Session, judge_by_policy
 
-__all__ = ["AccessWithdrawn", "Gate", "Session", "Snapshots"]
+__all__ = ["AccessWithdrawn", "Gate", "Judge", "Session", "Snapshots"]
 
 log = logging.getLogger(__name__)
 
 DEFAULT_STALENESS = 60.0
 """Seconds after which a policy that could not be refreshed admits nobody."""
-
-
-class AccessWithdrawn(Exception):
-    """The policy no longer allows this session; the text is for the person in it."""
 
 
 class Snapshots(Protocol):
@@ -45,48 +40,6 @@ class Snapshots(Protocol):
     def subscribe(self, changed: Callable[[Snapshot], None]) -> Callable[[], None]:
         """Call back with every new snapshot; returns what ends the subscription."""
         ...
-
-
-Judge = Callable[[Snapshot, AccessRequest, float], Decision]
-
-
-def _judge(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
-    return decide(snapshot, request, now=now)
-
-
-@dataclass(eq=False)
-class Session:
-    """An admitted connection. `decision` is the latest; `ended` the reason once it was withdrawn."""
-
-    request: AccessRequest
-    decision: Decision
-    client_address: str
-    started: float
-    judge: Judge = _judge
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    ended: str = ""
-    _task: "asyncio.Task[object] | None" = None
-    _timer: asyncio.TimerHandle | None = None
-
-    @property
-    def conditions(self) -> Conditions:
-        assert self.decision.conditions is not None
-        return self.decision.conditions
-
-    @property
-    def user(self) -> str:
-        return self.request.identity.name
-
-    @property
-    def login(self) -> str:
-        return self.request.login
-
-    def end(self, reason: str) -> None:
-        """Withdraw the session: its task is cancelled once, with this reason."""
-        if not self.ended:
-            self.ended = reason
-            if self._task is not None:
-                self._task.cancel()
 
 
 class Gate:
@@ -105,16 +58,14 @@ class Gate:
         """Stop watching. Sessions that are left are not ended by it."""
         self._unsubscribe()
 
-    def check(self, request: AccessRequest, judge: Judge = _judge) -> Decision:
+    def check(self, request: AccessRequest, judge: Judge = judge_by_policy) -> Decision:
         """Judge without admitting. Raises AccessDenied, or Unavailable when the policy is too old to trust."""
         age = self._snapshots.age()
-        if age > self._staleness:
+        if not age <= self._staleness:
             raise Unavailable(
                 f"the policy here is {age:.0f} seconds old; nobody is admitted until the auth service answers"
             )
-        decision = judge(self._snapshots.current, request, self._clock.time())
-        if decision.defect:
-            log.error("a decision failed and was answered with a denial: %s", decision.defect)
+        decision = _judged(judge, self._snapshots.current, request, self._clock.time())
         if not decision.allowed:
             raise denial(request, decision)
         self._check_time(request, decision)
@@ -123,7 +74,7 @@ class Gate:
 
     @asynccontextmanager
     async def admit(
-        self, request: AccessRequest, *, client_address: str = "", judge: Judge = _judge
+        self, request: AccessRequest, *, client_address: str = "", judge: Judge = judge_by_policy
     ) -> AsyncIterator[Session]:
         """Admit, watch, and let go. Raises AccessDenied or Unavailable at the door, AccessWithdrawn later."""
         decision = self.check(request, judge)
@@ -132,54 +83,72 @@ class Gate:
         session = Session(request, decision, client_address, self._clock.time(), judge, _task=task)
         cancelling = task.cancelling()
         self._live.add(session)
-        self._set_timer(session)
+        self._set_alarms(session)
         try:
             yield session
         except asyncio.CancelledError:
             if not session.ended or task.uncancel() > cancelling:
                 raise
             raise AccessWithdrawn(session.ended) from None
+        except Exception as error:
+            if not session.ended:
+                raise
+            await _take_back(task, cancelling)
+            log.warning("a session of %s failed while it was being ended", session.user, exc_info=error)
+            raise AccessWithdrawn(session.ended) from error
         else:
             if session.ended:
-                await _swallow_cancellation(task)
+                await _take_back(task, cancelling)
         finally:
             self._live.discard(session)
             session._task = None
-            if session._timer is not None:
-                session._timer.cancel()
+            session.clear_alarms()
 
     def rejudge(self) -> None:
         """Judge every live session by the current policy, once for those that ask the same."""
         self._policy_changed(self._snapshots.current)
 
     def check_staleness(self) -> None:
-        """End what must not outlive a policy that cannot be refreshed: call now and then."""
+        """End what must not outlive a policy that cannot be refreshed, or its own time: call now and then."""
+        now = self._clock.time()
+        for session in tuple(self._live):
+            session.ring_alarms(now)
         age = self._snapshots.age()
         if age <= self._staleness:
             return
         for session in tuple(self._live):
             if session.conditions.lock == "strict":
                 session.end(f"access withdrawn: the policy is {age:.0f} seconds old and cannot be refreshed")
-            elif self._clock.time() >= session.request.identity.login_expires:
+            elif now >= session.request.identity.login_expires:
                 session.end("access withdrawn: the certificate expired while the policy could not be refreshed")
 
     def _policy_changed(self, snapshot: Snapshot) -> None:
         now = self._clock.time()
-        verdicts: dict[tuple[AccessRequest | object, ...], Decision] = {}
+        verdicts: dict[tuple[object, ...], Decision] = {}
         for session in tuple(self._live):
-            key = (id(session.judge), session.request.identity, session.login, session.request.target.uid)
+            request = session.request
+            target = (request.target.kind, request.target.uid, request.target.name)
+            key = (session.judge, request.identity, request.login, target)
             decision = verdicts.get(key)
             if decision is None:
-                decision = verdicts[key] = session.judge(snapshot, session.request, now)
+                decision = verdicts[key] = _judged(session.judge, snapshot, request, now)
             self._apply(session, decision)
 
+    def _rejudge_one(self, session: Session) -> None:
+        now = self._clock.time()
+        self._apply(session, _judged(session.judge, self._snapshots.current, session.request, now))
+
     def _apply(self, session: Session, decision: Decision) -> None:
-        if not decision.allowed:
-            session.end(f"access withdrawn: {_withdrawal(session, decision)}")
-            return
-        assert decision.conditions is not None
-        session.decision = decision
-        self._set_timer(session)
+        """What a verdict means for a live session. Never raises: the others still wait for theirs."""
+        try:
+            if decision.allowed:
+                session.judged(decision)
+                self._set_alarms(session)
+            else:
+                session.end(f"access withdrawn: {_withdrawal(session, decision)}")
+        except Exception:
+            log.exception("a session of %s could not follow the policy", session.user)
+            session.end("access withdrawn: an internal error, while the policy changed")
 
     def _check_time(self, request: AccessRequest, decision: Decision) -> None:
         assert decision.conditions is not None
@@ -192,19 +161,35 @@ class Gate:
 
     def _check_count(self, request: AccessRequest, decision: Decision) -> None:
         assert decision.conditions is not None
-        limit = decision.conditions.max_connections
-        if limit and Counter(session.user for session in self._live)[request.identity.name] >= limit:
-            raise AccessDenied(f"{request.identity.name} has {limit} connections already, as many as the roles permit")
+        limit, name = decision.conditions.max_connections, request.identity.name
+        if limit and sum(session.user == name for session in self._live) >= limit:
+            raise AccessDenied(f"{name} has {limit} connections already, as many as the roles permit")
 
-    def _set_timer(self, session: Session) -> None:
-        """Have the session end when its login does, where the policy says so."""
-        if session._timer is not None:
-            session._timer.cancel()
-            session._timer = None
+    def _set_alarms(self, session: Session) -> None:
+        session.set_alarms(self._alarms_of(session), self._clock.time())
+
+    def _alarms_of(self, session: Session) -> Iterator[Alarm]:
+        """When the session ends by itself, and when it must be judged again though no policy changed."""
         moment, reason = _deadline(session)
         if moment is not None:
-            pause = max(0.0, moment - self._clock.time())
-            session._timer = asyncio.get_running_loop().call_later(pause, session.end, reason)
+            yield Alarm(moment, partial(session.end, reason))
+        declared = self._snapshots.current.users.get(session.user)
+        now = self._clock.time()
+        for written in (declared.metadata.expires, declared.spec.expires) if declared is not None else ():
+            if written is not None and (expires := parse_timestamp(written)) > now:
+                yield Alarm(expires, partial(self._rejudge_one, session))
+
+
+def _judged(judge: Judge, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+    """A judge's decision; whatever goes wrong in it is a denial."""
+    try:
+        decision = judge(snapshot, request, now)
+    except Exception as error:
+        reasons = ("the policy could not be evaluated; access is denied until it can",)
+        decision = Decision(False, reasons, revision=snapshot.revision, defect=f"{type(error).__name__}: {error}")
+    if decision.defect:
+        log.error("a decision failed and was answered with a denial: %s", decision.defect)
+    return decision
 
 
 def denial(request: AccessRequest, decision: Decision) -> AccessDenied:
@@ -227,7 +212,7 @@ def _withdrawal(session: Session, decision: Decision) -> str:
     if decision.role is not None:
         place = f" ({decision.file}:{decision.line})" if decision.file and decision.line else ""
         return f"{decision.because}{place}"
-    if before is not None and any(f"role/{before} " in reason for reason in decision.reasons):
+    if before is not None and any(reason.startswith(f"role/{before} allows ") for reason in decision.reasons):
         return f"role/{before} no longer allows {session.login} on {session.request.target.name}"
     return decision.because
 
@@ -247,11 +232,11 @@ def _deadline(session: Session) -> tuple[float | None, str]:
     return None, ""
 
 
-async def _swallow_cancellation(task: "asyncio.Task[object]") -> None:
-    """The body ended by itself while its cancellation was under way: take that back."""
-    if task.uncancel() >= 0:
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if task.cancelling():
-                raise
+async def _take_back(task: "asyncio.Task[object]", cancelling: int) -> None:
+    """The body ended by itself while its cancellation was under way: undo that, and only that."""
+    task.uncancel()
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        if task.cancelling() > cancelling:
+            raise
