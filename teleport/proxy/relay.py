@@ -28,7 +28,8 @@ __all__ = ["Relay"]
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS = 10.0
-_LAST_WORDS_SECONDS = 0.7
+_LAST_WORDS_SECONDS = 0.5
+"""How long an agent may still tell a client why it was cut off."""
 
 
 class Relay:

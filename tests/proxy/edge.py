@@ -1,0 +1,217 @@
+"""A proxy's port with everything behind it, and people and agents who connect to it by real TLS.
+
+The agents are tests' own: they do what a test tells them, also what no agent of ours would.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from teleport.audit.events import Event
+from teleport.core.aio import Clock, SystemClock, cancel_and_wait
+from teleport.core.errors import Unavailable
+from teleport.core.identity import Identity
+from teleport.net import alpn
+from teleport.net.lines import LineConnection
+from teleport.proxy.handshake import line_handler
+from teleport.proxy.listener import Arrival, Listener
+from teleport.proxy.relay import Relay
+from teleport.proxy.tunnels import Tunnels
+from teleport.resources.kinds import AnyResource
+from teleport.sessions.gate import Gate
+from tests.net.sockets import wait_until
+from tests.proxy.badges import CLUSTER, Authorities, Badge
+from tests.sessions.live import Live, live
+from tests.sessions.policies import node, role, user
+
+
+class Events:
+    """Keeps events; can be told to fail."""
+
+    def __init__(self) -> None:
+        self.kept: list[Event] = []
+        self.full = False
+
+    async def emit(self, event: Event) -> None:
+        if self.full:
+            raise Unavailable("the audit log is full")
+        self.kept.append(event)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [one for one in self.kept if isinstance(one, kind)]
+
+
+@dataclass
+class Agent:
+    """A host's end of its control connection."""
+
+    edge: "Edge"
+    badge: Badge
+    control: LineConnection
+    dials: "asyncio.Queue[dict[str, Any]]" = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.control.receive()
+            if "dial" in message:
+                self.dials.put_nowait(message)
+
+    async def asked(self) -> dict[str, Any]:
+        """The next assignment."""
+        return await asyncio.wait_for(self.dials.get(), 2)
+
+    async def dial_back(self, ticket: str, *, badge: Badge | None = None) -> tuple[LineConnection, dict[str, Any]]:
+        """Come back with a ticket; the connection and the proxy's answer."""
+        connection = await self.edge.connect(badge or self.badge, alpn.DIALBACK)
+        await connection.send({"ticket": ticket})
+        return connection, await connection.receive(timeout=2)
+
+    async def take(self) -> LineConnection:
+        """Serve the next assignment properly."""
+        connection, answer = await self.dial_back((await self.asked())["ticket"])
+        assert answer["ok"] is True
+        return connection
+
+
+class Edge:
+    """The proxy under test."""
+
+    def __init__(self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float) -> None:
+        self.live, self.authorities = seen, authorities
+        self.events = Events()
+        self.badge = authorities.host("edge", "Proxy")
+        self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
+        self.tunnels = Tunnels(self.badge.identity.uid, clock=clock)
+        self.relay = Relay(seen.policy, seen.fleet, self.gate, self.tunnels, self.events, clock=clock)
+        self.connections: list[LineConnection] = []
+        self.agents: list[Agent] = []
+
+    def listen(self) -> Listener:
+        async def relayed(connection: LineConnection, identity: Identity, arrival: Arrival) -> None:
+            await self.relay.serve(connection, identity, address=arrival.address, port=arrival.port)
+
+        async def controlled(connection: LineConnection, identity: Identity, _: Arrival) -> None:
+            await self.tunnels.serve_control(connection, identity)
+
+        async def dialled_back(connection: LineConnection, identity: Identity, _: Arrival) -> None:
+            await self.tunnels.serve_dialback(connection, identity)
+
+        served = {alpn.PROXY_SSH: relayed, alpn.CONTROL: controlled, alpn.DIALBACK: dialled_back}
+        handlers = {
+            name: line_handler(
+                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=0.5
+            )
+            for name, serve in served.items()
+        }
+        sock = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port: int = sock.getsockname()[1]
+        return Listener(sock, handlers)
+
+    async def connect(self, badge: Badge, protocol: str) -> LineConnection:
+        """A TLS connection with somebody's certificate. Raises OSError where the proxy refuses the handshake."""
+        connection = LineConnection()
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, "127.0.0.1", self.port, ssl=badge.client(protocol),
+            server_hostname=f"proxy.{CLUSTER}",
+        )  # fmt: skip
+        self.connections.append(connection)
+        return connection
+
+    async def agent(self, name: str = "db-1", *, badge: Badge | None = None, **labels: str) -> Agent:
+        """A host that reports itself and keeps a control connection."""
+        badge = badge or self.authorities.host(name, "Node")
+        await self.live.report(node(name, uid=badge.identity.uid, **labels))
+        control = await self.connect(badge, alpn.CONTROL)
+        await control.send({"hello": "agent", "version": "1"})
+        await control.receive(timeout=2)
+        await wait_until(lambda: self.tunnels.connected(badge.identity.uid))
+        agent = Agent(self, badge, control)
+        self.agents.append(agent)
+        return agent
+
+    async def ask(self, badge: Badge, host: str = "db-1", *, login: str = "root", **more: str) -> LineConnection:
+        """A client asks for a host; its answer is still to come."""
+        client = await self.connect(badge, alpn.PROXY_SSH)
+        await client.send({"host": host, "login": login, **more})
+        return client
+
+    async def refused(self, badge: Badge, host: str = "db-1", **more: str) -> dict[str, Any]:
+        """The error that a client gets."""
+        client = await self.ask(badge, host, **more)
+        answer = await client.receive(timeout=2)
+        error: dict[str, Any] = answer["error"]
+        return error
+
+    async def session(self, badge: Badge, agent: Agent) -> tuple["Wire", "Wire"]:
+        """A client joined with an agent: their two ends."""
+        client = await self.ask(badge, agent.badge.identity.name)
+        host = await agent.take()
+        answer = await client.receive(timeout=2)
+        assert answer["ok"] is True
+        return Wire.over(client), Wire.over(host)
+
+
+class Wire(asyncio.Protocol):
+    """Raw bytes on a connection that has become a session's."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.lost = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+
+    @classmethod
+    def over(cls, connection: LineConnection) -> "Wire":
+        wire = cls()
+        connection.become(wire)
+        return wire
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    async def reads(self, data: bytes) -> None:
+        """Wait until exactly that came."""
+        await wait_until(lambda: len(self.received) >= len(data))
+        assert bytes(self.received) == data
+        self.received.clear()
+
+    async def cut(self, *, within: float = 2.0) -> None:
+        """Wait until the connection is gone."""
+        await asyncio.wait_for(asyncio.shield(self.lost), within)
+
+
+@asynccontextmanager
+async def edge(*resources: AnyResource, clock: Clock | None = None, staleness: float = 60.0) -> AsyncIterator[Edge]:
+    """A proxy in whose cluster ann and bob reach every host as root, unless resources are given."""
+    authorities, clock = Authorities(), clock or SystemClock()
+    before = asyncio.all_tasks()
+    async with live(*(resources or (role("dev"), user("ann"), user("bob"))), clock=clock) as seen:
+        made = Edge(seen, authorities, clock, staleness=staleness)
+        listener = made.listen()
+        running = asyncio.create_task(listener.run())
+        try:
+            yield made
+        finally:
+            for connection in made.connections:
+                connection.abort()
+            await cancel_and_wait(running)
+            await listener.close()
+            await cancel_and_wait(*(agent.reading for agent in made.agents))
+    left = asyncio.all_tasks() - before
+    await cancel_and_wait(*left)
