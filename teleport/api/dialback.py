@@ -75,9 +75,14 @@ class Accepted(Message):
 
 
 def parse(kind: type[Message], message: dict[str, Any]) -> Any:
-    """A received message as what it should be. Raises the error it carries, or BadInput."""
+    """A received message as what it should be. Raises the error it carries, or BadInput.
+
+    The first field of each kind says what it is, and must be there: silence is no consent.
+    """
     if "error" in message:
         raise from_wire(message)
+    if next(iter(kind.model_fields)) not in message:
+        raise BadInput("the peer's message is of another kind than expected")
     try:
         return kind.model_validate(message)
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """Hands accepted sockets to an aiohttp server, and bounds what people without a certificate may take up there.
 
 aiohttp waits for a first request, and for the rest of one, as long as it takes. Here a connection without a client
-certificate has a lifetime, and the oldest of an address makes room when there are too many.
+certificate has a lifetime, and the oldest of an address makes room when there are too many. Whether a request is under
+way aiohttp tells nobody: `_request_in_progress` is its own, and `tests/net/test_http.py` notices if it goes.
 """
 
 import asyncio
@@ -51,9 +52,9 @@ class HttpDoor:
 
         Raises OSError or TimeoutError where there is no handshake; then the socket is closed.
         """
-        loop = asyncio.get_running_loop()
+        loop, handler = asyncio.get_running_loop(), self._server()
         async with asyncio.timeout(self._limits.handshake_seconds):
-            transport, handler = await loop.connect_accepted_socket(self._server, sock, ssl=self._context())
+            transport, _ = await loop.connect_accepted_socket(lambda: handler, sock, ssl=self._context())
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.getpeercert(binary_form=True) is not None:
             return True
@@ -91,6 +92,8 @@ class HttpDoor:
             stayed = now - guest.since
             if stayed >= self._limits.lifetime + self._limits.grace:
                 self._turn_out(handler)
+            elif stayed >= self._limits.lifetime and handler._request_in_progress:
+                handler.close()  # once it is answered
             elif stayed >= self._limits.lifetime:
-                handler.close()
+                handler.force_close()
         self._sweep_later()

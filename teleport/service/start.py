@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +25,15 @@ def run(options: Mapping[str, Any]) -> None:
     config = configured(options)
     set_up_logging(config, debug=bool(options.get("debug")))
     os.umask(0o077)
+    allow_many_connections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Process(config).run())
+
+
+def allow_many_connections() -> None:
+    """Two descriptors a session and one a stranger are more than the customary limit for programs in a shell."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def configured(options: Mapping[str, Any]) -> Config:

@@ -23,6 +23,7 @@ def main() -> None:
     os.umask(0o022)
     go_home(wanted["home"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    lower_descriptor_limit()
     os.execve(wanted["program"], wanted["arguments"], wanted["environment"])  # noqa: S606 - the program is the shell
 
 
@@ -53,6 +54,12 @@ def go_home(home: str) -> None:
         os.chdir(home)
     except OSError:
         os.chdir("/")
+
+
+def lower_descriptor_limit() -> None:
+    """The service raised its own; programs that use select(2) break on numbers beyond the customary limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
 
 
 if __name__ == "__main__":
