@@ -2,7 +2,10 @@
 
 - The raw certificate: asyncssh's decoder drops extensions it does not know and compares `source-address` with the
   peer of the socket, which here is the proxy. So the whole validation of a certificate is ours.
-- Bounds on what a client may pile up on a channel.
+- Bounds on what a client may pile up: requests and variables on a channel, attempts and bytes before it has logged in.
+- Fairness: what comes in is worked off in portions, so that a flood of tiny packets (each costs a copy of all that
+  waits) leaves time for other connections; what goes out waits when the transport is full, whatever window a client
+  offers, and packets are not cut into crumbs for it.
 - Starting a server connection on a transport that exists already (TLS inside, or a plain socket).
 """
 
@@ -27,6 +30,15 @@ Called first when a key is offered, then once its signature is proved."""
 _MAX_ENVIRONMENT: Final = 64
 _MAX_VARIABLE: Final = 4096
 _MAX_REQUESTS: Final = 64
+_MIN_PACKET: Final = 256
+"""Bytes that a client must be willing to take in one packet; RFC 4254 suggests 32,768."""
+_MAX_ATTEMPTS: Final = 20
+"""Certificates, good or bad, that a client may offer or prove on one connection."""
+_MAX_BEFORE_LOGIN: Final = 256 * 1024
+"""Bytes from a client who has not logged in: key exchange and every permitted attempt need less."""
+_PORTION: Final = 32 * 1024
+_FULL: Final = 512 * 1024
+"""Bytes waiting to be sent at which programs are made to wait."""
 
 _ALGORITHMS: Final[dict[str, Any]] = {
     "kex_algs": [
@@ -77,6 +89,19 @@ class Channel(SSHServerChannel[bytes]):
             return False
         return accepted
 
+    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+        if send_pktsize < _MIN_PACKET:
+            self._conn.remove_channel(self._recv_chan)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "packets as small as that are not sent")
+        super().process_open(send_chan, send_window, send_pktsize, session)
+
+    def _flush_send_buf(self) -> None:
+        connection: Any = self._conn
+        if connection is not None and connection.full:
+            self._pause_resume_writing()
+        else:
+            super()._flush_send_buf()
+
     def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         if len(self._request_queue) >= _MAX_REQUESTS:
             raise asyncssh.ProtocolError("too many requests are waiting on a channel")
@@ -91,9 +116,58 @@ class Connection(SSHServerConnection):
     check: CredentialCheck
     client: tuple[str, int]
     """Address and port of the client, from the dial-back ticket: the socket's peer is the proxy."""
+    full = False
+    """Whether the transport takes no more for now."""
+    _attempts = 0
+    _before_login = 0
+    _unread = b""
+
+    # -- what comes in
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(_FULL)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        working = bool(self._unread)
+        self._unread += data
+        if not working:
+            self._work_off()
+
+    def eof_received(self) -> None:
+        while self._unread:
+            self._work_off(later=False)
+        super().eof_received()
+
+    def _work_off(self, *, later: bool = True) -> None:
+        """Take one portion of what came; the rest after others had their turn."""
+        portion, self._unread = self._unread[:_PORTION], self._unread[_PORTION:]
+        if not self._may_say(len(portion)):
+            self._unread = b""
+            return
+        super().data_received(portion)
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self._unread = b""
+        elif not self._unread:
+            transport.resume_reading()
+        elif later:
+            transport.pause_reading()
+            self._loop.call_soon(self._work_off)
+
+    def _may_say(self, count: int) -> bool:
+        if self._auth_complete:
+            return True
+        self._before_login += count
+        if self._before_login > _MAX_BEFORE_LOGIN:
+            self._force_close(asyncssh.ProtocolError("too much was said before the login"))
+        return self._before_login <= _MAX_BEFORE_LOGIN
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """First asked without a signature whether a key would do, then with it. Errors refuse; they cut no one else."""
+        self._attempts += 1
+        if self._attempts > _MAX_ATTEMPTS:
+            raise asyncssh.DisconnectError(asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many attempts to log in")
         try:
             line = _as_line(key_data)
             expected = await self.check(username, line, False)
@@ -109,6 +183,16 @@ class Connection(SSHServerConnection):
             return await self.check(username, line, True) is not None
         except (ValueError, asyncssh.Error):
             return False
+
+    # -- what goes out
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        for channel in tuple(self._channels.values()):
+            channel._flush_send_buf()
 
     def open_channel(self) -> Channel:
         """The channel for a session request."""

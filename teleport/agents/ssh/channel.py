@@ -53,10 +53,10 @@ class Surroundings:
 
 
 class SessionChannel(asyncssh.SSHServerSession[bytes]):
-    """Serves one channel; see RFC 4254, section 6."""
+    """Serves one channel; see RFC 4254, section 6. `gone` is called when nothing of it is left."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, around: Surroundings, *, gone: Callable[["SessionChannel"], None]) -> None:
+        self._around, self._when_gone = around, gone
         self._channel: Any = None
         self._modes: Mapping[int, int] = {}
         self._term: tuple[str, int, int] | None = None
@@ -69,6 +69,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._early_end = False
         self._reason = ""
         self._task: asyncio.Task[None] | None = None
+        self._starting: asyncio.Future[Program] | None = None
+        self._finishing: asyncio.Future[None] | None = None
         self._gone = False
 
     # -- what asyncssh calls
@@ -102,6 +104,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def session_started(self) -> None:
         self._task = asyncio.create_task(self._guarded())
+        self._task.add_done_callback(self._step_done)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._around.touched()
@@ -120,8 +123,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._program is not None and self._term is not None:
-            terminal.resize(self._program.output, height, width)
+        if self._term is not None:
+            self._term = (self._term[0], height, width)
+            self._resize()
         if self._recording is not None:
             task = asyncio.ensure_future(self._recording.resize(height, width))
             task.add_done_callback(lambda _: None)
@@ -146,6 +150,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._gone = True
         if self._task is not None:
             self._task.cancel()
+        self._step_done()
 
     # -- ours
 
@@ -159,6 +164,17 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     async def wait_ended(self) -> None:
         if self._task is not None:
             await asyncio.wait([self._task])
+        if self._finishing is not None:
+            await asyncio.wait([self._finishing])
+
+    def _step_done(self, _: object = None) -> None:
+        """Called when the channel is gone, when the session's task has ended, and when it has tidied up."""
+        if self._gone and all(step is None or step.done() for step in (self._task, self._finishing)):
+            self._when_gone(self)
+
+    def _resize(self) -> None:
+        if self._program is not None and self._term is not None:
+            terminal.resize(self._program.output, self._term[1], self._term[2])
 
     async def _guarded(self) -> None:
         try:
@@ -183,10 +199,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._recording = await Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
         status: int | None = None
         try:
-            self._program = await asyncio.to_thread(self._start)
+            self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+            self._program = await asyncio.shield(self._starting)
+            self._resize()
             status = await self._run(self._program)
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._finish(status)))
+            self._finishing = asyncio.ensure_future(self._finish(status))
+            self._finishing.add_done_callback(self._step_done)
+            await asyncio.shield(self._finishing)
 
     def _start(self) -> Program:
         account, sid = self._around.account, self._recording.sid if self._recording else ""
@@ -259,6 +279,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     async def _finish(self, status: int | None) -> None:
         """Leave nothing behind: the program, the descriptors, the records; then tell the client."""
+        if self._program is None and self._starting is not None:
+            with contextlib.suppress(Exception):  # of which the session's own task speaks
+                self._program = await self._starting  # it was ended while its program was being started
         if self._program is not None:
             if status is None:
                 if self._program.output == self._program.input:

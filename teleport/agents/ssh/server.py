@@ -105,7 +105,7 @@ class _Served(asyncssh.SSHServer):
         self._connection: Connection
         self._session: Session | None = None
         self._around: Surroundings | None = None
-        self._channels: list[SessionChannel] = []
+        self._channels: set[SessionChannel] = set()
         self._active = loop.time()
 
     # -- what asyncssh calls
@@ -118,10 +118,10 @@ class _Served(asyncssh.SSHServer):
 
     def session_requested(self) -> Any:
         limit = self._session.conditions.max_sessions if self._session is not None else 0
-        if self._around is None or self._connection.channel_count > min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
+        if self._around is None or self._connection.channel_count >= min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
             return False
-        channel = SessionChannel(self._around)
-        self._channels.append(channel)
+        channel = SessionChannel(self._around, gone=self._channels.discard)
+        self._channels.add(channel)
         return self._connection.open_channel(), channel
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -140,6 +140,8 @@ class _Served(asyncssh.SSHServer):
             if self._offered.done():
                 user, login = self._offered.result()
                 await self._admit(user, login)
+            if self._session is None:
+                await self._hear_refusal()
         finally:
             await asyncio.shield(asyncio.ensure_future(self._wind_up()))
 
@@ -227,7 +229,7 @@ class _Served(asyncssh.SSHServer):
 
     async def _say_goodbye(self, reason: str) -> None:
         """Tell every channel, then the client, and hang up; programs have a grace to end in."""
-        for channel in self._channels:
+        for channel in tuple(self._channels):
             await channel.tell_end(reason)
         await self._server.emit(
             ClientDisconnected(**self._about(self._session.login if self._session else ""), reason=reason)
@@ -235,12 +237,16 @@ class _Served(asyncssh.SSHServer):
         self._connection.say_disconnect(_BY_APPLICATION, reason)
         await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
 
+    async def _hear_refusal(self) -> None:
+        """Who was refused reads why, and hangs up in time."""
+        if not self._verdict.done():
+            self._verdict.set_result("the connection ended")
+        await asyncio.wait([self._lost], timeout=LOGIN_SECONDS)
+
     async def _wind_up(self) -> None:
         """Whatever happened: nothing of this connection stays."""
         if not self._verdict.done():
             self._verdict.set_result("the connection ended")
-        if self._session is None:
-            await asyncio.wait([self._lost], timeout=LOGIN_SECONDS)
         self._stream.transport.abort() if self._session is not None else self._stream.close()
         await asyncio.gather(*(channel.wait_ended() for channel in self._channels), return_exceptions=True)
 
