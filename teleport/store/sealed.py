@@ -48,7 +48,7 @@ class Sealer:
         if head != _MAGIC or body[:8] != self.key_id:
             raise Refused(
                 "the secrets of this data directory were sealed with another key",
-                hint="put the right sealing.key back, or see docs/backup.md: `teleport restore --discard-secrets`",
+                hint="put the right sealing.key back; if it is lost, see `teleport restore --discard-secrets`",
             )
         try:
             return self._aead.decrypt(body[8 : 8 + _NONCE], body[8 + _NONCE :], name.encode())
@@ -56,12 +56,21 @@ class Sealer:
             raise Refused(f"the sealed value of {name} was altered") from None
 
 
-def load_sealer(directory: Path, environment: Mapping[str, str]) -> Sealer:
-    """The sealer of a data directory: the key from the environment, else from its file, made on first use."""
+def load_sealer(directory: Path, environment: Mapping[str, str], *, make: bool = True) -> Sealer:
+    """The sealer of a data directory: the key from the environment, else from its file, made on first use.
+
+    Without `make` the key must be there already: Refused if it is lost.
+    """
     text, source = environment.get(SEALING_KEY_VARIABLE), SEALING_KEY_VARIABLE
     path = directory / SEALING_KEY_FILE
     if text is None:
         if not path.exists():
+            if not make:
+                raise Refused(
+                    f"the sealing key {path} is missing, and without it the secrets of the store cannot be opened",
+                    hint="put it back from where it is kept, or give up the secrets:"
+                    f" teleport restore {directory}/store.sqlite --data-dir {directory} --discard-secrets --force",
+                )
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:

@@ -7,7 +7,6 @@ so one that fails harms no other; callers hear of success only after the commit 
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import queue
 import sqlite3
@@ -32,11 +31,11 @@ from teleport.store.base import (
     Record,
     StoreFull,
 )
+from teleport.store.lock import lock_directory
 
-__all__ = ["DATABASE", "MIGRATIONS", "SQLiteStore"]
+__all__ = ["DATABASE", "MIGRATIONS", "SQLiteStore", "migrate"]
 
 DATABASE: Final = "store.sqlite"
-_LOCK_FILE: Final = "lock"
 
 MIGRATIONS: Final[Sequence[str]] = (
     """
@@ -87,7 +86,7 @@ class SQLiteStore:
         self._revision = 0
         self._news = asyncio.Event()
         self._closed = False
-        self._lock = _take_lock(directory)
+        self._lock = lock_directory(directory)
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -104,7 +103,6 @@ class SQLiteStore:
 
         Raises Unavailable when another process has it, Refused when a newer program wrote it.
         """
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = cls(directory, clock=clock or SystemClock(), log_limit=log_limit)
         try:
             opened: asyncio.Future[sqlite3.Connection] = store._loop.create_future()
@@ -112,6 +110,11 @@ class SQLiteStore:
             store._opened = opened
             store._thread.start()
             await opened
+        except sqlite3.Error as error:
+            store._lock.close()
+            raise Unavailable(
+                f"{store._path} cannot be opened: {error}", hint="restore a backup of it: teleport restore FILE"
+            ) from error
         except BaseException:
             store._lock.close()
             raise
@@ -234,7 +237,7 @@ class SQLiteStore:
     def _work(self) -> None:
         try:
             db = self._connect(self._path)
-            _migrate(db)
+            migrate(db)
             known = _counter(db, "revision")
         except BaseException as error:
             self._settle(self._opened, None, error)
@@ -327,7 +330,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a store to the present schema. Raises Refused for one that a newer program wrote."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise Refused(
@@ -419,20 +423,3 @@ def _whole_commits(db: sqlite3.Connection, rows: list[Any]) -> list[Any]:
 def _after_prefix(prefix: str) -> str:
     """A text that sorts after every key with this prefix."""
     return prefix + "\U0010ffff"
-
-
-def _take_lock(directory: Path) -> Any:
-    lock = (directory / _LOCK_FILE).open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        owner = lock.read().strip() or "another process"
-        lock.close()
-        raise Unavailable(
-            f"{directory} is in use by {owner}", hint="one process per data directory: stop the other, or use another"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}\n")
-    lock.flush()
-    return lock
