@@ -457,6 +457,16 @@ class RecordingLost(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackupRestored(Event):
+    event = "backup.restore"
+    codes = ("TBK01I",)
+    summary = "a backup took the place of the store, at the revision it was made at"
+    name: str = ""
+    revision: int = 0
+    secrets_discarded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackupMade(Event):
     event = "backup.create"
     codes = ("TBK00I",)

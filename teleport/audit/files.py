@@ -3,14 +3,17 @@
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from teleport.core.errors import Unavailable
 
-__all__ = ["Batcher", "append_durably", "mend", "sync_directory", "write_durably"]
+__all__ = ["Batcher", "append_durably", "mend", "sync_directory", "try_append", "write_durably"]
 
 T = TypeVar("T")
+
+_ROOM: Final = 16 * 1024
 
 
 class Batcher(Generic[T]):
@@ -22,6 +25,8 @@ class Batcher(Generic[T]):
         self._task: asyncio.Task[None] | None = None
         self.failure = ""
         """Why the last write failed; empty while all is well."""
+        self.failures = 0
+        """How many writes have failed."""
 
     async def add(self, *items: T) -> None:
         """Return when the items are durable. Raises Unavailable if they cannot be."""
@@ -36,6 +41,13 @@ class Batcher(Generic[T]):
             if isinstance(outcome, BaseException):
                 raise outcome
 
+    async def recheck(self, attempt: Callable[[], None]) -> str:
+        """Make an attempt that writes nothing of importance; `failure` says afterwards how it went."""
+        await self.finish()
+        self._task = asyncio.create_task(self._attempt_first(attempt))
+        await asyncio.shield(self._task)
+        return self.failure
+
     async def finish(self) -> None:
         """Wait until nothing is pending."""
         while self._task is not None and not self._task.done():
@@ -44,11 +56,7 @@ class Batcher(Generic[T]):
     async def _write_pending(self) -> None:
         while self._pending:
             batch, self._pending = self._pending, []
-            try:
-                await asyncio.to_thread(self._write, [item for item, _ in batch])
-                self.failure = ""
-            except OSError as error:
-                self.failure = f"{self._what} cannot be written: {error.strerror or error}"
+            await self._attempt(partial(self._write, [item for item, _ in batch]))
             for _, done in batch:
                 if done.done():
                     continue
@@ -56,6 +64,29 @@ class Batcher(Generic[T]):
                     done.set_exception(Unavailable(self.failure, hint="free disk space, or mount it writable"))
                 else:
                     done.set_result(None)
+
+    async def _attempt_first(self, attempt: Callable[[], None]) -> None:
+        """As a write of its own, so that none is under way meanwhile; what came in then follows."""
+        await self._attempt(attempt)
+        await self._write_pending()
+
+    async def _attempt(self, write: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(write)
+            self.failure = ""
+        except OSError as error:
+            self.failure = f"{self._what} cannot be written: {error.strerror or error}"
+            self.failures += 1
+
+
+def try_append(path: Path) -> None:
+    """Find out whether an append would work, on the file itself and for room beside it. Raises OSError."""
+    append_durably(path, b"")
+    beside = path.with_name(f".{path.name}.room")
+    try:
+        append_durably(beside, bytes(_ROOM))
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def append_durably(path: Path, data: bytes) -> None:

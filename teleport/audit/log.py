@@ -8,14 +8,14 @@ against a checkpoint that was copied elsewhere.
 import asyncio
 import contextlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from teleport.audit.chain import GENESIS, Checkpoint, CheckpointSigner, line_hash
 from teleport.audit.events import Event
-from teleport.audit.files import Batcher, append_durably, mend
+from teleport.audit.files import Batcher, append_durably, mend, try_append
 from teleport.core.aio import Clock, utc
 
 __all__ = ["AuditLog"]
@@ -34,6 +34,8 @@ class AuditLog:
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._batcher = Batcher(self._write, what="the audit log")
         self._checkpointed = -1
+        self.written: Counter[str] = Counter()
+        """Events written since the log was opened, by code."""
 
     @classmethod
     async def open(cls, directory: Path, *, cluster: str, clock: Clock, signer: CheckpointSigner) -> "AuditLog":
@@ -64,6 +66,15 @@ class AuditLog:
         """Why the last write failed; empty while the log is healthy."""
         return self._batcher.failure
 
+    @property
+    def failures(self) -> int:
+        """How many writes have failed since the log was opened."""
+        return self._batcher.failures
+
+    async def check(self) -> str:
+        """Find out whether the log can be written now: `failure`, renewed."""
+        return await self._batcher.recheck(lambda: try_append(self._today()))
+
     def _write(self, bodies: Sequence[Mapping[str, Any]]) -> None:
         """Append to today's file and sync. After a failure the file is cut back to what it was."""
         head, sequence = self._head, self._sequence
@@ -79,13 +90,16 @@ class AuditLog:
             line = _line({**body, "seq": sequence, "prev": head})
             head = line_hash(line)
             lines.append(line)
-        path = self._directory / f"{utc(self._clock.time())[:10]}.jsonl"
-        append_durably(path, b"".join(lines))
+        append_durably(self._today(), b"".join(lines))
         self._head, self._sequence = head, sequence
+        self.written.update(str(body.get("code", "")) for body in fresh.values())
         for uid in fresh:
             self._recent[uid] = None
         while len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
+
+    def _today(self) -> Path:
+        return self._directory / f"{utc(self._clock.time())[:10]}.jsonl"
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the head of the chain and write it beside the log; repeated only when something was added."""

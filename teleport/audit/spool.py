@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from teleport.audit.events import Event
-from teleport.audit.files import Batcher, append_durably, mend, write_durably
+from teleport.audit.files import Batcher, append_durably, mend, try_append, write_durably
 from teleport.audit.recording import META, OUTPUT, START, TIMING, Sign, seal_folder
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import Conflict, TeleportError
@@ -54,7 +54,23 @@ class Spool:
 
     @property
     def failure(self) -> str:
+        """Why the last event could not be kept; empty while all is well."""
         return self._batcher.failure
+
+    @property
+    def failures(self) -> int:
+        """How many writes have failed since the spool was opened."""
+        return self._batcher.failures
+
+    async def check(self) -> str:
+        """Find out whether events can be kept now: `failure`, renewed."""
+        return await self._batcher.recheck(lambda: try_append(self._events))
+
+    def backlog(self) -> tuple[int, int]:
+        """What auth does not have yet: bytes of events, and sealed recordings."""
+        with self._files:
+            waiting = self._events.stat().st_size - self._position() if self._events.exists() else 0
+        return waiting, len(self.sealed())
 
     def unsent(self) -> tuple[list[dict[str, Any]], int]:
         """The next events to send, and the position in the file to remember once they are."""
