@@ -78,8 +78,10 @@ class Loop:
         self, source: Source, service: PolicyService, *, clock: Clock, interval: float,
         changed: Callable[[SourceState], None],
     ) -> None:  # fmt: skip
-        self._source, self._service, self._clock, self._interval = source, service, clock, interval
+        self._source, self._service, self._clock = source, service, clock
         self._changed = changed
+        self.interval = interval
+        """Seconds between full passes; may be changed while the loop runs."""
         self._poked = asyncio.Event()
         self._passing = asyncio.Lock()
         self.state = SourceState(source.name, source.kind, source.place)
@@ -95,7 +97,7 @@ class Loop:
                 self._poked.clear()
                 again = await self.reconcile()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval if again else _RETRY_SECONDS):
+                    async with asyncio.timeout(self.interval if again else _RETRY_SECONDS):
                         await self._poked.wait()
         finally:
             if watching is not None:
@@ -157,7 +159,7 @@ class Loop:
                     self.poke()
             except OSError as error:
                 log.warning("source %s cannot be watched, so it is compared every %.0f s: %s",
-                            self._source.name, self._interval, error)  # fmt: skip
+                            self._source.name, self.interval, error)  # fmt: skip
             await self._clock.sleep(_RETRY_SECONDS)
 
 

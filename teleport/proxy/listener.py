@@ -66,7 +66,9 @@ class Listener:
         self, sock: socket.socket, handlers: Mapping[str, SocketHandler], *, balancers: Sequence[Network] = (),
         limits: Limits = Limits(),
     ) -> None:  # fmt: skip
-        self._sock, self._handlers, self._balancers, self._limits = sock, handlers, tuple(balancers), limits
+        self._sock, self._handlers, self._limits = sock, handlers, limits
+        self.balancers = tuple(balancers)
+        """Networks whose PROXY headers are believed; may be changed at any time."""
         self._strangers = _Strangers(limits)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -118,7 +120,7 @@ class Listener:
 
     def _is_balancer(self, address: str) -> bool:
         peer = ipaddress.ip_address(address)
-        return any(peer in network for network in self._balancers)
+        return any(peer in network for network in self.balancers)
 
     async def _behind_balancer(self, connection: socket.socket, address: str, port: int) -> tuple[str, int]:
         """The client's address, from the PROXY header where the peer is a known balancer."""

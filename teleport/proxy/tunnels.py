@@ -63,6 +63,11 @@ class Tunnels:
     def connected(self, host_id: str) -> bool:
         return host_id in self._agents
 
+    @property
+    def agents(self) -> int:
+        """How many agents are connected."""
+        return len(self._agents)
+
     async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
         """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
         if not identity.has_role("Node"):

@@ -7,10 +7,11 @@ shortened certificates and a policy too old to trust are all the same re-judging
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from teleport.access.decide import AccessRequest, Decision
 from teleport.access.snapshot import Snapshot
@@ -42,11 +43,19 @@ class Snapshots(Protocol):
         ...
 
 
+Outcome = Literal["ended", "withdrawn", "denied", "unavailable"]
+
+
 class Gate:
     """Admits connections and watches over them; one per service that has sessions."""
 
     def __init__(self, snapshots: Snapshots, *, clock: Clock, staleness: float = DEFAULT_STALENESS) -> None:
-        self._snapshots, self._clock, self._staleness = snapshots, clock, staleness
+        self._snapshots, self._clock = snapshots, clock
+        self.staleness = staleness
+        """Seconds; may be changed while sessions run."""
+        self.outcomes: Counter[Outcome] = Counter()
+        """What became of the sessions asked for, since the start; those that live are not among them."""
+        self._closed = ""
         self._live: set[Session] = set()
         self._unsubscribe = snapshots.subscribe(self._policy_changed)
 
@@ -54,14 +63,20 @@ class Gate:
     def live(self) -> Iterable[Session]:
         return tuple(self._live)
 
+    def refuse(self, reason: str) -> None:
+        """Admit nobody from now on, for this reason. Live sessions go on."""
+        self._closed = reason
+
     def close(self) -> None:
         """Stop watching. Sessions that are left are not ended by it."""
         self._unsubscribe()
 
     def check(self, request: AccessRequest, judge: Judge = judge_by_policy) -> Decision:
         """Judge without admitting. Raises AccessDenied, or Unavailable when the policy is too old to trust."""
+        if self._closed:
+            raise Unavailable(f"nobody is admitted: {self._closed}")
         age = self._snapshots.age()
-        if not age <= self._staleness:
+        if not age <= self.staleness:
             raise Unavailable(
                 f"the policy here is {age:.0f} seconds old; nobody is admitted until the auth service answers"
             )
@@ -77,7 +92,7 @@ class Gate:
         self, request: AccessRequest, *, client_address: str = "", judge: Judge = judge_by_policy
     ) -> AsyncIterator[Session]:
         """Admit, watch, and let go. Raises AccessDenied or Unavailable at the door, AccessWithdrawn later."""
-        decision = self.check(request, judge)
+        decision = self._at_the_door(request, judge)
         task = asyncio.current_task()
         assert task is not None
         session = Session(request, decision, client_address, self._clock.time(), judge, _task=task)
@@ -101,8 +116,19 @@ class Gate:
                 await _take_back(task, cancelling)
         finally:
             self._live.discard(session)
+            self.outcomes["withdrawn" if session.ended else "ended"] += 1
             session._task = None
             session.clear_alarms()
+
+    def _at_the_door(self, request: AccessRequest, judge: Judge) -> Decision:
+        try:
+            return self.check(request, judge)
+        except AccessDenied:
+            self.outcomes["denied"] += 1
+            raise
+        except Unavailable:
+            self.outcomes["unavailable"] += 1
+            raise
 
     def rejudge(self) -> None:
         """Judge every live session by the current policy, once for those that ask the same."""
@@ -114,7 +140,7 @@ class Gate:
         for session in tuple(self._live):
             session.ring_alarms(now)
         age = self._snapshots.age()
-        if age <= self._staleness:
+        if age <= self.staleness:
             return
         for session in tuple(self._live):
             if session.conditions.lock == "strict":
