@@ -448,6 +448,8 @@ class Heartbeat(Message):
     problems: tuple[Line, ...] = ()
     labels: Mapping[Short, Line] | None = None
     """Labels of the SSH host, its dynamic ones included; None for a service that is none."""
+    address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
+    """HOST:PORT under which people reach it, of a proxy."""
     ttl: float = Field(default=120.0, gt=0, le=3600)
 
 

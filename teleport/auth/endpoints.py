@@ -61,6 +61,7 @@ class Surroundings:
     """What the auth service cannot know by itself and tells in its answers; kept current by the process."""
 
     proxy_address: str = ""
+    """Where people reach the proxy; empty where proxies are elsewhere and tell by themselves."""
     demo: bool = False
     sources: Mapping[str, m.SourceStatus] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -89,6 +90,11 @@ class Auth:
     def handlers(self) -> Handlers:
         return {name.removeprefix("on_"): getattr(self, name) for name in dir(type(self)) if name.startswith("on_")}
 
+    @property
+    def proxy_address(self) -> str:
+        """Where people reach the cluster."""
+        return self.surroundings.proxy_address or self.presence.proxy_address()
+
     # -- for anybody
 
     async def on_ping(self, _caller: Caller, _request: m.Empty) -> m.Ping:
@@ -96,7 +102,7 @@ class Auth:
             cluster=self.authorities.cluster,
             version=teleport.__version__,
             message_of_the_day=self.policy.current.auth.message_of_the_day,
-            proxy_address=self.surroundings.proxy_address,
+            proxy_address=self.proxy_address,
         )
 
     async def on_authorities(self, _caller: Caller, _request: m.Empty) -> m.Authorities:
@@ -316,7 +322,7 @@ class Auth:
         await self.writer.put(token, self._actor(caller), expected=0)
         return m.TokenSecret(
             token=token.name, expires=expires, roles=token.spec.roles, ca_pins=self.authorities.pins,
-            proxy_address=self.surroundings.proxy_address,
+            proxy_address=self.proxy_address,
         )  # fmt: skip
 
     # -- users and their credentials
@@ -329,10 +335,10 @@ class Auth:
         await self.audit.append(
             InvitationCreated(**self._actor(caller).fields(), name=user.name, ttl=duration_text(request.ttl))
         )
-        address = self.surroundings.proxy_address
+        address = self.proxy_address
         return m.Invitation(
-            user=user.name, token=token, url=f"https://{address}/web/invite/{token}", expires=expires,
-            ca_pins=self.authorities.pins, proxy_address=address,
+            user=user.name, token=token, expires=expires, ca_pins=self.authorities.pins, proxy_address=address,
+            url=f"https://{address}/web/invite/{token}" if address else "",
         )  # fmt: skip
 
     async def on_users(self, _caller: Caller, _request: m.Empty) -> m.Users:
@@ -362,7 +368,7 @@ class Auth:
         return m.Status(
             cluster=self.authorities.cluster, version=teleport.__version__, ca_pins=self.authorities.pins,
             policy_revision=self.policy.current.revision, audit_events=events, audit_head=head,
-            audit_key=self.audit_key, demo=self.surroundings.demo, proxy_address=self.surroundings.proxy_address,
+            audit_key=self.audit_key, demo=self.surroundings.demo, proxy_address=self.proxy_address,
             warnings=tuple(warnings), hosts=len(self.fleet.fleet),
         )  # fmt: skip
 

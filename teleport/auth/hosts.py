@@ -20,6 +20,7 @@ _MAX_LABELS = 256
 class _Seen:
     status: ServiceStatus
     until: float
+    address: str = ""
 
 
 class Presence:
@@ -36,7 +37,8 @@ class Presence:
             host_id=caller.uid, hostname=heartbeat.hostname, roles=caller.system_roles, version=heartbeat.version,
             revision=heartbeat.revision, last_seen=now, problems=heartbeat.problems,
         )  # fmt: skip
-        self._services[caller.uid, caller.system_roles] = _Seen(status, now + heartbeat.ttl)
+        address = heartbeat.address if caller.has_role("Proxy") else ""
+        self._services[caller.uid, caller.system_roles] = _Seen(status, now + heartbeat.ttl, address)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return
         node = _node(caller, heartbeat)
@@ -47,6 +49,12 @@ class Presence:
         """A service stops in an orderly way."""
         self._services.pop((caller.uid, caller.system_roles), None)
         await self._store.delete(keys.host(caller.uid))
+
+    def proxy_address(self) -> str:
+        """Where people reach a proxy that is alive; empty where none has told."""
+        now = self._clock.time()
+        alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
+        return max(alive, key=lambda seen: seen.status.last_seen).address if alive else ""
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""
