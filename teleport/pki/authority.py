@@ -72,8 +72,8 @@ class TrustedAuthority:
 
     @property
     def certificates(self) -> str:
-        """All certificates, concatenated PEM: a trust store."""
-        return "".join(key.certificate for key in self.keys)
+        """All certificates, concatenated PEM: a trust store. One a key, whatever else its text may hold."""
+        return "".join(key.x509.public_bytes(Encoding.PEM).decode() for key in self.keys)
 
     @property
     def pins(self) -> tuple[str, ...]:
