@@ -89,15 +89,19 @@ def _actor(source: str) -> Actor:
 
 
 async def open_auth(
-    data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float
+    data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = ""
 ) -> AuthService:
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
+    `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
     plain = await SQLiteStore.open(data_dir, clock=clock)
     stack.push_async_callback(plain.close)
-    store: Store = await SealedStore.open(plain, load_sealer(data_dir, os.environ))
+    has_secrets = bool((await plain.list("secret/")).records)
+    store: Store = await SealedStore.open(plain, load_sealer(data_dir, os.environ, make=not has_secrets))
+    born = await store.get(keys.CLUSTER)
+    cluster = cluster or (born.value.decode() if born is not None else newborn)
     authorities = await ensure_authorities(store, cluster, now=clock.time())
     signer = CheckpointSigner(await _audit_key(store))
     audit = await AuditLog.open(data_dir / "audit", cluster=cluster, clock=clock, signer=signer)

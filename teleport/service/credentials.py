@@ -1,6 +1,5 @@
 """The certificates of this host's services: obtained by joining, kept in the data directory, renewed in time."""
 
-import asyncio
 import json
 import logging
 import os
@@ -8,6 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from teleport.api.models import HostCertificates
 from teleport.audit.files import write_durably
@@ -17,11 +17,27 @@ from teleport.net.tls import client_context, server_context
 from teleport.pki.authority import TrustedAuthority
 from teleport.pki.keys import load_private, new_ssh_key, new_tls_key, private_pem, public_pem, ssh_line, ssh_private
 
-__all__ = ["HostCredentials", "HostKeys", "load_or_join", "new_keys"]
+__all__ = ["HostCredentials", "HostKeys", "Subject", "load_credentials", "new_credentials", "new_keys"]
 
 log = logging.getLogger(__name__)
 
-Obtain = Callable[["HostKeys"], Awaitable[HostCertificates]]
+_LOOK_SECONDS: Final = 6 * 3600.0
+_RETRY_SECONDS: Final = 60.0
+_LEAST_SECONDS: Final = 60.0
+"""A kept identity that is valid for less is not taken up again."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a service's certificates say of its host."""
+
+    hostname: str
+    addresses: tuple[str, ...] = ()
+    """Names and addresses under which a proxy is reached."""
+
+
+Obtain = Callable[["HostKeys", Subject], Awaitable[HostCertificates]]
+"""Certificates for keys and a subject, from the auth service."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +78,12 @@ def new_keys() -> HostKeys:
 class HostCredentials:
     """A service's identity, as TLS contexts and SSH host key. Replaced as a whole when it is renewed."""
 
-    def __init__(self, keys: HostKeys, certificates: HostCertificates, *, path: Path | None = None) -> None:
-        self.keys, self.certificates, self._path = keys, certificates, path
+    def __init__(
+        self, keys: HostKeys, certificates: HostCertificates, subject: Subject, *, path: Path | None = None
+    ) -> None:
+        self.keys, self.certificates, self.subject, self._path = keys, certificates, subject, path
         self._contexts: dict[object, ssl.SSLContext] = {}
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def host_id(self) -> str:
@@ -102,54 +121,63 @@ class HostCredentials:
             )  # fmt: skip
         return self._contexts[key]
 
-    def replace(self, certificates: HostCertificates) -> None:
-        self.certificates = certificates
+    def subscribe(self, renewed: Callable[[], None]) -> None:
+        """Call back whenever there are new certificates."""
+        self._listeners.append(renewed)
+
+    def replace(self, certificates: HostCertificates, subject: Subject) -> None:
+        """Use other certificates from now on. Labels that the join token suggested stay."""
+        labels = self.certificates.suggested_labels
+        self.certificates, self.subject = certificates.model_copy(update={"suggested_labels": labels}), subject
         self._contexts = {}
         self.save()
+        for listener in self._listeners:
+            listener()
 
     def save(self) -> None:
-        if self._path is not None:
-            body = {"keys": asdict(self.keys), "certificates": self.certificates.model_dump(mode="json")}
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_durably(self._path, json.dumps(body).encode())
+        if self._path is None:
+            return
+        body = {
+            "keys": asdict(self.keys), "certificates": self.certificates.model_dump(mode="json"),
+            "subject": asdict(self.subject),
+        }  # fmt: skip
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_durably(self._path, json.dumps(body).encode())
 
-    async def keep_fresh(self, renew: Obtain, *, clock: Clock, renewed: Callable[[], None]) -> None:
-        """Renew when a third of the time is left; keep trying until it works."""
+    async def keep_fresh(self, renew: Obtain, wanted: Subject, *, clock: Clock) -> None:
+        """Renew when a third of the time is left, and at once if the host goes by another name now; until it works."""
         lifetime = self.certificates.expires - clock.time()
         while True:
             due = self.certificates.expires - lifetime / 3
-            await clock.sleep(max(1.0, min(due - clock.time(), 6 * 3600)))
-            if clock.time() < due:
+            if self.subject == wanted and clock.time() < due:
+                await clock.sleep(max(1.0, min(due - clock.time(), _LOOK_SECONDS)))
                 continue
             try:
-                self.replace(await renew(self.keys))
+                self.replace(await renew(self.keys, wanted), wanted)
                 lifetime = self.certificates.expires - clock.time()
-                renewed()
                 log.info("the certificates of host %s were renewed", self.host_id)
             except TeleportError as error:
-                log.warning("the host's certificates could not be renewed: %s", error)
-                await clock.sleep(60)
+                log.warning("the certificates of host %s could not be renewed: %s", self.host_id, error)
+                await clock.sleep(_RETRY_SECONDS)
 
 
-async def load_or_join(
-    path: Path, join: Obtain, *, trusted: Callable[[HostCredentials], bool], clock: Clock
-) -> HostCredentials:
-    """The identity kept in a file, if it is still good, otherwise a new one by joining."""
-    kept = await asyncio.to_thread(_load, path)
-    if kept is not None and kept.certificates.expires > clock.time() + 60 and trusted(kept):
-        return kept
-    keys = new_keys()
-    fresh = HostCredentials(keys, await join(keys), path=path)
-    fresh.save()
-    return fresh
-
-
-def _load(path: Path) -> HostCredentials | None:
+def load_credentials(path: Path, *, now: float) -> HostCredentials | None:
+    """The identity kept in a file, if it is whole and still valid."""
     try:
         if path.stat().st_mode & 0o077:
             os.chmod(path, 0o600)
         body = json.loads(path.read_bytes())
         certificates = HostCertificates.model_validate(body["certificates"])
-        return HostCredentials(HostKeys(**body["keys"]), certificates, path=path)
+        subject = Subject(body["subject"]["hostname"], tuple(body["subject"]["addresses"]))
+        kept = HostCredentials(HostKeys(**body["keys"]), certificates, subject, path=path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return kept if certificates.expires > now + _LEAST_SECONDS else None
+
+
+async def new_credentials(path: Path | None, obtain: Obtain, subject: Subject) -> HostCredentials:
+    """A new identity, kept in a file if one is named."""
+    keys = new_keys()
+    fresh = HostCredentials(keys, await obtain(keys, subject), subject, path=path)
+    fresh.save()
+    return fresh

@@ -1,0 +1,67 @@
+"""Starts the proxy of this process: clients to hosts, agents' tunnels, the web, and the way to the API behind it."""
+
+from functools import partial
+from typing import Final
+
+from teleport.core.identity import Identity
+from teleport.net import alpn
+from teleport.net.lines import LineConnection
+from teleport.proxy.listener import Arrival
+from teleport.proxy.relay import Relay
+from teleport.proxy.tunnels import Tunnels
+from teleport.proxy.web import web_application
+from teleport.service.config import Config
+from teleport.service.connections import run_application
+from teleport.service.heartbeat import beat
+from teleport.service.join import enlist
+from teleport.service.peer import verifier
+from teleport.service.site import Member, Site
+from teleport.service.web_tls import WebContexts
+
+__all__ = ["start_proxy"]
+
+_SERVICE: Final = "proxy"
+
+
+async def start_proxy(site: Site) -> None:
+    """Join as a proxy and serve what people and agents connect for."""
+    member = await enlist(site, _SERVICE, "Proxy", hosts=True)
+    _serve_ssh(site, member)
+    await _serve_web(site, member)
+    if site.auth is None:
+        site.port.forward(alpn.API_PREFIX, site.home.api)
+    site.prepares.append(lambda config: partial(site.port.believe, config.proxy_service.balancers))
+    site.port.believe(site.config.proxy_service.balancers)
+    site.life.background(beat(site, member, address=site.public_address), "proxy heartbeat")
+
+
+def _serve_ssh(site: Site, member: Member) -> None:
+    """The three things that are spoken in lines first: a client's way, an agent's control, an agent's dial-back."""
+    assert member.fleet is not None
+    tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
+    relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock)
+
+    async def relayed(connection: LineConnection, identity: Identity, arrival: Arrival) -> None:
+        await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
+
+    async def controlled(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
+        await tunnels.serve_control(connection, identity)
+
+    async def dialled_back(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
+        await tunnels.serve_dialback(connection, identity)
+
+    verify = verifier(member.policy, member.credentials.cluster, site.clock)
+    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.CONTROL, controlled), (alpn.DIALBACK, dialled_back)):
+        context = partial(member.credentials.server, [protocol], clients="required")
+        site.port.serve_lines(protocol, context, verify, serve)
+
+
+async def _serve_web(site: Site, member: Member) -> None:
+    application = web_application(member.client, cluster=member.credentials.cluster, addresses=site.port.addresses)
+    contexts = WebContexts(member.credentials, site.config.proxy_service.https_keypairs)
+
+    def prepare(config: Config) -> "partial[None]":
+        return contexts.prepare(config.proxy_service.https_keypairs)
+
+    site.prepares.append(prepare)
+    site.port.serve_http(alpn.HTTP, await run_application(application, site.life), contexts.current)
