@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from teleport.core.errors import TeleportError
-from teleport.core.output import complain
+from teleport.core.output import complain, to_json, write
 
 __all__ = ["main"]
 
@@ -29,8 +30,8 @@ def cli() -> None:
 @click.option("--nodename", metavar="NAME", help="Name of this host.")
 @click.option("--roles", metavar="LIST", help="Services to run, of auth,proxy,node.")
 @click.option("--token", metavar="TOKEN", help="Join token, or a file that holds it (starting with /).")
-@click.option("--auth-server", metavar="HOST:PORT", help="The auth service to join through.")
-@click.option("--proxy-server", metavar="HOST:PORT", help="The proxy to join through.")
+@click.option("--auth-server", metavar="HOST:PORT", help="The auth service to join, for a proxy.")
+@click.option("--proxy-server", metavar="HOST:PORT", help="The proxy to join through, for an agent.")
 @click.option("--ca-pin", metavar="PIN", multiple=True, help="Pin of the cluster to join; see `tctl status`.")
 @click.option("--diag-addr", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there.")
 @click.option("--demo", is_flag=True, help="Serve SSH to the service's own user, for trying things out.")
@@ -46,6 +47,79 @@ def start(**options: object) -> None:
     from teleport.service.start import run
 
     run(options)
+
+
+@cli.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to a new file, not standard output.")
+@click.option("--check", type=click.Path(path_type=Path), metavar="FILE", help="Only check a file.")
+@click.option("--cluster-name", metavar="NAME", help="Name of the cluster.")
+@click.option("--nodename", metavar="NAME", help="Name of this host.")
+@click.option("--roles", metavar="LIST", default="auth,proxy,node", help="Services to run, of auth,proxy,node.")
+@click.option("--policies", metavar="DIR", help="Folder of YAML that governs the cluster.")
+@click.option("--data-dir", metavar="DIR", help="Where everything is kept.")
+@click.option("--listen", metavar="HOST:PORT", help="The one TLS port.")
+@click.option("--public-addr", metavar="HOST:PORT", help="Where people reach the proxy.")
+@click.option("--token", metavar="TOKEN", help="Join token, or a file that holds it (starting with /).")
+@click.option("--proxy", metavar="HOST:PORT", help="The proxy to join through, for an agent.")
+@click.option("--auth-server", metavar="HOST:PORT", help="The auth service to join, for a proxy.")
+@click.option("--ca-pin", metavar="PIN", multiple=True, help="Pin of the cluster to join; see `tctl status`.")
+def configure(output: Path | None, check: Path | None, **options: Any) -> None:
+    """Write a commented teleport.yaml, filled in with what the options say; or check one.
+
+    Checking exits with 0, or with 2 and every problem with its place.
+
+    Example: teleport configure --roles node --proxy teleport.example.com:443 --ca-pin sha256:… --token /run/token
+    """
+    from teleport.service.configure import check_file, write_example
+
+    if check is not None:
+        check_file(check)
+    else:
+        write_example(options, output)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The data directory to restore into.")
+@click.option("--discard-secrets", is_flag=True, help="Give up authorities, passwords and tokens: the key is lost.")
+@click.option("--force", is_flag=True, help="Move the store that is there aside.")
+def restore(file: Path, data_dir: Path | None, discard_secrets: bool, force: bool) -> None:
+    """Make a backup of `tctl backup` the store of a data directory that no process uses.
+
+    The sealing key is not part of a backup: put sealing.key beside it. What to do if it is lost: docs/backup.md.
+
+    Example: teleport restore /backup/teleport-monday --data-dir /var/lib/teleport
+    """
+    import os
+    import time
+
+    from teleport.service.config import own_data_dir
+    from teleport.service.restore import restore as run
+
+    place = data_dir or Path(own_data_dir())
+    done = run(file, place, discard_secrets=discard_secrets, force=force, now=time.time(), environment=os.environ)
+    write(f"restored: cluster {done.cluster} at revision {done.revision} into {place}")
+    for path in done.aside:
+        write(f"moved aside: {path}")
+    if done.key_missing:
+        write(f"teleport: hint: put the sealing key at {place}/sealing.key before the start", stream=sys.stderr)
+    if discard_secrets:
+        write("teleport: hint: the next start makes new authorities; see docs/backup.md", stream=sys.stderr)
+
+
+@cli.command()
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+def version(output: str) -> None:
+    """Print the version of this program.
+
+    Example: teleport version -o json
+    """
+    import platform
+
+    import teleport
+
+    about = {"version": teleport.__version__, "python": platform.python_version()}
+    write(to_json(about) if output == "json" else f"teleport {about['version']} (Python {about['python']})")
 
 
 def main() -> None:

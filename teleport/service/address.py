@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 __all__ = ["DEFAULT_AUTH_PORT", "DEFAULT_DIAG_PORT", "DEFAULT_PORT", "Address", "AddressText"]
 
@@ -60,5 +60,5 @@ def _address(value: object) -> str:
     return value
 
 
-AddressText = Annotated[str, BeforeValidator(_address)]
+AddressText = Annotated[str, BeforeValidator(_address), WithJsonSchema({"type": "string", "format": "address"})]
 """An address as written, checked."""

@@ -94,7 +94,9 @@ class Global(Section):
         default=None, description="join through the auth service itself; proxies do", examples=["auth.example.com:3025"]
     )
     join_params: JoinParams | None = Field(default=None, description="what this host shows to join, the first time")
-    auth_token: Text = Field(default="", description="the older spelling of join_params.token_name")
+    auth_token: Text = Field(
+        default="", description="the older spelling of join_params.token_name", examples=["/run/token"]
+    )
     ca_pin: Texts = Field(
         default=(), description="pins of the cluster to join, as `tctl status` prints them, or files that hold one",
         examples=[["sha256:7e12c17c20d9cb504bbcb3f0236be3f446861f1396dcbb44425fe28ec1c108f1"]],
@@ -134,36 +136,56 @@ class AuthSection(Section):
         examples=["0.0.0.0:3025"],
     )  # fmt: skip
     tokens: Texts = Field(
-        default=(), description="tokens that always work, as ROLES:SECRET; better are those of `tctl tokens add`",
+        default=(), description="tokens that never expire, ROLES:SECRET or ROLES:FILE; see also tctl tokens",
         examples=[["node:/etc/teleport/node-token"]],
     )  # fmt: skip
     authentication: AuthPreferenceSpec | None = Field(
-        default=None, description="how people log in: the fields of cluster_auth_preference"
+        default=None,
+        description="how people log in: the fields of cluster_auth_preference",
+        examples=[{"second_factors": ["otp"], "default_session_ttl": "12h"}],
     )
     session_recording: Literal["node", "node-sync", "proxy", "proxy-sync", "off"] | None = Field(
-        default=None, description="where sessions are recorded: the mode of session_recording_config"
+        default=None, description="where sessions are recorded: the mode of session_recording_config (node)"
     )
-    proxy_checks_host_keys: Switch | None = Field(default=None, description="as in session_recording_config")
-    disconnect_expired_cert: Switch | None = Field(default=None, description="end sessions with their certificate")
-    message_of_the_day: Text | None = Field(default=None, description="shown at login")
-    client_idle_timeout: Duration | None = Field(
-        default=None, description="disconnect silent sessions; never by default"
+    proxy_checks_host_keys: Switch | None = Field(
+        default=None, description="whether a proxy that records verifies host keys (yes)", examples=[True]
     )
-    client_idle_timeout_message: Text | None = Field(default=None, description="what they read then")
-    web_idle_timeout: Duration | None = Field(default=None, description="log out of the web after silence (10m)")
-    keep_alive_interval: Duration | None = Field(default=None, description="how often a silent peer is asked (5m)")
-    keep_alive_count_max: int | None = Field(default=None, ge=1, description="how often it may stay silent (3)")
-    session_control_timeout: Duration | None = Field(default=None, description="as in cluster_networking_config")
-    proxy_ping_interval: Duration | None = Field(default=None, description="as in cluster_networking_config")
-    ssh_dial_timeout: Duration | None = Field(default=None, description="how long a host may take to answer (30s)")
+    disconnect_expired_cert: Switch | None = Field(default=None, description="end sessions with their certificate (no)")
+    message_of_the_day: Text | None = Field(default=None, description="shown at login", examples=["Be kind."])
+    client_idle_timeout: Duration | None = Field(default=None, description="disconnect silent sessions (never)")
+    client_idle_timeout_message: Text | None = Field(
+        default=None, description="what they read then", examples=["You were away for too long."]
+    )
+    web_idle_timeout: Duration | None = Field(
+        default=None, description="log out of the web after silence (10m)", examples=["10m"]
+    )
+    keep_alive_interval: Duration | None = Field(
+        default=None, description="how often a silent peer is asked for a sign of life (5m)", examples=["5m"]
+    )
+    keep_alive_count_max: int | None = Field(
+        default=None, ge=1, description="how often it may stay silent (3)", examples=[3]
+    )
+    session_control_timeout: Duration | None = Field(
+        default=None, description="as in cluster_networking_config (2m)", examples=["2m"]
+    )
+    proxy_ping_interval: Duration | None = Field(
+        default=None, description="as in cluster_networking_config (30s)", examples=["30s"]
+    )
+    ssh_dial_timeout: Duration | None = Field(
+        default=None, description="how long a host may take to answer (30s)", examples=["30s"]
+    )
     routing_strategy: Literal["unambiguous_match", "most_recent"] | None = Field(
-        default=None, description="which host is meant when several have one name"
+        default=None, description="which host is meant when several have one name (unambiguous_match)"
     )
-    case_insensitive_routing: Switch | None = Field(default=None, description="as in cluster_networking_config")
+    case_insensitive_routing: Switch | None = Field(default=None, description="whether DB-1 and db-1 are one host (no)")
     proxy_listener_mode: Literal["separate", "multiplex"] | None = Field(
-        default=None, description="as in cluster_networking_config; there is one port in any case"
+        default=None,
+        description="as in cluster_networking_config; there is one port in any case",
+        examples=["multiplex"],
     )
-    tunnel_strategy: TunnelStrategy | None = Field(default=None, description="as in cluster_networking_config")
+    tunnel_strategy: TunnelStrategy | None = Field(
+        default=None, description="as in cluster_networking_config", examples=[{"type": "agent_mesh"}]
+    )
     audit_retention: Duration = Field(default=0.0, description="age at which audit files are deleted; never by default")
     public_addr: Annotated[Any, Ignored("services know it by its certificate, whatever the address")] = None
     proxy_protocol: Annotated[Any, Ignored("see proxy_service.trusted_balancers")] = None

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from teleport.core.errors import BadInput, Invalid, Problem, Unavailable
 from teleport.resources.faults import FAULTS
-from teleport.service.config import SECTIONS, Config, Roles, defaults, load_config
+from teleport.service.config import SECTIONS, Config, Role, Roles, defaults, load_config
 from teleport.service.logs import prepare_logging
 from teleport.service.process import Process
 
-__all__ = ["configured", "run"]
+__all__ = ["chosen_roles", "configured", "run"]
 
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "data_dir": ("teleport", "data_dir"),
@@ -72,7 +72,7 @@ def configured(options: Mapping[str, Any]) -> Config:
     if "demo" in flags:
         body["demo"] = True
     if "roles" in flags:
-        for role, enabled in _chosen(flags["roles"]).items():
+        for role, enabled in chosen_roles(flags["roles"]).items():
             body.setdefault(SECTIONS[role], {})["enabled"] = enabled
     return _checked(body, flags)
 
@@ -104,7 +104,8 @@ def _folder(text: str) -> str:
     return str(path.resolve())
 
 
-def _chosen(text: str) -> dict[Any, bool]:
+def chosen_roles(text: str) -> dict[Role, bool]:
+    """Which services a list of roles means. Raises BadInput."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     unknown = [word for word in words if word not in Roles]
     if unknown or not words:
