@@ -120,6 +120,11 @@ class Spool:
         """The session's end has been written."""
         (self.live / f"{sid}.json").unlink(missing_ok=True)
 
+    @property
+    def unfinished(self) -> int:
+        """How many sessions' ends are still to be written."""
+        return sum(1 for _ in self.live.glob("*.json"))
+
     async def recover(self, sign: Sign) -> int:
         """Write the end of every session that a crash cut off, and seal what was recorded; how many there were."""
         found = sorted(self.live.glob("*.json"))

@@ -22,6 +22,7 @@ async def start_diagnostics(site: Site, address: str) -> Address:
     sock, bound = bind(Address.parse(address, DEFAULT_DIAG_PORT))
     runner = await run_application(application(site), site.life)
     await web.SockSite(runner, sock).start()
+    log.info("diagnostics at http://%s", bound)
     if not bound.loopback:
         log.warning("diagnostics are open to the network at http://%s, without TLS", bound)
     return bound

@@ -1,24 +1,35 @@
 """Looks after the disk below the data directory: warns long before it is full, and finds out when it can be written."""
 
+import itertools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from teleport.core.aio import Clock
 from teleport.service.health import Health
 
-__all__ = ["Room", "room", "watch_disk"]
+__all__ = ["Room", "Writable", "room", "watch_disk"]
 
 _LEAST_BYTES: Final = 1 << 30
 _LEAST_SHARE: Final = 0.1
-_SECONDS: Final = 30.0
-_FAILING_SECONDS: Final = 5.0
-"""Between looks while something cannot be written."""
+_SECONDS: Final = 5.0
+_TRY_EVERY: Final = 6
+"""Looks between two attempts to write, as long as all is well."""
 
-Check = Callable[[], Awaitable[str]]
-"""Tries to write, and gives the reason why that fails, or nothing."""
+
+class Writable(Protocol):
+    """Records that must be writable for sessions to be admitted."""
+
+    @property
+    def failure(self) -> str:
+        """Why the last write failed; empty while all is well."""
+        ...
+
+    async def check(self) -> str:
+        """Try to write; `failure`, renewed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,15 +50,20 @@ def room(path: Path) -> Room:
     return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
-async def watch_disk(path: Path, health: Health, checks: Callable[[], list[Check]], *, clock: Clock) -> None:
-    """Look now and then until cancelled. What `checks` find remains with whoever asked for them."""
-    while True:
-        found = room(path)
-        share = f"{found.free / max(1, found.size):.0%}"
-        text = f"the disk of {path} is nearly full: {_amount(found.free)} ({share}) left; sessions need it for records"
-        health.warn("disk", text if found.low else "")
-        failures = [await check() for check in checks()]
-        await clock.sleep(_FAILING_SECONDS if any(failures) else _SECONDS)
+async def watch_disk(path: Path, health: Health, records: Callable[[], Sequence[Writable]], *, clock: Clock) -> None:
+    """Look now and then until cancelled. What cannot be written is tried again at every look."""
+    for look in itertools.count():
+        health.warn("disk", _warning(path))
+        for one in records():
+            if one.failure or look % _TRY_EVERY == 0:
+                await one.check()
+        await clock.sleep(_SECONDS)
+
+
+def _warning(path: Path) -> str:
+    found = room(path)
+    share = f"{found.free / max(1, found.size):.0%}"
+    return f"the disk of {path} is nearly full: {_amount(found.free)} ({share}) left" if found.low else ""
 
 
 def _amount(size: int) -> str:

@@ -18,7 +18,7 @@ _ENDING: Final = 10.0
 _SENDING: Final = 5.0
 """Seconds for the last events and recordings to reach the auth service; what does not waits in the spool."""
 _HURRY: Final = 1.0
-END_SECONDS: Final = _ENDING + _SENDING + 10.0
+END_SECONDS: Final = 2 * _ENDING + _SENDING
 """How long the end may take once sessions have been ended."""
 
 
@@ -35,7 +35,7 @@ async def drain(site: Site) -> None:
             session.end(_REASON)
     for finish in site.drains:
         await finish(_HURRY if site.life.hurried.is_set() else _ENDING)
-    await _wait(site, lambda: not _live(site), _HURRY)
+    await _wait(site, lambda: not _unfinished(site), _ENDING)
     await _wait(site, lambda: not _waiting(site), _SENDING)
 
 
@@ -52,6 +52,11 @@ async def _wait(site: Site, over: Callable[[], bool], seconds: float) -> None:
 
 def _live(site: Site) -> int:
     return sum(len(tuple(member.gate.live)) for member in site.members)
+
+
+def _unfinished(site: Site) -> int:
+    """Sessions that are not over, or whose records are not."""
+    return _live(site) + sum(member.spool.unfinished for member in site.members)
 
 
 def _waiting(site: Site) -> bool:

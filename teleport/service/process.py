@@ -18,7 +18,7 @@ from teleport.service.address import Address
 from teleport.service.config import Config
 from teleport.service.connections import Connections, bind
 from teleport.service.diagnostics import start_diagnostics
-from teleport.service.disk import Check, watch_disk
+from teleport.service.disk import Writable, watch_disk
 from teleport.service.drain import END_SECONDS, drain
 from teleport.service.reload import Reload
 from teleport.service.site import Prepare, Site
@@ -109,7 +109,7 @@ class Process:
         if self._supervisor.watches:
             site.life.background(self._supervisor.keep_alive(), "watchdog")
         await self._find_cluster()
-        site.life.background(watch_disk(site.data_dir, site.health, self._checks, clock=site.clock), "disk")
+        site.life.background(watch_disk(site.data_dir, site.health, self._records, clock=site.clock), "disk")
         if "proxy" in config.roles:
             from teleport.service.proxy import start_proxy
 
@@ -138,11 +138,10 @@ class Process:
             site.life.stack.callback(lock.close)
             site.cluster = await RemoteCluster.find(site)
 
-    def _checks(self) -> list[Check]:
-        """What must be writable for sessions to be admitted."""
+    def _records(self) -> list[Writable]:
         site = self._site
-        spools = [member.spool.check for member in site.members]
-        return [site.auth.auth.audit.check, *spools] if site.auth is not None else list(spools)
+        spools = [member.spool for member in site.members]
+        return [site.auth.auth.audit, *spools] if site.auth is not None else list(spools)
 
     # -- running
 

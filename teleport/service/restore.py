@@ -29,6 +29,8 @@ __all__ = ["Restored", "restore"]
 _SECRETS: Final = "secret/"
 _DISCARDED: Final = (_SECRETS, "ca/")
 """What only the sealing key opens, and what says which authorities there were."""
+_PRESENCE: Final = "presence/"
+"""Who was there when the backup was made says nothing of who is there now."""
 _COMPANIONS: Final = ("", "-wal", "-shm")
 """A SQLite file and what belongs to it."""
 
@@ -96,7 +98,7 @@ def _write(file: Path, fresh: Path, event: tuple[str, bytes], discard_secrets: b
         offline.copy(file, fresh)
     finally:
         os.umask(old)
-    offline.amend(fresh, discard=_DISCARDED if discard_secrets else (), put=dict([event]))
+    offline.amend(fresh, discard=(_PRESENCE, *(_DISCARDED if discard_secrets else ())), put=dict([event]))
     with fresh.open("rb") as written:
         os.fsync(written.fileno())
     if os.geteuid() == 0:
