@@ -11,7 +11,7 @@ from teleport.api import routes as r
 from teleport.core.errors import TeleportError
 from teleport.service.site import Member, Site
 
-__all__ = ["beat"]
+__all__ = ["Heart"]
 
 log = logging.getLogger(__name__)
 
@@ -21,28 +21,42 @@ _GATHER: Final = 0.2
 """Changes that come together are told together."""
 
 
-async def beat(
-    site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None,
-    news: asyncio.Event | None = None, address: str = "",
-) -> None:  # fmt: skip
-    """Regularly, and soon after the policy or, by `news`, something else has changed. `labels` are a host's."""
-    changed = news or asyncio.Event()
-    member.policy.subscribe(lambda _: changed.set())
-    while True:
-        changed.clear()
-        unreadable = member.policy.current.unreadable.items()
-        heartbeat = m.Heartbeat(
-            revision=member.policy.current.revision, version=teleport.__version__, hostname=site.config.nodename,
-            labels=dict(labels()) if labels is not None else None, ttl=_TTL, address=address,
-            problems=(*(f"{ref}: {why}" for ref, why in unreadable), *site.health.warnings),
+class Heart:
+    """Beats for one service. `labels` are a host's, `address` is where a proxy is reached."""
+
+    def __init__(
+        self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = ""
+    ) -> None:
+        self._site, self._member, self._labels, self._address = site, member, labels, address
+        self._news = asyncio.Event()
+        self.known = asyncio.Event()
+        """Set once auth has taken a heartbeat: from then on the service can be found."""
+
+    def tell(self) -> None:
+        """Something has changed that others should know."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Beat regularly, and soon after a change, until cancelled."""
+        self._member.policy.subscribe(lambda _: self.tell())
+        while True:
+            self._news.clear()
+            try:
+                await self._member.client.call(r.HEARTBEAT, self._heartbeat())
+                self.known.set()
+            except TeleportError as error:
+                log.warning("the heartbeat of the %s was not taken: %s", self._member.name, error)
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    await self._news.wait()
+                await asyncio.sleep(_GATHER)
+            except TimeoutError:
+                continue
+
+    def _heartbeat(self) -> m.Heartbeat:
+        policy = self._member.policy.current
+        return m.Heartbeat(
+            revision=policy.revision, version=teleport.__version__, hostname=self._site.config.nodename,
+            labels=dict(self._labels()) if self._labels is not None else None, ttl=_TTL, address=self._address,
+            problems=(*(f"{ref}: {why}" for ref, why in policy.unreadable.items()), *self._site.health.warnings),
         )  # fmt: skip
-        try:
-            await member.client.call(r.HEARTBEAT, heartbeat)
-        except TeleportError as error:
-            log.warning("the heartbeat of the %s was not taken: %s", member.name, error)
-        try:
-            async with asyncio.timeout(_SECONDS):
-                await changed.wait()
-            await asyncio.sleep(_GATHER)
-        except TimeoutError:
-            continue

@@ -6,13 +6,14 @@ for the audit log) is refused where it is switched on.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 __all__ = ["Ignored", "reason_of", "without_effect"]
 
-_OFF = (None, False, "no", "off", "never", "")
+_OFF: Final[tuple[object, ...]] = (None, False, "no", "off", "never", "", {}, [])
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,16 @@ def reason_of(info: FieldInfo) -> str:
 
 def without_effect(section: BaseModel, place: str = "") -> Iterator[tuple[str, str]]:
     """The fields that a file sets in vain, each with the reason. Switching off what is not there is not in vain."""
-    for name in sorted(section.model_fields_set):
-        here, value = f"{place}{name}", getattr(section, name)
-        reason = reason_of(type(section).model_fields[name])
-        if reason and value not in _OFF:
+    for name, info in type(section).model_fields.items():
+        if name not in section.model_fields_set:
+            continue
+        here, value, reason = f"{place}{name}", getattr(section, name), reason_of(info)
+        if reason and not _off(value):
             yield here, reason
         elif isinstance(value, BaseModel):
             yield from without_effect(value, f"{here}.")
+
+
+def _off(value: object) -> bool:
+    """Whether a value only switches something off."""
+    return value in _OFF or (isinstance(value, dict) and value.get("enabled", True) in _OFF)

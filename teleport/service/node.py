@@ -1,6 +1,5 @@
 """Starts the SSH agent of this process: the host's labels, its server, and its tunnel to the proxy."""
 
-import asyncio
 import os
 from functools import partial
 from typing import Final
@@ -9,7 +8,7 @@ from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Host, SshServer
 from teleport.agents.tunnel import ProxyAddress, Tunnel
 from teleport.auth.join import service_name
-from teleport.service.heartbeat import beat
+from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.labels import HostLabels
 from teleport.service.peer import verifier
@@ -23,14 +22,15 @@ _SERVICE: Final = "node"
 async def start_node(site: Site) -> None:
     """Join as an agent and guard this host."""
     member = await enlist(site, _SERVICE, "Node")
-    credentials, news = member.credentials, asyncio.Event()
+    credentials = member.credentials
     forbidden = os.geteuid() if site.auth is not None and not site.config.demo else None
     host = Host(credentials.host_id, site.config.nodename, credentials.cluster, {}, forbidden)
+    heart = Heart(site, member, labels=lambda: host.labels)
 
     def labelled(labels: dict[str, str]) -> None:
         host.labels = labels
         member.gate.rejudge()
-        news.set()
+        heart.tell()
 
     labels = HostLabels(
         credentials.certificates.suggested_labels, site.config.ssh_service, clock=site.clock, changed=labelled
@@ -41,7 +41,8 @@ async def start_node(site: Site) -> None:
     tunnel = _tunnel(site, member, server)
     site.life.background(labels.run(), "labels")
     site.life.background(tunnel.run(), "tunnel")
-    site.life.background(beat(site, member, labels=lambda: host.labels, news=news), "node heartbeat")
+    site.life.background(heart.run(), "node heartbeat")
+    site.ready_when.append(heart.known.wait)
 
 
 async def _server(site: Site, member: Member, host: Host) -> SshServer:

@@ -12,7 +12,7 @@ from teleport.proxy.tunnels import Tunnels
 from teleport.proxy.web import web_application
 from teleport.service.config import Config
 from teleport.service.connections import run_application
-from teleport.service.heartbeat import beat
+from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
@@ -32,7 +32,7 @@ async def start_proxy(site: Site) -> None:
         site.port.forward(alpn.API_PREFIX, site.home.api)
     site.prepares.append(lambda config: partial(site.port.believe, config.proxy_service.balancers))
     site.port.believe(site.config.proxy_service.balancers)
-    site.life.background(beat(site, member, address=site.public_address), "proxy heartbeat")
+    site.life.background(Heart(site, member, address=site.public_address).run(), "proxy heartbeat")
 
 
 def _serve_ssh(site: Site, member: Member) -> None:

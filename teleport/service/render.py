@@ -15,7 +15,7 @@ from teleport.service.example import flow
 from teleport.service.fields import FieldText, fields_of
 from teleport.service.reload import LIVE
 
-__all__ = ["main", "reference"]
+__all__ = ["main", "reference", "stale"]
 
 _ROOT: Final = Path(__file__).parents[2]
 _MARKED: Final = re.compile(r"(<!-- fields: generated[^\n]*-->\n).*?(<!-- end of fields -->)", re.DOTALL)
@@ -27,14 +27,18 @@ _EXAMPLE: Final = {
 
 def main() -> int:
     """Write the files, or with `--check` name those that are not as they should be."""
-    stale = [path for path, text in _files().items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
-        for path in stale:
+        for path in stale():
             sys.stderr.write(f"{path.relative_to(_ROOT)} is not what is generated: run `make generate`\n")
-        return 1 if stale else 0
-    for path in stale:
+        return 1 if stale() else 0
+    for path in stale():
         path.write_text(_files()[path])
     return 0
+
+
+def stale() -> list[Path]:
+    """The files that are not what is generated."""
+    return [path for path, text in _files().items() if not path.exists() or path.read_text() != text]
 
 
 def _files() -> Mapping[Path, str]:

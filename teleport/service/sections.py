@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.node import CommandLabel, host_name_faults
 from teleport.resources.settings import AuthPreferenceSpec, TunnelStrategy
-from teleport.resources.values import Duration, Switch, Text, Texts
+from teleport.resources.values import Duration, Switch, Text, Texts, duration_text
 from teleport.service.address import DEFAULT_PORT, AddressText
 from teleport.service.ignored import Ignored
 from teleport.service.tokens import token_faults
@@ -317,7 +317,11 @@ class SshSection(Section):
     disable_create_host_user: Switch = Field(default=True, description="accepted; no host users are created")
 
     def command_labels(self) -> dict[str, CommandLabel]:
-        return {entry.name: CommandLabel(command=entry.command, period=entry.period) for entry in self.commands}
+        return {entry.name: _label(entry) for entry in self.commands}
+
+
+def _label(entry: CommandEntry) -> CommandLabel:
+    return CommandLabel(command=entry.command, period=duration_text(entry.period))
 
 
 class Policies(Section):

@@ -19,12 +19,13 @@ def lock_directory(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (directory / _LOCK_FILE).open("a+")
+        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(
             f"the data directory {directory} cannot be used: {error.strerror or error}",
             hint="name one that this user may write: --data-dir DIR",
         ) from None
+    lock = os.fdopen(descriptor, "r+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,0 +1,196 @@
+"""teleport.yaml: what a file may say, what is wrong with it and where, and what it says in vain."""
+
+from pathlib import Path
+
+import pytest
+
+from teleport.core.errors import BadInput, Invalid
+from teleport.service.config import Config, checked, defaults, load_config
+
+UPSTREAM = """\
+version: v3
+teleport:
+  nodename: graviton
+  data_dir: /var/lib/teleport
+  join_params: {token_name: /etc/token, method: token}
+  ca_pin: "sha256:7e12c17c20d9cb504bbcb3f0236be3f446861f1396dcbb44425fe28ec1c108f1"
+  log: {output: stderr, severity: INFO, format: {output: text, extra_fields: [level]}}
+  diag_addr: "127.0.0.1:3000"
+  connection_limits: {max_connections: 15000, max_users: 250}
+  ciphers: [aes128-ctr]
+auth_service:
+  enabled: "yes"
+  cluster_name: example.com
+  listen_addr: 0.0.0.0:3025
+  public_addr: auth.example.com:3025
+  tokens: ["proxy,node:2cf24dba5fb0a30e26e83b2ac5b9e29e", "node:/etc/node-token"]
+  authentication: {type: local, second_factors: [otp], default_session_ttl: 12h}
+  session_recording: node-sync
+  proxy_checks_host_keys: "no"
+  client_idle_timeout: never
+  web_idle_timeout: 10m
+  keep_alive_interval: 5m
+  keep_alive_count_max: 3
+  ssh_dial_timeout: 30s
+  routing_strategy: unambiguous_match
+  proxy_listener_mode: multiplex
+  tunnel_strategy: {type: agent_mesh}
+proxy_service:
+  enabled: "yes"
+  web_listen_addr: 0.0.0.0:443
+  listen_addr: 0.0.0.0:3023
+  tunnel_listen_addr: 0.0.0.0:3024
+  public_addr: ["teleport.example.com:443"]
+  https_keypairs: [{key_file: /etc/key, cert_file: /etc/cert}]
+  https_keypairs_reload_interval: 1h
+  acme: {enabled: "no"}
+ssh_service:
+  enabled: "yes"
+  listen_addr: 0.0.0.0:3022
+  labels: {env: prod}
+  commands: [{name: arch, command: [uname, -m], period: 1h0m0s}]
+  permit_user_env: "no"
+  pam: {enabled: "no", service_name: teleport}
+  enhanced_recording: {enabled: "no", command_buffer_size: 8}
+  x11: {enabled: "yes"}
+app_service: {enabled: "no", apps: [{name: a, uri: "http://localhost"}]}
+kubernetes_service: {enabled: off}
+debug_service: {enabled: "yes"}
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(Invalid) as caught:
+        checked(text.encode(), file="t.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_file_for_the_upstream_product_is_taken_and_what_it_says_in_vain_is_named() -> None:
+    config = checked(UPSTREAM.encode(), file="t.yaml")
+
+    assert dict(config.without_effect()) == {
+        "auth_service.listen_addr": "auth and proxy of one process share web_listen_addr",
+        "auth_service.public_addr": "services know it by its certificate, whatever the address",
+        "debug_service": "see teleport.diag_addr",
+        "proxy_service.listen_addr": "everything is served on web_listen_addr",
+        "proxy_service.tunnel_listen_addr": "everything is served on web_listen_addr",
+        "ssh_service.listen_addr": "agents open no port; they are reached through the proxy",
+        "ssh_service.x11": "X11 is not forwarded yet, for anybody",
+        "teleport.ciphers": "a fixed set of modern algorithms is offered",
+        "teleport.connection_limits": "limits are fixed, and a role's max_connections",
+    }
+
+
+def test_the_settings_of_the_cluster_are_those_the_file_gives_and_no_others() -> None:
+    preference, network, recording = checked(UPSTREAM.encode(), file="t.yaml").settings()
+
+    assert preference == {"type": "local", "second_factors": ["otp"], "default_session_ttl": "12h"}
+    assert network == {
+        "client_idle_timeout": "0s", "web_idle_timeout": "10m", "keep_alive_interval": "5m", "keep_alive_count_max": 3,
+        "ssh_dial_timeout": "30s", "routing_strategy": "unambiguous_match", "proxy_listener_mode": "multiplex",
+        "tunnel_strategy": {"type": "agent_mesh", "agent_connection_count": 1},
+    }  # fmt: skip
+    assert recording == {"proxy_checks_host_keys": False, "mode": "node-sync"}
+
+
+def test_every_problem_has_its_place_and_the_likely_right_word() -> None:
+    text = "version: v3\nteleport:\n  data_dirr: x\n  log: {severity: LOUD}\nssh_service:\n  lables: {a: 1}\n"
+
+    found = problems(text)
+
+    assert found == [
+        "t.yaml:3:3: unknown field data_dirr (did you mean data_dir?)",
+        "t.yaml:4:19: severity: unknown value LOUD (one of DEBUG, INFO, WARN, WARNING, ERROR)",
+        "t.yaml:6:3: unknown field lables (did you mean labels?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "t.yaml:1:1: empty (see `teleport configure`)"),
+        ("- a\n", "t.yaml:1:1: teleport.yaml is a mapping (see `teleport configure`)"),
+        ("version: v2\n", "t.yaml:1:10: version: unknown value v2 (one of v3)"),
+        ("version: v3\n---\nversion: v3\n", "t.yaml:3:1: more than one document (teleport.yaml is one)"),
+        ("teleport: {ca_pin: [1]}\n", 't.yaml:1:21: 1 is not text (put it in quotes: "1")'),
+        ("teleport: {diag_addr: ':1'}\n", "t.yaml:1:23: diag_addr: value error, ':1' is not HOST:PORT"),
+        ("teleport: {storage: {type: etcd}}\n", "t.yaml:1:28: type: unknown value etcd (one of sqlite, dir)"),
+        (
+            "teleport: {storage: {audit_events_uri: [x]}}\n",
+            "t.yaml:1:40: the audit log is kept in data_dir; other places are not supported yet (remove it)",
+        ),
+        (
+            "auth_service: {cluster_name: 'a b'}\n",
+            "t.yaml:1:30: a b is no name for a cluster (letters, digits, - and . as in a domain)",
+        ),
+        (
+            "auth_service: {ca_key_params: {pkcs11: {}}}\n",
+            "t.yaml:1:31: keys in hardware are not supported yet (remove it)",
+        ),
+        (
+            "auth_service: {tokens: [secret]}\n",
+            "t.yaml:1:25: a static token is written ROLES:SECRET (for example node:SECRET)",
+        ),
+        (
+            "proxy_service: {trusted_balancers: [10.0.0.1/8]}\n",
+            "t.yaml:1:37: 10.0.0.1/8 has host bits set (a network is written 10.0.0.0/24)",
+        ),
+        ("ssh_service: {pam: {enabled: yes}}\n", "t.yaml:1:30: this is not supported yet (set enabled: no)"),
+        (
+            "ssh_service: {enhanced_recording: {enabled: yes}}\n",
+            "t.yaml:1:45: this is not supported yet (set enabled: no)",
+        ),
+        ("db_service: {enabled: yes}\n", "t.yaml:1:23: this service is not supported yet (set enabled: no)"),
+        ("admins: [{role: editor}]\n", "t.yaml:1:10: neither uid nor user (say who may administer)"),
+        (
+            "auth_service: {enabled: no}\nproxy_service: {enabled: no}\nssh_service: {enabled: no}\n",
+            "t.yaml:1:1: no service is enabled",
+        ),
+        (
+            "teleport: {proxy_server: a, auth_server: b}\n",
+            "t.yaml:1:26: both auth_server and proxy_server are set (keep one of them)",
+        ),
+        (
+            "auth_service: {enabled: no}\nproxy_service: {enabled: no}\n",
+            "t.yaml:1:1: no auth service here and none named (set proxy_server: --proxy-server HOST:PORT)",
+        ),
+        (
+            "teleport: {proxy_server: a}\nauth_service: {enabled: no}\n",
+            "t.yaml:1:26: a proxy joins at the auth service itself (set auth_server: --auth-server HOST:PORT)",
+        ),
+        (
+            "proxy_service: {enabled: no}\n",
+            "t.yaml:1:1: an agent is reached through a proxy, and none is here or named"
+            " (set proxy_server: --proxy-server HOST:PORT)",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text: str, problem: str) -> None:
+    assert problems(text) == [problem]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere\.yaml cannot be read: No such file"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_tokens_and_pins_may_be_files(tmp_path: Path) -> None:
+    token, pin = tmp_path / "token", tmp_path / "pin"
+    token.write_text("s3cret\n")
+    pin.write_text("sha256:00\n")
+    config = Config.model_validate(
+        {"teleport": {"join_params": {"token_name": str(token)}, "ca_pin": [str(pin), "sha256:11"]}}
+    )
+
+    assert (config.token, config.pins) == ("s3cret", ("sha256:00", "sha256:11"))
+    token.unlink()
+    with pytest.raises(BadInput, match="token cannot be read: No such file"):
+        _ = config.token
+
+
+def test_without_a_file_everything_runs_on_loopback() -> None:
+    config = defaults()
+
+    assert config.roles == ("auth", "proxy", "node")
+    assert config.listen is not None
+    assert (config.listen.loopback, config.listen.port) == (True, 3080)
