@@ -91,8 +91,9 @@ class ApiClient:
                     yield json.loads(line)
 
     async def stream(self, route: Route[RequestT, ResponseT], request: RequestT) -> AsyncGenerator[bytes]:
-        """The bytes of a streamed answer."""
-        async with self._ask(route, request, None) as response:
+        """The bytes of a streamed answer, however long it takes as long as some keep coming."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=30.0)
+        async with self._ask(route, request, None, timeout=timeout) as response:
             async for chunk in _failing_softly(response):
                 yield chunk
 

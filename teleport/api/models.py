@@ -9,10 +9,16 @@ __all__ = [
     "AccessCheck",
     "AccessVerdict",
     "Ack",
+    "ApiDocument",
+    "Applied",
+    "ApplyAnswer",
+    "ApplyRequest",
+    "AuditCheck",
+    "AuditCheckpoint",
     "AuditVerdict",
     "Authorities",
+    "BackupRequest",
     "Certificates",
-    "ChangeSet",
     "Confirmation",
     "Done",
     "Empty",
@@ -28,12 +34,16 @@ __all__ = [
     "IdentityRequest",
     "Invitation",
     "InvitationRequest",
+    "Invitee",
     "JoinRequest",
+    "Line",
     "LoginRequest",
     "Me",
     "Message",
     "Ping",
+    "PolicyFile",
     "PolicyStatus",
+    "RecordingFile",
     "RecordingPart",
     "RecordingQuery",
     "RecordingRow",
@@ -43,16 +53,23 @@ __all__ = [
     "Resource",
     "ResourceName",
     "ResourceQuery",
+    "ResourceRead",
+    "ResourceWrite",
     "Resources",
     "SealRequest",
+    "Secret",
+    "ServiceStatus",
     "SessionCertificateRequest",
+    "Short",
+    "Sid",
+    "SourceStatus",
     "Status",
     "TokenRequest",
     "TokenSecret",
     "UserRow",
     "Users",
     "WatchQuery",
-]  # fmt: skip
+]
 
 SHORT = 256
 KEY = 8192
@@ -89,6 +106,16 @@ class Ping(Message):
     second_factors: tuple[str, ...] = ("otp",)
     message_of_the_day: str = ""
     proxy_address: str = ""
+
+
+class ApiDocument(Message):
+    """The OpenAPI document of these routes."""
+
+    openapi: str
+    info: Mapping[str, Any]
+    paths: Mapping[str, Any]
+    components: Mapping[str, Any]
+    tags: tuple[Mapping[str, Any], ...] = ()
 
 
 class Authorities(Message):
@@ -237,9 +264,17 @@ class ResourceName(Message):
     expected_revision: int | None = Field(default=None, ge=0)
 
 
+class ResourceRead(Message):
+    kind: Short
+    name: Annotated[str, StringConstraints(max_length=1000)]
+    secrets: bool = False
+    """Also what is secret; needs the verb `read`, where without it `readnosecrets` is enough."""
+
+
 class ResourceQuery(Message):
     kind: Short
     secrets: bool = False
+    """Also what is secret, such as the names of join tokens; needs the verb `read` besides `list`."""
 
 
 class Resource(Message):
@@ -263,15 +298,35 @@ class ResourceWrite(Message):
     expected_revision: int | None = Field(default=None, ge=0)
 
 
-class ChangeSet(Message):
-    """What a source declares and no longer declares, applied as one transaction."""
+class PolicyFile(Message):
+    """A file of resources, as YAML or JSON; the name is for the places of its faults."""
 
-    source: Short
-    put: tuple[str, ...] = ()
-    """Resources as `resources.codec.encode` writes them."""
-    delete: tuple[str, ...] = ()
-    """`kind/name` of what goes."""
-    commit: Short = ""
+    file: Annotated[str, StringConstraints(max_length=4096)]
+    text: str
+
+
+class ApplyRequest(Message):
+    """Files whose resources are to be written in one transaction."""
+
+    files: tuple[PolicyFile, ...] = Field(min_length=1, max_length=10_000)
+    replace: bool = False
+    """Replace what exists; a `metadata.revision` in the file must then be the one in force."""
+    expected_revision: int | None = Field(default=None, ge=0)
+    """With `replace`: the revision that every resource must have, whatever the files say."""
+    dry_run: bool = False
+    """Judge, and say what would happen."""
+
+
+class Applied(Message):
+    resource: str
+    """`kind/name`, a secret name masked."""
+    change: Literal["created", "updated", "unchanged"]
+
+
+class ApplyAnswer(Message):
+    results: tuple[Applied, ...]
+    warnings: tuple[dict[str, Any], ...] = ()
+    revision: int = 0
 
 
 class InvitationRequest(Message):
@@ -397,6 +452,14 @@ class AuditVerdict(Message):
     """The newest signed checkpoint, for keeping elsewhere."""
 
 
+class AuditCheckpoint(Message):
+    """The head of the audit log, signed: kept elsewhere, it shows later whether the log was changed."""
+
+    checkpoint: str
+    events: int
+    key: str
+
+
 class AuditCheck(Message):
     checkpoints: tuple[Line, ...] = ()
     """Checkpoints kept elsewhere, to hold the log against."""
@@ -410,6 +473,8 @@ class BackupRequest(Message):
 
 
 class RecordingQuery(Message):
+    prefix: Short = ""
+    """The beginning of the session ids wanted."""
     limit: int = Field(default=1000, ge=1, le=100_000)
 
 
@@ -423,6 +488,10 @@ class RecordingRow(Message):
     interactive: bool
     bytes: int
     command: str = ""
+    interrupted: bool = False
+    """The host went away during the session; what it had kept until then is here."""
+    truncated: bool = False
+    """The output was longer than what is kept."""
 
 
 class Recordings(Message):

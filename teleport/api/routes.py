@@ -11,7 +11,7 @@ from typing import Final, Generic, Literal, TypeVar
 from teleport.api import models as m
 from teleport.core.identity import HostRole
 
-__all__ = ["ROUTES", "Admin", "Anybody", "Hosts", "LocalAdmin", "Permission", "Route", "Users"]
+__all__ = ["ROUTES", "Admin", "Anybody", "EachObject", "Hosts", "LocalAdmin", "Permission", "Route", "Users"]
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,7 @@ class Anybody:
 
 @dataclass(frozen=True)
 class Users:
-    """Any user of this cluster, about that user's own affairs."""
-
-    single_session: bool = False
-    """Whether a certificate for one session may ask too."""
+    """Any user of this cluster, about that user's own affairs; never with a certificate for one session."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,18 @@ class Admin:
 
 
 @dataclass(frozen=True)
+class EachObject:
+    """Whoever the admin rules permit one of these verbs on every object in the request: the handler asks for each."""
+
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LocalAdmin:
     """The administration socket on the auth host only."""
 
 
-Permission = Anybody | Users | Hosts | Admin | LocalAdmin
+Permission = Anybody | Users | Hosts | Admin | EachObject | LocalAdmin
 
 RequestT = TypeVar("RequestT", bound=m.Message)
 ResponseT = TypeVar("ResponseT", bound=m.Message)
@@ -79,6 +83,9 @@ PING: Final = Route("ping", "GET", "/v1/ping", Anybody(), m.Empty, m.Ping, "whic
 AUTHORITIES: Final = Route(
     "authorities", "GET", "/v1/authorities", Anybody(), m.Empty, m.Authorities, "the public certificate authorities"
 )
+OPENAPI: Final = Route(
+    "openapi", "GET", "/v1/openapi.json", Anybody(), m.Empty, m.ApiDocument, "this API as an OpenAPI document"
+)
 INVITEE: Final = Route(
     "invitee", "POST", "/v1/enrolments/look", Anybody(), m.Invitee, m.EnrolmentOffer, "whose invitation a token is"
 )
@@ -104,7 +111,13 @@ RESOURCES: Final = Route(
     "resources", "GET", "/v1/resources/{kind}", Admin("list"), m.ResourceQuery, m.Resources, "list a kind"
 )
 RESOURCE: Final = Route(
-    "resource", "GET", "/v1/resources/{kind}/{name}", Admin("read"), m.ResourceName, m.Resource, "read a resource"
+    "resource",
+    "GET",
+    "/v1/resources/{kind}/{name}",
+    Admin("readnosecrets"),
+    m.ResourceRead,
+    m.Resource,
+    "read a resource",
 )
 CREATE: Final = Route(
     "create", "POST", "/v1/resources/{kind}", Admin("create"), m.ResourceWrite, m.Resource, "create a resource"
@@ -112,6 +125,10 @@ CREATE: Final = Route(
 UPDATE: Final = Route(
     "update", "PUT", "/v1/resources/{kind}", Admin("update"), m.ResourceWrite, m.Resource, "replace a resource"
 )
+APPLY: Final = Route(
+    "apply", "POST", "/v1/resources", EachObject(("create", "update")), m.ApplyRequest, m.ApplyAnswer,
+    "judge and write a set of resources in one transaction", limit=4 << 20,
+)  # fmt: skip
 DELETE: Final = Route(
     "delete", "DELETE", "/v1/resources/{kind}/{name}", Admin("delete"), m.ResourceName, m.Done, "delete a resource"
 )
@@ -129,9 +146,21 @@ EVENTS: Final = Route("events", "GET", "/v1/events", Admin("list", "event"), m.E
 VERIFY: Final = Route(
     "verify", "POST", "/v1/events/verify", Admin("read", "event"), m.AuditCheck, m.AuditVerdict, "verify the audit log"
 )
-STATUS: Final = Route("status", "GET", "/v1/status", Users(), m.Empty, m.Status, "the state of the cluster")
+CHECKPOINT: Final = Route(
+    "checkpoint", "POST", "/v1/events/checkpoint", Admin("read", "event"), m.Empty, m.AuditCheckpoint,
+    "the head of the audit log, signed",
+)  # fmt: skip
+STATUS: Final = Route(
+    "status", "GET", "/v1/status", Admin("read", "cluster_name"), m.Empty, m.Status, "the state of the cluster"
+)
 POLICY_STATUS: Final = Route(
-    "policy_status", "GET", "/v1/policy/status", Admin("read", "role"), m.Empty, m.PolicyStatus, "the policy's sources"
+    "policy_status",
+    "GET",
+    "/v1/policy/status",
+    Admin("read", "policy"),
+    m.Empty,
+    m.PolicyStatus,
+    "the policy's sources",
 )
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 

@@ -8,7 +8,8 @@ import json
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,10 +19,9 @@ from pydantic import ValidationError
 from teleport.access.decide import lock_in_force, lock_on, standing
 from teleport.access.rules import may
 from teleport.access.snapshot import Snapshot
-from teleport.api.models import Message
-from teleport.api.routes import Admin, Anybody, Hosts, LocalAdmin, Permission, Route, Users
+from teleport.api.routes import Admin, Anybody, EachObject, Hosts, LocalAdmin, Permission, Route, Users
 from teleport.core.aio import Clock
-from teleport.core.errors import AccessDenied, BadInput, TeleportError, Unauthenticated
+from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
 from teleport.net.addresses import ClientAddresses
 from teleport.pki.credentials import read_tls
@@ -71,7 +71,7 @@ class ApiServer:
         self._clock, self._local, self._addresses = clock, local, addresses
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=max(route.limit for route in self._routes))
+        app = web.Application(client_max_size=max(route.limit for route in self._routes), middlewares=[_in_json])
         for route in self._routes:
             app.router.add_route(route.method, route.path, self._endpoint(route))
         return app
@@ -82,8 +82,8 @@ class ApiServer:
         async def endpoint(request: web.Request) -> web.StreamResponse:
             try:
                 caller = self._caller(request)
+                self._permit(caller, route.permission, request.match_info.get("kind", ""))
                 question, body = await read_request(route, request)
-                self._permit(caller, route.permission, question)
                 arguments = (body,) if route.streams == "request" else ()
                 if route.streams == "response":
                     return await _stream(request, await handler(caller, question))
@@ -124,7 +124,8 @@ class ApiServer:
             )
         return identity
 
-    def _permit(self, caller: Caller, permission: Permission, question: Message) -> None:
+    def _permit(self, caller: Caller, permission: Permission, kind: str) -> None:
+        """Before anything of the body is read. Raises Unauthenticated, AccessDenied."""
         if isinstance(permission, Anybody):
             return
         identity = caller.identity
@@ -136,10 +137,10 @@ class ApiServer:
         elif isinstance(permission, LocalAdmin):
             if identity.kind != "admin" or identity.requested_roles is not None:
                 raise AccessDenied("only for administrators at the administration socket of the auth host")
-        elif isinstance(permission, Users):
+        elif isinstance(permission, Users | EachObject):
             _permit_user(snapshot, identity, now)
         else:
-            _permit_admin(snapshot, identity, permission, question, now)
+            _permit_admin(snapshot, identity, permission, permission.noun or kind_named(kind).kind, now)
 
 
 def _permit_host(snapshot: Snapshot, identity: Identity, permission: Hosts, now: float) -> None:
@@ -166,8 +167,7 @@ def _permit_user(snapshot: Snapshot, identity: Identity, now: float) -> None:
         raise AccessDenied("this certificate is for one session only")
 
 
-def _permit_admin(snapshot: Snapshot, identity: Identity, permission: Admin, question: Message, now: float) -> None:
-    noun = permission.noun or kind_named(getattr(question, "kind")).kind  # noqa: B009 - its presence is the route's
+def _permit_admin(snapshot: Snapshot, identity: Identity, permission: Admin, noun: str, now: float) -> None:
     decision = may(snapshot, identity, permission.verb, noun, now=now)
     if not decision.allowed:
         raise AccessDenied(f"{identity.name} may not {permission.verb} {noun} ({decision.because})")
@@ -184,14 +184,7 @@ def peer_uid(connection: Any) -> int:
 
 async def read_request(route: AnyRoute, request: web.Request) -> tuple[Any, bytes]:
     """The question as its model, from path, query and body; and the raw body of a streamed request."""
-    if request.content_length is not None and request.content_length > route.limit:
-        raise BadInput(f"a body of {request.content_length} bytes is larger than {route.limit}")
-    try:
-        raw = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise BadInput(f"a body larger than {route.limit} bytes") from None
-    if len(raw) > route.limit:
-        raise BadInput(f"a body larger than {route.limit} bytes")
+    raw = await _body(request, min(route.limit, request.client_max_size))
     fields: dict[str, Any] = {}
     if route.streams != "request" and raw:
         try:
@@ -213,18 +206,52 @@ async def read_request(route: AnyRoute, request: web.Request) -> tuple[Any, byte
         raise BadInput(f"{where}: {first['msg']}") from None
 
 
-async def _stream(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+async def _body(request: web.Request, limit: int) -> bytes:
+    """The body, read no further than the limit."""
+    if request.content_length is not None and request.content_length > limit:
+        raise BadInput(f"a body of {request.content_length} bytes is larger than {limit}")
+    raw = bytearray()
+    async for chunk in request.content.iter_any():
+        raw += chunk
+        if len(raw) > limit:
+            raise BadInput(f"a body larger than {limit} bytes")
+    return bytes(raw)
+
+
+async def _stream(request: web.Request, chunks: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Send as it comes. What fails before the first bytes is an error like any other; later it cuts the connection."""
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-    started = False
-    async for chunk in chunks:
-        if not started:
-            await response.prepare(request)
-            started = True
-        await response.write(chunk)
-    if not started:
+    async with aclosing(chunks):
+        try:
+            async for chunk in chunks:
+                if not response.prepared:
+                    await response.prepare(request)
+                await response.write(chunk)
+        except Exception as error:
+            if not response.prepared or isinstance(error, ConnectionError):
+                raise
+            log.exception("the stream of %s broke off", request.path)
+            raise ConnectionAbortedError from error
+    if not response.prepared:
         await response.prepare(request)
     await response.write_eof()
     return response
+
+
+@web.middleware
+async def _in_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """What matches no route is refused in the same form as everything else."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        refusal = BadInput(f"{request.method} is not understood here", hint=f"try {', '.join(error.allowed_methods)}")
+        response = web.json_response(refusal.to_wire(), status=error.status)
+        response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except web.HTTPNotFound:
+        return answer_error(NotFound("there is no such route", hint="GET /v1/openapi.json lists them"))
 
 
 def answer_error(error: TeleportError) -> web.Response:

@@ -1,6 +1,7 @@
 """Writing to disk so that it stays: appends that are whole or not at all, many of them under one fsync."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,6 +11,8 @@ from typing import Final, Generic, TypeVar
 from teleport.core.errors import Unavailable
 
 __all__ = ["Batcher", "append_durably", "mend", "sync_directory", "try_append", "write_durably"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -76,6 +79,10 @@ class Batcher(Generic[T]):
             self.failure = ""
         except OSError as error:
             self.failure = f"{self._what} cannot be written: {error.strerror or error}"
+            self.failures += 1
+        except Exception as error:
+            log.exception("a defect in writing %s", self._what)
+            self.failure = f"{self._what} cannot be written: {type(error).__name__}"
             self.failures += 1
 
 

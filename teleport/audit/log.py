@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,8 @@ class AuditLog:
 
     def __init__(self, directory: Path, *, cluster: str, clock: Clock, signer: CheckpointSigner) -> None:
         self._directory, self._cluster, self._clock, self._signer = directory, cluster, clock, signer
-        self._head, self._sequence = GENESIS, 0
+        self._at = (0, GENESIS)
+        """Number and hash of the last event: one value, because a thread writes and the loop reads it."""
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._batcher = Batcher(self._write, what="the audit log")
         self._checkpointed = -1
@@ -47,7 +49,7 @@ class AuditLog:
     @property
     def position(self) -> tuple[int, str]:
         """Number and hash of the last event."""
-        return self._sequence, self._head
+        return self._at
 
     async def append(self, event: Event) -> None:
         """Write one event of our own, stamped now. Raises Unavailable if it cannot be made durable."""
@@ -77,7 +79,7 @@ class AuditLog:
 
     def _write(self, bodies: Sequence[Mapping[str, Any]]) -> None:
         """Append to today's file and sync. After a failure the file is cut back to what it was."""
-        head, sequence = self._head, self._sequence
+        sequence, head = self._at
         fresh: dict[str, Mapping[str, Any]] = {}
         for body in bodies:
             if body["uid"] not in self._recent:
@@ -91,7 +93,7 @@ class AuditLog:
             head = line_hash(line)
             lines.append(line)
         append_durably(self._today(), b"".join(lines))
-        self._head, self._sequence = head, sequence
+        self._at = (sequence, head)
         self.written.update(str(body.get("code", "")) for body in fresh.values())
         for uid in fresh:
             self._recent[uid] = None
@@ -103,11 +105,11 @@ class AuditLog:
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the head of the chain and write it beside the log; repeated only when something was added."""
-        made = self._signer.sign(self._sequence, self._head, utc(self._clock.time()))
-        if self._checkpointed != self._sequence:
-            line = made.to_line()
-            await asyncio.to_thread(append_durably, self._directory / CHECKPOINTS, line)
-            self._checkpointed = self._sequence
+        sequence, head = self._at
+        made = self._signer.sign(sequence, head, utc(self._clock.time()))
+        if self._checkpointed != sequence:
+            await asyncio.to_thread(append_durably, self._directory / CHECKPOINTS, made.to_line())
+            self._checkpointed = sequence
         return made
 
     async def close(self) -> None:
@@ -119,16 +121,27 @@ class AuditLog:
     async def search(
         self, matches: Callable[[Mapping[str, Any]], bool], *, since: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events in order that match, from files of that day on; read in a thread, a file at a time."""
+        """Events in order that match, from files of about that day on; read in a thread, a file at a time.
+
+        A file holds what was written on its day; a service whose clock is ahead may have sent it times of the next.
+        """
+        oldest = _day_before(since[:10]) if since else ""
         for path in day_files(self._directory):
-            if since and path.stem < since[:10]:
+            if path.stem < oldest:
                 continue
             for event in await asyncio.to_thread(_matching, path, matches):
                 yield event
 
     def forget_before(self, day: str) -> list[Path]:
-        """Delete whole files of days before one (YYYY-MM-DD); the chain then begins at the oldest that is left."""
-        gone = [path for path in day_files(self._directory) if path.stem < day]
+        """Delete whole files of days before one (YYYY-MM-DD), never the newest, which continues the chain.
+
+        A signed checkpoint says first where the log is cut, so that `verify` can tell retention from tampering.
+        """
+        gone = [path for path in day_files(self._directory)[:-1] if path.stem < day]
+        if gone:
+            sequence, head = _last_of(gone)
+            cut = self._signer.sign(sequence, head, utc(self._clock.time()), purpose="cut")
+            append_durably(self._directory / CHECKPOINTS, cut.to_line())
         for path in gone:
             path.unlink()
         return gone
@@ -136,13 +149,10 @@ class AuditLog:
     def _resume(self) -> None:
         """Find the head of the chain; drop a last line that a crash cut off, which nobody was told is safe."""
         files = day_files(self._directory)
-        for path in files[-2:]:
-            mend(path)
-        for path in reversed(files):
-            lines = path.read_bytes().splitlines(keepends=True)
-            if lines:
-                self._head, self._sequence = line_hash(lines[-1]), int(json.loads(lines[-1])["seq"])
-                break
+        for path in (*files[-2:], self._directory / CHECKPOINTS):
+            if path.exists():
+                mend(path)
+        self._at = _last_of(files)
         for path in files[-2:]:
             for line in path.read_bytes().splitlines()[-_RECENT:]:
                 self._recent[json.loads(line)["uid"]] = None
@@ -151,6 +161,19 @@ class AuditLog:
 def day_files(directory: Path) -> list[Path]:
     """The log's files, oldest first."""
     return sorted(path for path in directory.glob("????-??-??.jsonl"))
+
+
+def _last_of(files: Sequence[Path]) -> tuple[int, str]:
+    """Number and hash of the last event in files, of which the last ones may be empty."""
+    for path in reversed(files):
+        lines = path.read_bytes().splitlines(keepends=True)
+        if lines:
+            return int(json.loads(lines[-1])["seq"]), line_hash(lines[-1])
+    return 0, GENESIS
+
+
+def _day_before(day: str) -> str:
+    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
 
 
 def _line(body: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ size; `meta.json` is written when the session ends, with digests signed by the h
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -85,6 +86,7 @@ class Recorder:
         self._kept = self.bytes_seen = 0
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         self._digest = hashlib.sha256()
         self.failure = ""
 
@@ -148,16 +150,21 @@ class Recorder:
         await self.flush()
 
     async def flush(self, *, sync: bool = False) -> None:
-        """Write what was handed over."""
-        output, timing = b"".join(self._output), "".join(self._timing).encode()
-        self._output, self._timing, self._buffered = [], [], 0
-        if self._files is None or self.failure:
-            return
-        try:
-            await asyncio.to_thread(_write, self._files, output, timing, sync)
-        except OSError as error:
-            self.failure = f"the recording cannot be written: {error.strerror or error}"
-            self._on_failure(self.failure)
+        """Write what was handed over. Whoever is cancelled while waiting does not undo the write."""
+        await asyncio.shield(asyncio.ensure_future(self._flush(sync)))
+
+    async def _flush(self, sync: bool) -> None:
+        """One write after another: what was handed over first is written first."""
+        async with self._writing:
+            output, timing = b"".join(self._output), "".join(self._timing).encode()
+            self._output, self._timing, self._buffered = [], [], 0
+            if self._files is None or self.failure:
+                return
+            try:
+                await asyncio.to_thread(_write, self._files, output, timing, sync)
+            except OSError as error:
+                self.failure = f"the recording cannot be written: {error.strerror or error}"
+                self._on_failure(self.failure)
 
     def abandon(self) -> None:
         """Close and remove everything: nothing was recorded after all."""
@@ -167,14 +174,15 @@ class Recorder:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def seal(self, sign: Sign) -> SealedRecording:
-        """Write the rest and `meta.json`, and close. Raises Unavailable if that cannot be done."""
+        """Write the rest and `meta.json`, and close; after a failure over what there is. Raises Unavailable."""
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait([self._flushing])
         await self.flush(sync=True)
         if self._files is not None:
             for file in self._files:
-                await asyncio.to_thread(file.close)
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(file.close)
             self._files = None
         truncated = self.bytes_seen > self._kept
         more = {"bytes_seen": self.bytes_seen, "stream_sha256": self._digest.hexdigest(), "truncated": truncated}

@@ -17,7 +17,7 @@ from teleport.audit.events import Event
 from teleport.audit.files import Batcher, append_durably, mend, try_append, write_durably
 from teleport.audit.recording import META, OUTPUT, START, TIMING, Sign, seal_folder
 from teleport.core.aio import Clock, utc
-from teleport.core.errors import Conflict, TeleportError
+from teleport.core.errors import AccessDenied, BadInput, Conflict, TeleportError
 
 __all__ = ["Destination", "Spool", "Uplink"]
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _EVENTS: Final = "events.jsonl"
 _SENT: Final = "events.sent"
+_REFUSED_EVENTS: Final = "refused.jsonl"
+_REFUSED_RECORDINGS: Final = "refused"
 _BATCH: Final = 500
 _PART: Final = 1 << 20
 _MAX_KEPT: Final = 1 << 20
@@ -73,20 +75,35 @@ class Spool:
         return waiting, len(self.sealed())
 
     def unsent(self) -> tuple[list[dict[str, Any]], int]:
-        """The next events to send, and the position in the file to remember once they are."""
+        """The next events to send, and the position in the file to remember once they are; 0 if there is nothing."""
         with self._files:
             if not self._events.exists():
                 return [], 0
-            position, file = self._position(), self._events.open("rb")
+            begin, file = self._position(), self._events.open("rb")
         events: list[dict[str, Any]] = []
+        position = begin
         with file:
-            file.seek(position)
+            file.seek(begin)
             for line in file:
                 if not line.endswith(b"\n") or len(events) >= _BATCH:
                     break
-                events.append(json.loads(line))
                 position += len(line)
-        return events, position
+                try:
+                    events.append(json.loads(line))
+                except ValueError:
+                    log.error("a line of %s cannot be read and is left out", self._events)
+        return events, position if position > begin else 0
+
+    def set_aside(self, event: Mapping[str, Any], why: str) -> None:
+        """Keep an event that auth will never take where it holds up nothing, for somebody to look at."""
+        line = json.dumps({"refused": why, "event": event}, separators=(",", ":")).encode() + b"\n"
+        append_durably(self.directory / _REFUSED_EVENTS, line)
+
+    def set_recording_aside(self, folder: Path) -> None:
+        """The same for a recording."""
+        refused = self.directory / _REFUSED_RECORDINGS
+        refused.mkdir(mode=0o700, exist_ok=True)
+        folder.rename(refused / folder.name)
 
     def mark_sent(self, position: int) -> None:
         """Remember that everything before a position is at auth."""
@@ -188,15 +205,37 @@ class Uplink:
                 continue
 
     async def drain(self) -> None:
-        """Send what is there now."""
+        """Send what is there now. Raises the first failure, after everything was tried that others may hold up."""
         while True:
             events, position = await asyncio.to_thread(self._spool.unsent)
-            if not events:
+            if not position:
                 break
-            await self._destination.send_events(events)
+            await self._send(events)
             await asyncio.to_thread(self._spool.mark_sent, position)
+        failures: list[TeleportError] = []
         for folder in await asyncio.to_thread(self._spool.sealed):
-            await self._upload(folder)
+            try:
+                await self._upload(folder)
+            except Conflict as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _send(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """In order; events that are refused for ever are set aside one by one."""
+        if not events:
+            return
+        try:
+            await self._destination.send_events(events)
+        except (BadInput, AccessDenied) as error:
+            if not _is_final(error):
+                raise
+            if len(events) == 1:
+                log.error("an event is refused and set aside in %s: %s", self._spool.directory, error)
+                await asyncio.to_thread(self._spool.set_aside, events[0], error.message)
+                return
+            for event in events:
+                await self._send([event])
 
     async def _upload(self, folder: Path) -> None:
         meta = json.loads(await asyncio.to_thread((folder / META).read_bytes))
@@ -204,8 +243,14 @@ class Uplink:
             for name in (OUTPUT, TIMING):
                 await self._upload_file(folder, name)
             await self._destination.seal(folder.name, meta)
+        except (BadInput, AccessDenied) as error:
+            if not _is_final(error):
+                raise
+            log.error("recording %s is refused and set aside in %s: %s", folder.name, self._spool.directory, error)
+            await asyncio.to_thread(self._spool.set_recording_aside, folder)
+            return
         except Conflict as error:
-            if "complete already" not in error.message:
+            if not error.details.get("complete"):
                 raise
         await asyncio.to_thread(shutil.rmtree, folder)
 
@@ -220,3 +265,8 @@ class Uplink:
                 offset += len(data)
                 if not data:
                     return
+
+
+def _is_final(error: BadInput | AccessDenied) -> bool:
+    """Whether trying again changes nothing: it is about what was sent, not about who sends it now."""
+    return isinstance(error, BadInput) or bool(error.details.get("final"))

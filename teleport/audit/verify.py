@@ -31,7 +31,10 @@ def _verify(directory: Path, kept: Sequence[Checkpoint], key: str) -> Verdict:
 
 
 def _lines(directory: Path) -> Iterator[tuple[str, bytes]]:
-    for path in day_files(directory):
+    """Every line with its place; not the beginning of one that is being written, or that a crash left."""
+    files = day_files(directory)
+    for path in files:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                yield f"{path.name}:{number}", line
+                if line.endswith(b"\n") or path != files[-1]:
+                    yield f"{path.name}:{number}", line

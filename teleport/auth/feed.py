@@ -5,7 +5,7 @@ Secrets never pass: only the policy, the public authorities and, for proxies, th
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +20,7 @@ def visible(identity: Identity) -> tuple[str, ...]:
     return ("policy/", "ca/", "presence/") if identity.has_role("Proxy") else ("policy/", "ca/")
 
 
-async def feed(store: Store, identity: Identity, after: int) -> AsyncIterator[bytes]:
+async def feed(store: Store, identity: Identity, after: int) -> AsyncGenerator[bytes]:
     """NDJSON: `{"listing": …}` when asked from 0 or from before the log, then `{"commit": …}` for ever."""
     prefixes = visible(identity)
     revision = after

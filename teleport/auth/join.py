@@ -1,5 +1,6 @@
 """How services join: a token gives a host its identity, once, and the identity renews itself from then on."""
 
+import re
 import secrets
 import uuid
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from teleport.pki.credentials import issue_ssh_host, issue_tls
 from teleport.pki.keys import load_public, load_ssh_line
 from teleport.resources.codec import decode
 from teleport.resources.node import host_name_faults
-from teleport.resources.token import Token
+from teleport.resources.token import SYSTEM_TOKEN_ROLES, Token
 from teleport.resources.values import parse_timestamp
 from teleport.store.base import Store
 
@@ -25,6 +26,7 @@ __all__ = ["HOST_TTL", "JoinService", "service_name"]
 HOST_TTL = 30 * 86400.0
 """Seconds a host's certificates last; services renew them at a third of that."""
 _REFUSED = "the join token is not valid"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
 
 class JoinService:
@@ -77,15 +79,13 @@ class JoinService:
         labels: dict[str, str] | None = None,
     ) -> HostCertificates:  # fmt: skip
         """Certificates for a host identity. Names that belong to a service's role are given by role alone."""
-        faults = host_name_faults(identity.name, ())
-        if faults:
-            raise BadInput(faults[0].message, hint=faults[0].hint)
+        _check_name(identity.name)
         cluster, now = identity.cluster, self._clock.time()
         authority = self._authorities.signing("host")
         own = [identity.uid, identity.name, f"{identity.uid}.{cluster}", f"{identity.name}.{cluster}"]
         names = [f"{identity.uid}.{cluster}", *(service_name(role, cluster) for role in identity.system_roles)]
         if identity.has_role("Proxy"):
-            names += addresses
+            names += (_address(text, cluster, own=names) for text in addresses)
         return HostCertificates(
             host_id=identity.uid,
             cluster=cluster,
@@ -107,6 +107,25 @@ class JoinService:
         assert isinstance(token, Token)
         expires = token.metadata.expires
         return None if expires is not None and parse_timestamp(expires) <= self._clock.time() else token
+
+
+def _check_name(name: str) -> None:
+    """Raises BadInput for what is no host name, and for one that could be taken for another host's id."""
+    faults = host_name_faults(name, ())
+    if faults:
+        raise BadInput(faults[0].message, hint=faults[0].hint)
+    if _UUID.match(name):
+        raise BadInput(f"host name {name} looks like the id of a host")
+
+
+def _address(text: str, cluster: str, *, own: Iterable[str]) -> str:
+    """A name or an address at which browsers find the proxy. Raises AccessDenied for a name of another service."""
+    name = text.lower().rstrip(".")
+    first, _, rest = name.partition(".")
+    of_services = first in {role.lower() for role in SYSTEM_TOKEN_ROLES} or _UUID.match(first)
+    if "*" in text or (rest == cluster.lower() and of_services and name not in own):
+        raise AccessDenied(f"no certificate is issued for the address {text}")
+    return text
 
 
 def service_name(role: str, cluster: str) -> str:

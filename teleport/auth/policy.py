@@ -7,7 +7,7 @@ whole proposed set is judged, and the transaction holds only if nobody else wrot
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from teleport.access.judge import Judgement, judge
 from teleport.audit.events import Actor, Event
@@ -18,13 +18,14 @@ from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.resources.codec import decode, encode
 from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.model import Origin
 from teleport.resources.user import User
 from teleport.resources.values import parse_timestamp
 from teleport.sessions.policy import LivePolicy, policy_prefix
 from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
 from teleport.store.replica import Replica
 
-__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Stored"]
+__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Ref", "Stored", "Wanted", "shown"]
 
 API_SOURCE = "api"
 _ATTEMPTS = 10
@@ -58,6 +59,14 @@ class Applied:
     @property
     def changed(self) -> int:
         return len(self.created) + len(self.updated) + len(self.deleted)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A resource to write, and the revision that must be in force: ABSENT for none, None for any."""
+
+    resource: AnyResource
+    expected: int | None = None
 
 
 class PolicyWriter:
@@ -103,25 +112,32 @@ class PolicyWriter:
             _refuse_foreign(source, wanted.values(), found)
             gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
             judgement = self._judge(found, wanted, gone)
-            applied = await self._commit(generation, found, wanted, gone, actor, source, commit, judgement)
-            if applied is not None:
-                return applied
+            draft = _draft(found, wanted, gone, actor, source)
+            revision = await self._commit(generation, draft, {"source": source, "commit": commit})
+            if revision is not None:
+                return draft.applied(revision, judgement)
         raise Conflict("the policy keeps changing; try again")
 
-    async def put(self, resource: AnyResource, actor: Actor, *, expected: int | None) -> Applied:
-        """Create or replace one resource through the API. `expected` is its revision, 0 for none."""
-        ref = (resource.kind, resource.name)
-        resource = resource.with_origin(type(resource.origin)(source=API_SOURCE))
+    async def put(self, wanted: Sequence[Wanted], actor: Actor, *, dry_run: bool = False) -> Applied:
+        """Create or replace resources through the API: all of them in one transaction, or none.
+
+        Raises Invalid with places in the files they were read from, Refused for what a source owns, Conflict.
+        """
+        judged = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
+        kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in judged.items()}
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
-            current = found.get(ref)
-            await self._check_revision(ref, expected)
-            if current is not None and current.owner != API_SOURCE:
-                raise _owned(current, "changed")
-            judgement = self._judge(found, {ref: resource}, [])
-            applied = await self._commit(generation, found, {ref: resource}, [], actor, API_SOURCE, "", judgement)
-            if applied is not None:
-                return applied
+            for one in wanted:
+                ref = (one.resource.kind, one.resource.name)
+                current = found.get(ref)
+                if current is not None and current.owner != API_SOURCE:
+                    raise _owned(current, "changed")
+                await self._check_revision(ref, one.expected)
+            judgement = self._judge(found, judged, [])
+            draft = _draft(found, kept, [], actor, API_SOURCE)
+            revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
+            if revision is not None:
+                return draft.applied(revision, judgement)
         raise Conflict("the policy keeps changing; try again")
 
     async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:
@@ -136,10 +152,16 @@ class PolicyWriter:
             if current.owner != API_SOURCE:
                 raise _owned(current, "deleted")
             judgement = self._judge(found, {}, [ref])
-            applied = await self._commit(generation, found, {}, [ref], actor, API_SOURCE, "", judgement)
-            if applied is not None:
-                return applied
+            draft = _draft(found, {}, [ref], actor, API_SOURCE)
+            revision = await self._commit(generation, draft, {"source": API_SOURCE})
+            if revision is not None:
+                return draft.applied(revision, judgement)
         raise Conflict("the policy keeps changing; try again")
+
+    async def revisions_of(self, kind: str) -> Mapping[str, int]:
+        """The revisions of the resources of a kind whose names are no secrets, by name."""
+        prefix = policy_prefix(kind)
+        return {one.key.removeprefix(prefix): one.revision for one in (await self._store.list(prefix)).records}
 
     async def revision_of(self, kind: str, name: str) -> int:
         """The revision of a resource, 0 if it does not exist."""
@@ -154,7 +176,7 @@ class PolicyWriter:
             return
         what = f"{ref[0]}/{shown(*ref)}"
         if expected == ABSENT:
-            raise Conflict(f"{what} exists already", hint="tctl create -f replaces it; tctl edit changes it")
+            raise Conflict(f"{what} exists already", hint="tctl create --force replaces it; tctl edit changes it")
         raise Conflict(f"{what} was changed since it was read", hint="read it again and repeat the change")
 
     def _judge(self, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref]) -> Judgement:
@@ -166,42 +188,62 @@ class PolicyWriter:
             raise Invalid(judgement.problems)
         return judgement
 
-    async def _commit(
-        self, generation: int, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref],
-        actor: Actor, source: str, commit: str, judgement: Judgement,
-    ) -> Applied | None:  # fmt: skip
-        """Write, or None if somebody else wrote policy first."""
-        operations: list[Operation] = []
-        events: list[Event] = []
-        names: dict[str, list[str]] = {"create": [], "update": [], "delete": []}
-        for ref, resource in wanted.items():
-            current = found.get(ref)
-            before = current.resource if current is not None else None
-            if before is not None and before.origin == resource.origin and before.to_dict() == resource.to_dict():
-                continue
-            fresh = resource.with_origin(resource.origin, uid=before.uid if before is not None else str(uuid.uuid4()))
-            operations.append(Put(keys.policy(*ref), encode(fresh), expires=_expires(fresh)))
-            if before is None or before.to_dict() != resource.to_dict():
-                action = "create" if before is None else "update"
-                names[action].append(f"{ref[0]}/{shown(*ref)}")
-                events.append(change_event(action, fresh, actor, source=source))
-        for ref in gone:
-            resource = found[ref].resource
-            operations.append(Delete(keys.policy(*ref)))
-            operations += _leftovers(resource)
-            names["delete"].append(f"{ref[0]}/{shown(*ref)}")
-            events.append(change_event("delete", resource, actor, source=source))
-        applied = {key: tuple(value) for key, value in names.items()}
-        if not operations:
-            return Applied(generation, warnings=judgement.warnings)
-        stamp = Put(keys.GENERATION, json.dumps({"source": source, "commit": commit}).encode(), expected=generation)
+    async def _commit(self, generation: int, draft: "_Draft", stamp: Mapping[str, str]) -> int | None:
+        """Write; the policy's revision then, or None if somebody else wrote policy first."""
+        if not draft.operations:
+            return generation
+        first = Put(keys.GENERATION, json.dumps(stamp).encode(), expected=generation)
         try:
-            revision = await self._store.txn([stamp, *operations, *self._outbox.operations(events)])
+            revision = await self._store.txn([first, *draft.operations, *self._outbox.operations(draft.events)])
         except Mismatch:
             return None
         await self._policy.wait_for(revision)
         await self._outbox.flush()
-        return Applied(revision, applied["create"], applied["update"], applied["delete"], judgement.warnings)
+        return revision
+
+
+@dataclass
+class _Draft:
+    """What a change comes to: operations for the store, events for the log, names for whoever asked."""
+
+    operations: list[Operation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=lambda: {"create": [], "update": [], "delete": []})
+
+    def put(self, resource: AnyResource, before: AnyResource | None, actor: Actor, source: str) -> None:
+        """A resource that is to be. One that only moved within its source is written without an event."""
+        same = before is not None and before.to_dict() == resource.to_dict()
+        if same and before is not None and before.origin == resource.origin:
+            return
+        fresh = resource.with_origin(resource.origin, uid=before.uid if before is not None else str(uuid.uuid4()))
+        ref = (resource.kind, resource.name)
+        self.operations.append(Put(keys.policy(*ref), encode(fresh), expires=_expires(fresh)))
+        if not same:
+            self._note("create" if before is None else "update", fresh, actor, source)
+
+    def delete(self, resource: AnyResource, actor: Actor, source: str) -> None:
+        self.operations += [Delete(keys.policy(resource.kind, resource.name)), *_leftovers(resource)]
+        self._note("delete", resource, actor, source)
+
+    def _note(self, action: str, resource: AnyResource, actor: Actor, source: str) -> None:
+        self.names[action].append(f"{resource.kind}/{shown(resource.kind, resource.name)}")
+        self.events.append(change_event(action, resource, actor, source=source))
+
+    def applied(self, revision: int, judgement: Judgement) -> Applied:
+        created, updated, deleted = (tuple(self.names[action]) for action in ("create", "update", "delete"))
+        return Applied(revision, created, updated, deleted, judgement.warnings)
+
+
+def _draft(
+    found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Iterable[Ref], actor: Actor, source: str
+) -> _Draft:
+    draft = _Draft()
+    for ref, resource in wanted.items():
+        current = found.get(ref)
+        draft.put(resource, current.resource if current is not None else None, actor, source)
+    for ref in gone:
+        draft.delete(found[ref].resource, actor, source)
+    return draft
 
 
 def shown(kind: str, name: str) -> str:

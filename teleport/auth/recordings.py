@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,6 +25,11 @@ _SID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _OWNER: Final = "owner"
 _CHUNK: Final = 256 * 1024
 _MAX_META: Final = 64 * 1024
+_FIELDS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("user", "login", "server_hostname", "started", "stopped"), str),
+    "interactive": bool, "output_bytes": int,
+}  # fmt: skip
+"""What every description must say, because it is what recordings are listed and judged by."""
 
 
 class RecordingStore:
@@ -52,9 +57,14 @@ class RecordingStore:
             raise NotFound(f"recording {sid} does not exist, or is not complete yet")
         return found
 
-    async def read(self, sid: str, name: str, offset: int) -> AsyncIterator[bytes]:
+    async def read(self, sid: str, name: str, offset: int) -> AsyncGenerator[bytes]:
+        """The bytes of a file from an offset on. Raises NotFound."""
         path = self._folder(sid) / name
-        with await asyncio.to_thread(path.open, "rb") as file:
+        try:
+            file = await asyncio.to_thread(path.open, "rb")
+        except FileNotFoundError:
+            raise NotFound(f"recording {sid} has no {name}") from None
+        with file:
             file.seek(offset)
             while chunk := await asyncio.to_thread(file.read, _CHUNK):
                 yield chunk
@@ -83,9 +93,9 @@ class RecordingStore:
                 claimed = owner
                 write_durably(folder / _OWNER, owner.encode())
             if claimed != owner:
-                raise AccessDenied("the recording belongs to another host") from None
+                raise AccessDenied("the recording belongs to another host", details={"final": True}) from None
         if (folder / META).exists():
-            raise Conflict(f"the recording {sid} is complete already")
+            raise Conflict(f"the recording {sid} is complete already", details={"complete": True})
         return folder
 
     def _append(self, sid: str, owner: str, name: str, offset: int, data: bytes) -> int:
@@ -108,6 +118,9 @@ class RecordingStore:
         text = json.dumps(meta, indent=1).encode() + b"\n"
         if len(text) > _MAX_META or meta.get("sid") != sid or meta.get("server_id") != owner:
             raise BadInput("the description does not belong to this recording")
+        wrong = [name for name, kind in _FIELDS.items() if type(meta.get(name)) is not kind]
+        if wrong:
+            raise BadInput(f"the description of the recording lacks {', '.join(wrong)}")
         folder = self._own(sid, owner)
         for name in (OUTPUT, TIMING):
             path = folder / name

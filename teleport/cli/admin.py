@@ -3,14 +3,20 @@
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from teleport.api.client import ApiClient
-from teleport.cli.connect import api_client, client_with
+from teleport.api.models import Message
+from teleport.api.routes import Route
+from teleport.cli.connect import api_client, client_with, run
 from teleport.cli.profile import current
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound, Unavailable
 
-__all__ = ["administer"]
+__all__ = ["administer", "ask"]
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
 
 _SOCKET = Path("run/admin.sock")
 
@@ -34,6 +40,16 @@ def administer(target: Target) -> ApiClient:
             "no auth service runs on this host, and nobody is logged in with tsh",
             hint="use --data-dir DIR on the auth host, -i IDENTITY elsewhere, or log in: tsh login",
         ) from None
+
+
+def ask(target: Target, route: Route[RequestT, ResponseT], request: RequestT) -> ResponseT:
+    """One question and its answer."""
+
+    async def work() -> ResponseT:
+        async with administer(target) as client:
+            return await client.call(route, request)
+
+    return run(work())
 
 
 def _data_directories(target: Target) -> list[Path]:

@@ -23,6 +23,7 @@ _C = "teleport.cli.tsh_commands"
         "proxy": (f"{_C}.proxy", "proxy", "Connections for other programs, such as ssh."),
         "recordings": (f"{_C}.recordings", "recordings", "List recorded sessions."),
         "play": (f"{_C}.recordings", "play", "Replay a recorded session."),
+        "completion": ("teleport.cli.completion", "tsh", "Print the completion script for a shell."),
     },
 )
 @click.version_option(package_name="teleport-py", prog_name="tsh")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
+    "FAMILY",
     "AccessDenied",
     "BadInput",
     "Conflict",
@@ -21,6 +22,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "from_wire",
+    "problem_from_wire",
 ]
 
 from dataclasses import dataclass
@@ -148,12 +150,14 @@ class Unavailable(TeleportError):
     status = 503
 
 
-_FAMILY: Mapping[str, type[TeleportError]] = {
+FAMILY: Mapping[str, type[TeleportError]] = {
     cls.code: cls
     for cls in (
-        TeleportError, BadInput, Unauthenticated, AccessDenied, NotFound, Conflict, Refused, Throttled, Unavailable,
+        TeleportError, BadInput, Invalid, Unauthenticated, AccessDenied, NotFound, Conflict, Refused, Throttled,
+        Unavailable,
     )
 }  # fmt: skip
+"""Every class by the code that programs see."""
 
 
 def from_wire(body: object, *, status: int = 500) -> TeleportError:
@@ -164,11 +168,11 @@ def from_wire(body: object, *, status: int = 500) -> TeleportError:
     message, hint, details = str(error.get("message", "")), str(error.get("hint", "")), error.get("details")
     details = details if isinstance(details, dict) else {}
     if error.get("code") == Invalid.code:
-        return Invalid([_problem(row) for row in details.get("problems", ())], hint=hint)
-    return _FAMILY.get(str(error.get("code")), TeleportError)(message, hint=hint, details=details)
+        return Invalid([problem_from_wire(row) for row in details.get("problems", ())], hint=hint)
+    return FAMILY.get(str(error.get("code")), TeleportError)(message, hint=hint, details=details)
 
 
-def _problem(row: Mapping[str, Any]) -> Problem:
+def problem_from_wire(row: Mapping[str, Any]) -> Problem:
     return Problem(
         file=str(row.get("file", "")),
         line=int(row.get("line", 0)),

@@ -12,6 +12,7 @@ from teleport.core.errors import TeleportError
 
 __all__ = ["complain", "printable", "table", "to_json", "write"]
 
+_DRIVING = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -22,8 +23,12 @@ def printable(text: str, *, multiline: bool = False) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON for programs: stable, indented, one trailing newline left to the caller."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    """JSON for programs: stable, indented, one trailing newline left to the caller.
+
+    Controls that JSON itself would let through are escaped too, because people look at it on terminals.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return _DRIVING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, stream: TextIO | None = None) -> str:

@@ -73,8 +73,9 @@ class Relay:
         except AccessDenied as error:
             await self._events.emit(
                 SessionRejected(
-                    user=identity.name, user_kind=1, reason=error.message, server_hostname=target.name,
-                    login=wanted.login, addr__remote=address, policy_revision=self._policy.current.revision,
+                    user=identity.name, user_kind=1, user_roles=self._policy.roles_of(identity.name),
+                    reason=error.message, server_hostname=target.name, login=wanted.login, addr__remote=address,
+                    policy_revision=self._policy.current.revision,
                 )
             )  # fmt: skip
             if error.details.get("hidden"):
@@ -91,8 +92,8 @@ class Relay:
         try:
             await self._events.emit(
                 SessionConnected(
-                    user=identity.name, user_kind=1, sid=session.id, server_id=target.uid,
-                    server_hostname=target.name, login=session.login, addr__remote=address,
+                    user=identity.name, user_kind=1, user_roles=session.user_roles, sid=session.id,
+                    server_id=target.uid, server_hostname=target.name, login=session.login, addr__remote=address,
                     policy_revision=session.decision.revision,
                 )
             )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from teleport.core.completion import completion_command
 from teleport.core.errors import TeleportError
 from teleport.core.output import complain, to_json, write
 
@@ -120,6 +121,9 @@ def version(output: str) -> None:
 
     about = {"version": teleport.__version__, "python": platform.python_version()}
     write(to_json(about) if output == "json" else f"teleport {about['version']} (Python {about['python']})")
+
+
+cli.add_command(completion_command("teleport"))
 
 
 def main() -> None:

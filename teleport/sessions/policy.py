@@ -82,6 +82,11 @@ class LivePolicy:
     def authorities(self) -> tuple[TrustedAuthority, ...]:
         return tuple(self._replica.tables.under(AUTHORITIES).values())
 
+    def roles_of(self, user: str) -> tuple[str, ...]:
+        """The names of a user's live roles, as audit events tell them; none for whom this cluster does not know."""
+        bound = self.current.user(user)
+        return bound.role_names if bound is not None else ()
+
     async def wait_for(self, revision: int) -> Snapshot:
         """The snapshot once it includes a revision."""
         await self._replica.wait_for(revision)

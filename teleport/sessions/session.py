@@ -50,6 +50,8 @@ class Session:
     judge: Judge = judge_by_policy
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     ended: str = ""
+    user_roles: tuple[str, ...] = ()
+    """The live roles at the door, for the audit log."""
     _task: "asyncio.Task[object] | None" = None
     _alarms: tuple[Alarm, ...] = ()
     _timers: list[asyncio.TimerHandle] = field(default_factory=list)

@@ -94,7 +94,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def subsystem_requested(self, subsystem: str) -> bool:
         refused = SubsystemRequested(
-            user=self._around.session.user, user_kind=1, outcome="E", name=_printable(subsystem),
+            user=self._around.session.user, user_kind=1, user_roles=self._around.session.user_roles, outcome="E",
+            name=_printable(subsystem),
             server_id=self._around.records.host_id, server_hostname=self._around.records.hostname,
             login=self._around.session.login, exitError="this subsystem is not offered",
         )  # fmt: skip

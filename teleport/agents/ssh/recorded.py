@@ -227,7 +227,8 @@ class Recording:
     def _about(self) -> dict[str, Any]:
         session = self._session
         return {
-            "user": session.user, "user_kind": 1, "sid": self.sid, "server_id": self._host.host_id,
+            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
+            "server_id": self._host.host_id,
             "server_hostname": self._host.hostname, "login": session.login, "addr__remote": session.client_address,
             "with_mfa": True if session.request.identity.mfa_verified else None,
         }  # fmt: skip

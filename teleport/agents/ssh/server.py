@@ -262,7 +262,8 @@ class _Served(asyncssh.SSHServer):
 
     def _about(self, login: str) -> dict[str, Any]:
         return {
-            "user": self._assignment.user, "user_kind": 1, "server_id": self._server.host.uid,
+            "user": self._assignment.user, "user_kind": 1,
+            "user_roles": self._server._policy.roles_of(self._assignment.user), "server_id": self._server.host.uid,
             "server_hostname": self._server.host.name, "login": login,
             "addr__remote": self._assignment.client_address,
         }  # fmt: skip

@@ -1,0 +1,49 @@
+"""Routes for the state of the cluster: what runs, which policy governs it, and a copy of the store."""
+
+from pathlib import Path
+
+import teleport
+from teleport.api import models as m
+from teleport.api.server import Caller
+from teleport.audit.events import BackupMade
+from teleport.auth.endpoints.parts import Parts
+from teleport.core.errors import BadInput, Conflict
+
+__all__ = ["ClusterState"]
+
+
+class ClusterState:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def on_status(self, _caller: Caller, _request: m.Empty) -> m.Status:
+        parts = self._parts
+        events, head = parts.audit.position
+        warnings = [*parts.surroundings.warnings, *filter(None, [parts.audit.failure])]
+        return m.Status(
+            cluster=parts.authorities.cluster, version=teleport.__version__, ca_pins=parts.authorities.pins,
+            policy_revision=parts.policy.current.revision, audit_events=events, audit_head=head,
+            audit_key=parts.audit_key, demo=parts.surroundings.demo, proxy_address=parts.proxy_address,
+            warnings=tuple(warnings), hosts=len(parts.fleet.fleet),
+        )  # fmt: skip
+
+    async def on_policy_status(self, _caller: Caller, _request: m.Empty) -> m.PolicyStatus:
+        services = self._parts.presence.services()
+        revision = self._parts.policy.current.revision
+        return m.PolicyStatus(
+            revision=revision,
+            oldest_acknowledged=min((one.revision for one in services), default=revision),
+            sources=tuple(self._parts.surroundings.sources.values()),
+            services=tuple(services),
+        )
+
+    async def on_backup(self, caller: Caller, request: m.BackupRequest) -> m.Done:
+        path = Path(request.path)
+        if not path.is_absolute() or not path.parent.is_dir():
+            raise BadInput(f"{path} is not a file in an existing directory")
+        if path.exists():
+            raise Conflict(f"{path} exists already", hint="name a new file")
+        revision = await self._parts.store.backup(path)
+        actor = self._parts.actor(caller).fields()
+        await self._parts.audit.append(BackupMade(**actor, name=str(path), revision=revision))
+        return m.Done(revision=revision)

@@ -1,0 +1,97 @@
+"""What all endpoints share: the parts of the auth service, who acts, and what that caller may."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from teleport.access.rules import may
+from teleport.api import models as m
+from teleport.api.server import Caller
+from teleport.audit.events import Actor, CertificateCreated, actor_of
+from teleport.audit.log import AuditLog
+from teleport.auth.authorities import AuthoritySet
+from teleport.auth.credentials import Credentials
+from teleport.auth.hosts import Presence
+from teleport.auth.issue import Issuer
+from teleport.auth.join import JoinService
+from teleport.auth.policy import PolicyWriter
+from teleport.auth.recordings import RecordingStore
+from teleport.core.aio import Clock, utc
+from teleport.resources.kinds import AnyResource
+from teleport.sessions.policy import LiveFleet, LivePolicy
+from teleport.store.base import Store
+
+__all__ = ["Parts", "Surroundings", "address_of"]
+
+
+@dataclass
+class Surroundings:
+    """What the auth service cannot know by itself and tells in its answers; kept current by the process."""
+
+    proxy_address: str = ""
+    """Where people reach the proxy; empty where proxies are elsewhere and tell by themselves."""
+    demo: bool = False
+    sources: Mapping[str, m.SourceStatus] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Parts:
+    """The parts, and the questions that several endpoints ask of them."""
+
+    store: Store
+    audit: AuditLog
+    authorities: AuthoritySet
+    policy: LivePolicy
+    fleet: LiveFleet
+    writer: PolicyWriter
+    credentials: Credentials
+    issuer: Issuer
+    joining: JoinService
+    presence: Presence
+    recordings: RecordingStore
+    surroundings: Surroundings
+    audit_key: str
+    audit_directory: Path
+    clock: Clock
+
+    @property
+    def proxy_address(self) -> str:
+        """Where people reach the cluster."""
+        return self.surroundings.proxy_address or self.presence.proxy_address()
+
+    def may(self, caller: Caller, verb: str, subject: AnyResource) -> bool:
+        """Whether the admin rules permit a verb on this very resource, their conditions included."""
+        return may(
+            self.policy.current, caller.known, verb, subject.kind, now=self.clock.time(), subject=subject
+        ).allowed
+
+    def may_on(self, caller: Caller, verb: str, noun: str, attributes: Mapping[str, str | tuple[str, ...]]) -> bool:
+        """The same for what is no resource: an event, a session, described by its attributes."""
+        return may(self.policy.current, caller.known, verb, noun, now=self.clock.time(), attributes=attributes).allowed
+
+    def actor(self, caller: Caller) -> Actor:
+        """Who acts, as the audit log names them."""
+        user = self.policy.current.user(caller.known.name) if caller.known.is_user else None
+        return actor_of(caller.known, user.role_names if user is not None else caller.known.requested_roles or ())
+
+    async def hand_out(self, certificates: m.Certificates, address: str, *, issued_by: str = "") -> m.Certificates:
+        """A certificate leaves only once its event is on disk."""
+        about = {
+            "user": certificates.user, "roles": list(certificates.roles), "logins": list(certificates.logins),
+            "expires": utc(certificates.expires),
+        }  # fmt: skip
+        await self.audit.append(
+            CertificateCreated(
+                user=issued_by or certificates.user, user_kind=1, user_roles=() if issued_by else certificates.roles,
+                identity=about, addr__remote=address, impersonator=issued_by,
+            )
+        )  # fmt: skip
+        return certificates
+
+
+def address_of(caller: Caller, told: str) -> str:
+    """The client's address: as a proxy tells it, otherwise as the connection shows it."""
+    if caller.identity is not None and caller.identity.has_role("Proxy"):
+        return told or caller.address
+    return caller.address

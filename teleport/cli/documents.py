@@ -1,0 +1,108 @@
+"""Resources as the API tells them, as YAML that loads again unchanged, and as rows of a table."""
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import SafeRepresenter
+
+from teleport.api.models import Resource
+from teleport.core.output import printable
+
+__all__ = ["COLUMNS", "columns", "declared_in", "name_of", "row", "to_yaml"]
+
+COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    "role": {"Logins": "spec.allow.logins", "Node labels": "spec.allow.node_labels", "Denies": "spec.deny"},
+    "user": {"Roles": "spec.roles", "Logins": "spec.traits.logins"},
+    "token": {"Roles": "spec.roles", "Method": "spec.join_method", "Expires": "metadata.expires"},
+    "node": {"Hostname": "spec.hostname", "Address": "spec.addr", "Labels": "metadata.labels"},
+    "lock": {"Target": "spec.target", "Message": "spec.message", "Expires": "spec.expires"},
+    "cluster_auth_preference": {"Settings": "spec"},
+    "session_recording_config": {"Settings": "spec"},
+    "cluster_networking_config": {"Settings": "spec"},
+}
+"""Heading to path, of what a table shows of each kind between its name and its source."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*\Z")
+_WIDTH: Final = 48
+_WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
+
+
+def name_of(resource: Resource) -> str:
+    return str(resource.resource["metadata"]["name"])
+
+
+def declared_in(resource: Resource) -> str:
+    """Where a resource comes from: file and line, or the source."""
+    if resource.file and resource.line:
+        return f"{resource.file}:{resource.line}"
+    return resource.file or {"presence": "reports itself", "preset": "every cluster", "api": "tctl or the API"}.get(
+        resource.source, resource.source
+    )
+
+
+def columns(kind: str) -> Sequence[str]:
+    return (kind.replace("_", " ").capitalize(), *COLUMNS.get(kind, {}), "Declared in")
+
+
+def row(resource: Resource) -> Sequence[str]:
+    """One resource under the columns of its kind."""
+    body = resource.resource
+    cells = (_cell(_at(body, path)) for path in COLUMNS.get(body["kind"], {}).values())
+    return (name_of(resource), *cells, declared_in(resource))
+
+
+def to_yaml(resources: Iterable[Resource]) -> str:
+    """Documents one after another, each with a comment that says where it is declared, unless by the API."""
+    return "---\n".join(_comment(one) + _document(one.resource) for one in resources)
+
+
+def _comment(resource: Resource) -> str:
+    return "" if resource.source == "api" else f"# {printable(declared_in(resource))}\n"
+
+
+class _Representer(SafeRepresenter):
+    """Writes values so that our reader takes them for what they are: text that looks like anything else is quoted."""
+
+    def represent_text(self, value: str) -> Any:
+        plain = _PLAIN.match(value) and value.lower() not in _WORDS
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_text)
+
+
+def _document(body: Mapping[str, Any]) -> str:
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 4096
+    out = io.StringIO()
+    yaml.dump(dict(body), out)
+    return out.getvalue()
+
+
+def _at(body: Mapping[str, Any], path: str) -> Any:
+    here: Any = body
+    for step in path.split("."):
+        here = here.get(step) if isinstance(here, Mapping) else None
+    return here
+
+
+def _cell(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+
+
+def _text(value: Any) -> str:
+    """A value in short: lists with commas, mappings with equals signs."""
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
