@@ -20,7 +20,8 @@ from teleport.resources.lock import Lock
 from teleport.resources.node import Node
 from teleport.resources.nouns import nearest
 from teleport.resources.presets import preset_roles
-from teleport.resources.role import ClaimMapping, Condition, KubernetesResource, Role
+from teleport.resources.requests import ClaimMapping
+from teleport.resources.role import Condition, KubernetesResource, Role
 from teleport.resources.user import User
 
 __all__ = ["Judgement", "judge"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from teleport.access.roles import CompiledRole
-from teleport.resources.role import CertExtension, ForwardingSwitch, RecordSession, RoleOptions
+from teleport.resources.role_options import CertExtension, ForwardingSwitch, RecordSession, RoleOptions
 from teleport.resources.settings import AuthPreferenceSpec, NetworkingConfigSpec, RecordingConfigSpec
 from teleport.resources.values import duration_text
 

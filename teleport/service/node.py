@@ -69,7 +69,7 @@ def _tunnel(site: Site, member: Member, server: SshServer) -> Tunnel:
     address = ProxyAddress(proxy.host, proxy.port, service_name("Proxy", site.home.name))
     tunnel = Tunnel(
         address, member.credentials.host_id, lambda protocol: member.credentials.client(protocol),
-        verifier(member.policy, site.clock), server.serve, clock=site.clock,
+        verifier(member.policy, member.credentials.cluster, site.clock), server.serve, clock=site.clock,
     )  # fmt: skip
     site.health.require(lambda: "" if tunnel.connected.is_set() else f"node: not connected to the proxy at {proxy}")
     site.drains.append(lambda seconds: tunnel.drain(timeout=seconds))

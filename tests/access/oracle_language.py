@@ -75,7 +75,9 @@ class Facts:
     traits: Traits
 
 
-TOKEN = re.compile(r'\s*(?://[^\n]*\n?\s*)*("(?:[^"\\]|\\.)*"|`[^`]*`|&&|\|\||==|!=|[A-Za-z_][A-Za-z0-9_-]*|[!().,\[\]])')
+TOKEN = re.compile(
+    r'\s*(?://[^\n]*\n?\s*)*("(?:[^"\\]|\\.)*"|`[^`]*`|&&|\|\||==|!=|[A-Za-z_][A-Za-z0-9_-]*|[!().,\[\]])'
+)
 
 
 class Reader:
@@ -134,7 +136,7 @@ class Reader:
             value = self.either()
             assert self.next() == ")"
             return value
-        if token[0] in "\"`":
+        if token[0] in '"`':
             return text_of(token)
         path = [token]
         while self.peek() in (".", "["):

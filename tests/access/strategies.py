@@ -157,7 +157,9 @@ LABELS = st.tuples(
     maybe("team", st.sampled_from(WORDS)), st.sampled_from([{}, *({"env": word} for word in WORDS)])
 ).map(lambda found: {**found[0], **found[1]})
 FLEETS = st.lists(st.tuples(st.sampled_from(HOSTS), LABELS), min_size=3, max_size=3).map(
-    lambda found: [(name, f"uid-{name}-{index}" if index else f"uid-{name}", labels) for index, (name, labels) in enumerate(found)]
+    lambda found: [
+        (name, f"uid-{name}-{index}" if index else f"uid-{name}", labels) for index, (name, labels) in enumerate(found)
+    ]
 )
 
 

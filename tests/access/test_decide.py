@@ -32,7 +32,7 @@ DEV_ON_PROD = role("prod", allow=rule("dev", env="prod"))
 def test_a_decision_has_no_truth_value() -> None:
     decision = ask(ann_with(ROOT_IN_DEV))
 
-    with pytest.raises(TypeError, match="ask .allowed"):
+    with pytest.raises(TypeError, match=r"ask \.allowed"):
         bool(decision)
 
 

@@ -150,7 +150,9 @@ def test_what_is_no_label_expression_says_why(text: str, message: str, hint: str
     assert hint in error.value.hint
 
 
-@pytest.mark.parametrize("text", ['equals(user.metadata.name, user.spec.roles)', 'labels_matching("x")', 'contains(labels.x, "y")'])
+@pytest.mark.parametrize(
+    "text", ["equals(user.metadata.name, user.spec.roles)", 'labels_matching("x")', 'contains(labels.x, "y")']
+)
 def test_a_condition_knows_neither_labels_of_hosts_nor_mixed_comparisons(text: str) -> None:
     with pytest.raises(ExpressionError):
         compile_expression(text, WHERE)

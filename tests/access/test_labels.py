@@ -85,7 +85,9 @@ def test_with_labels_and_expression_allow_needs_both_and_deny_needs_either(
 
 
 def test_an_expression_reads_the_user_it_is_bound_to() -> None:
-    found = selector(None, 'contains(user.spec.traits["team"], labels["team"]) && user.metadata.name == labels["owner"]')
+    found = selector(
+        None, 'contains(user.spec.traits["team"], labels["team"]) && user.metadata.name == labels["owner"]'
+    )
 
     assert found.allows({"team": "db", "owner": "ann"})
     assert not found.allows({"team": "api", "owner": "ann"})

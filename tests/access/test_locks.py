@@ -8,7 +8,10 @@ from teleport.access.decide import AccessRequest, Target, decide
 from teleport.access.locks import lock_on
 from tests.access.builders import FUTURE, NOW, PAST, ask, host, identity, lock, policy, role, rule, user
 
-DEV = role("dev", allow={**rule("root", "dev", env="*"), "windows_desktop_labels": {"*": "*"}, "windows_desktop_logins": ["ann"]})
+DEV = role(
+    "dev",
+    allow={**rule("root", "dev", env="*"), "windows_desktop_labels": {"*": "*"}, "windows_desktop_logins": ["ann"]},
+)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,12 @@ def test_a_desktop_can_be_locked() -> None:
 
 @pytest.mark.parametrize(
     ("target", "found"),
-    [({"user": "ann"}, True), ({"role": "dev"}, True), ({"user": "ann", "login": "root"}, False), ({"node": "x"}, False)],
+    [
+        ({"user": "ann"}, True),
+        ({"role": "dev"}, True),
+        ({"user": "ann", "login": "root"}, False),
+        ({"node": "x"}, False),
+    ],
 )
 def test_without_a_target_only_locks_on_the_user_as_such_count(target: dict[str, Any], found: bool) -> None:
     snapshot = policy(DEV, user(), lock("stop", **target))

@@ -10,10 +10,10 @@ from teleport.access.reach import Fleet, reach
 from teleport.access.snapshot import Snapshot
 from teleport.core.identity import Identity
 from teleport.resources.codec import from_dict
+from teleport.resources.values import parse_duration
 from tests.access.builders import NOW, identity, policy
 from tests.access.oracle import Answer, Oracle, Question
 from tests.access.strategies import FLEETS, LOGINS, RESTRICTIONS, SCOPES, USERS, policies
-from teleport.resources.values import parse_duration
 
 MOMENT = "2027-01-15T08:00:00Z"
 """NOW, as RFC 3339."""

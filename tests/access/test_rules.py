@@ -73,7 +73,9 @@ MINE = 'equals(resource.metadata.labels["owner"], user.metadata.name)'
 @pytest.mark.parametrize(("owner", "allowed"), [("ann", True), ("bob", False)])
 def test_a_condition_limits_what_is_allowed(owner: str, allowed: bool) -> None:
     snapshot = ann_with(admin(grant("role", "update", MINE)))
-    subject = role("x").model_copy(update={"metadata": role("x").metadata.model_copy(update={"labels": {"owner": owner}})})
+    subject = role("x").model_copy(
+        update={"metadata": role("x").metadata.model_copy(update={"labels": {"owner": owner}})}
+    )
 
     assert asked(snapshot, "update", "role", subject).allowed is allowed
 

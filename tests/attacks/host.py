@@ -74,9 +74,7 @@ class HostUnderAttack:
         self.serving.append(asyncio.create_task(self.server.serve(stream, self.assignment(badge, **fields))))
         return Peer(far)
 
-    async def connect(
-        self, badge: Badge, *, login: str = LOGIN, shows: Badge | None = None, **fields: Any
-    ) -> "Client":
+    async def connect(self, badge: Badge, *, login: str = LOGIN, shows: Badge | None = None, **fields: Any) -> "Client":
         """An SSH connection; `shows` is whose certificate it shows, if not that of whom the proxy announced."""
         peer = await self.raw(badge, **fields)
         shown = shows or badge

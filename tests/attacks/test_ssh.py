@@ -54,7 +54,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 @pytest.mark.parametrize(
     "said",
     [b"", b"SSH-2.0-x", b"GET / HTTP/1.1\r\n\r\n", b"SSH-1.5-old\r\n", b"\x00" * 64, b"SSH-2.0-\xff\xff\r\n",
-     b"SSH-2.0-x\r\n", b"SSH-2.0-x\r\n\xff\xff\xff\xff" + b"x" * 64, b"SSH-2.0-x\r\n\x00\x00\x00\x0c\x0a\x14" + b"x" * 10],
+     b"SSH-2.0-x\r\n",
+     b"SSH-2.0-x\r\n\xff\xff\xff\xff" + b"x" * 64, b"SSH-2.0-x\r\n\x00\x00\x00\x0c\x0a\x14" + b"x" * 10],
     ids=["nothing", "half a banner", "http", "ssh1", "zeros", "no text", "banner only", "huge packet", "bad kexinit"],
 )  # fmt: skip
 async def test_a_peer_that_gets_nowhere_is_hung_up_on_in_time(
@@ -76,10 +77,13 @@ async def test_a_banner_without_an_end_is_not_collected_for_ever(tmp_path: Path)
     async with host(tmp_path) as made:
         peer = await made.raw(made.authorities.user())
 
-        with pytest.raises(OSError):
+        async def babble() -> None:
             for _ in range(1000):
                 await peer.send(b"x" * 10_000)
                 await asyncio.sleep(0)
+
+        with pytest.raises(OSError):
+            await babble()
         peer.close()
 
 
@@ -516,7 +520,7 @@ async def test_who_reads_nothing_has_no_memory_filled_whatever_window_is_offered
         assert await channel.grants(b"exec", String(b"cat /dev/zero"))
         at.eve.connection._transport.pause_reading()  # type: ignore[union-attr]
         (session,) = [one for one in at.host.gate.live if one.user == "ann"]
-        transports = [task for task in at.host.serving]
+        transports = list(at.host.serving)
         assert transports
         largest = 0
         for _ in range(50):

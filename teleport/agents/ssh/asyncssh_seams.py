@@ -91,7 +91,8 @@ class Channel(SSHServerChannel[bytes]):
 
     def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
         if send_pktsize < _MIN_PACKET:
-            self._conn.remove_channel(self._recv_chan)
+            channel: Any = self._recv_chan  # None for a channel of our own alone; this one is the client's
+            self._conn.remove_channel(channel)
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "packets as small as that are not sent")
         super().process_open(send_chan, send_window, send_pktsize, session)
 

@@ -6,7 +6,7 @@ whole needs a rule without one.
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from teleport.api import models as m
 from teleport.api.server import Caller
@@ -18,6 +18,8 @@ from teleport.core.errors import AccessDenied, BadInput
 from teleport.resources.values import parse_timestamp
 
 __all__ = ["Auditing"]
+
+_EVENT_KEYS: Final = ("code", "user", "login", "sid", "server_id", "server_hostname", "cluster_name")
 
 
 class Auditing:
@@ -81,7 +83,8 @@ def _attributes(event: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
     """An event as conditions of admin rules see it."""
     participants = event.get("participants") or [event.get("user", "")]
     texts = {
-        "event.type": "event", "event.user": "user", "session.user": "user", "session.login": "login",
+        "event.event": "event", **{f"event.{key}": key for key in _EVENT_KEYS},
+        "session.user": "user", "session.login": "login",
         "session.sid": "sid", "session.server_id": "server_id", "session.server_hostname": "server_hostname",
         "session.cluster": "cluster_name", "session.kind": "proto",
     }  # fmt: skip
