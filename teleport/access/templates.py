@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from teleport.access.expressions import TEMPLATE, ExpressionError, Scope, compile_expression
-from teleport.access.patterns import Matcher, around, check_around, pattern
+from teleport.access.patterns import Exact, Matcher, around, check_around, pattern
 
 __all__ = ["Template", "check_pattern", "template"]
 
@@ -41,7 +41,7 @@ class Template:
             return (pattern(self.text),)
         found = self.values(Scope(traits=traits))
         if not found:
-            return ()
+            return (Exact(""),)
         return tuple(dict.fromkeys(around(self.prefix, value, self.suffix) for value in found))
 
 

@@ -99,5 +99,5 @@ async def test_one_name_declared_in_two_files_is_a_problem_of_the_later(tmp_path
     loaded = await FolderSource(tmp_path, name="ops").load()
 
     assert [str(problem) for problem in loaded.problems] == [
-        "b.yaml:3:18: lock/one is declared twice (first at a.yaml:1)"
+        "b.yaml:3:18: lock/one is declared twice (first at a.yaml:3)"
     ]
