@@ -30,8 +30,11 @@ class Presence:
         self._store, self._clock = store, clock
         self._services: dict[tuple[str, tuple[str, ...]], _Seen] = {}
 
-    async def beat(self, caller: Identity, heartbeat: Heartbeat) -> None:
-        """Note that a service is alive. A service speaks only of itself: its host id is that of its certificate."""
+    async def beat(self, caller: Identity, heartbeat: Heartbeat) -> int:
+        """Note that a service is alive. A service speaks only of itself: its host id is that of its certificate.
+
+        Returns the revision of the store from which on a host is listed; 0 for other services.
+        """
         now = self._clock.time()
         status = ServiceStatus(
             host_id=caller.uid, hostname=heartbeat.hostname, roles=caller.system_roles, version=heartbeat.version,
@@ -40,10 +43,10 @@ class Presence:
         address = heartbeat.address if caller.has_role("Proxy") else ""
         self._services[caller.uid, caller.system_roles] = _Seen(status, now + heartbeat.ttl, address)
         if heartbeat.labels is None or not caller.has_role("Node"):
-            return
+            return 0
         node = _node(caller, heartbeat)
         key = keys.host(caller.uid)
-        await self._store.put(key, encode(node), expires=now + heartbeat.ttl)
+        return await self._store.put(key, encode(node), expires=now + heartbeat.ttl)
 
     async def leave(self, caller: Identity) -> None:
         """A service stops in an orderly way."""

@@ -166,7 +166,7 @@ class Config(Section):
 
 
 def _given(section: Section, names: tuple[str, ...]) -> dict[str, Any]:
-    return section.model_dump(include={name for name in names if getattr(section, name) is not None})
+    return section.model_dump(include={name for name in names if getattr(section, name) is not None}, exclude_none=True)
 
 
 def _or_file(text: str, what: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from teleport.resources.shapes import DURATION, LABELS, LIST, TIME, YES_OR_NO, Shape
 from teleport.resources.values import duration_text
 from teleport.service.ignored import reason_of
 from teleport.service.sections import Section
@@ -57,6 +58,9 @@ def fields_of(model: type[BaseModel]) -> Iterator[FieldText]:
 
 def _words(schema: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     """A JSON Schema in a few words."""
+    for shape, words in _SHAPES.items():
+        if shape.schema.items() <= schema.items():
+            return words
     options = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
     if len(options) == 1:
         return _words(options[0], known)
@@ -70,13 +74,18 @@ def _words(schema: Mapping[str, Any], known: Mapping[str, Any]) -> str:
     if "const" in schema:
         return str(schema["const"])
     kind = schema.get("type", "")
+    if isinstance(kind, list):
+        (kind,) = (one for one in kind if one != "null")
     if kind == "array":
         return f"list of {_plural(_words(schema.get('items', {}), known))}"
     if kind == "string":
-        return "duration" if "8h" in schema.get("examples", ()) else _FORMATS.get(schema.get("format", ""), "text")
+        return _FORMATS.get(schema.get("format", ""), "text")
     return {"integer": "number", "number": "number", "boolean": "yes or no", "object": "mapping"}.get(kind, "anything")
 
 
+_SHAPES: Mapping[Shape, str] = {
+    DURATION: "duration", LIST: "list of texts", YES_OR_NO: "yes or no", TIME: "time", LABELS: "mapping",
+}  # fmt: skip
 _FORMATS: Mapping[str, str] = {"address": "HOST:PORT"}
 
 

@@ -112,8 +112,8 @@ def test_every_problem_has_its_place_and_the_likely_right_word() -> None:
         ("- a\n", "t.yaml:1:1: teleport.yaml is a mapping (see `teleport configure`)"),
         ("version: v2\n", "t.yaml:1:10: version: unknown value v2 (one of v3)"),
         ("version: v3\n---\nversion: v3\n", "t.yaml:3:1: more than one document (teleport.yaml is one)"),
-        ("teleport: {ca_pin: [1]}\n", 't.yaml:1:21: 1 is not text (put it in quotes: "1")'),
-        ("teleport: {diag_addr: ':1'}\n", "t.yaml:1:23: diag_addr: value error, ':1' is not HOST:PORT"),
+        ("teleport: {ca_pin: [1]}\n", 't.yaml:1:21: 1 is not text: YAML takes it for a number (put it in quotes: "1")'),
+        ("teleport: {diag_addr: ':1'}\n", "t.yaml:1:23: diag_addr: ':1' is not HOST:PORT"),
         ("teleport: {storage: {type: etcd}}\n", "t.yaml:1:28: type: unknown value etcd (one of sqlite, dir)"),
         (
             "teleport: {storage: {audit_events_uri: [x]}}\n",

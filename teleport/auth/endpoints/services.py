@@ -30,7 +30,8 @@ class ForServices:
         return feed(self._parts.store, caller.known, request.after)
 
     async def on_heartbeat(self, caller: Caller, request: m.Heartbeat) -> m.Ack:
-        await self._parts.presence.beat(caller.known, request)
+        """Once it is answered, people who ask see the host."""
+        await self._parts.policy.wait_for(await self._parts.presence.beat(caller.known, request))
         return m.Ack(policy_revision=self._parts.policy.current.revision)
 
     async def on_renew_host(self, caller: Caller, request: m.RenewHost) -> m.HostCertificates:
