@@ -9,11 +9,13 @@ zeros, dates and everything else stay text.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from _ruamel_yaml import CParser
+from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
@@ -35,6 +37,11 @@ __all__ = ["MAX_DEPTH", "MAX_DOCUMENT", "MAX_DOCUMENTS", "MAX_FILE", "MAX_NODES"
 
 MAX_DOCUMENT: Final = 1 << 20
 """Characters in one document: the format's limit for one resource."""
+MAX_SLOW: Final = 1 << 16
+"""Characters in a file up to which a second reader has a try, which knows YAML 1.2 but takes 25 µs a character.
+
+What libyaml does not take: `[host:22]` and `{prompt: Why?}`, colons and question marks inside of plain text in flow style.
+"""
 MAX_DOCUMENTS: Final = 20_000
 """Documents in one file."""
 MAX_DEPTH: Final = 32
@@ -60,6 +67,9 @@ _FLOAT: Final = re.compile(
 )
 _SURROGATES: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 """How JSON writes characters beyond U+FFFF; YAML does not know it."""
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_NEWER: Final = re.compile("unexpected ':'|expected ',' or ")
+"""What libyaml says of a colon or a question mark where it expects none."""
 _NUMERIC_START: Final = frozenset("+-.0123456789")
 _CORE_TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAG: Final = _CORE_TAG + "str"
@@ -164,23 +174,39 @@ def read(data: bytes, *, file: str) -> tuple[list[Document], list[Problem]]:
         return [], problems
     if text.lstrip()[:1] in ("{", "["):
         text = _SURROGATES.sub(lambda pair: json.loads(f'"{pair[0]}"'), text)
+    documents, found = _read(CParser(text).get_event, text, file=file)
+    if found is not None and found.newer and len(text) <= MAX_SLOW and not _SURROGATE.search(text):
+        again = _read(partial(next, YAML(typ="safe", pure=True).parse(text)), text, file=file)
+        if again[1] is None or not again[1].newer:
+            documents, found = again
+    return documents, problems if found is None else [*problems, *found.problems]
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why reading a text stopped; `newer` if it might be YAML 1.2, of which libyaml knows not all."""
+
+    problems: tuple[Problem, ...]
+    newer: bool = False
+
+
+def _read(next_event: Callable[[], Any], text: str, *, file: str) -> tuple[list[Document], _Fault | None]:
     documents: list[Document] = []
     reading = _Reading(file)
     try:
-        for reading in _documents(CParser(text), file):
+        for reading in _documents(next_event, file):
             if reading.root is not None:
                 documents.append(Document(*reading.root, tuple(reading.problems)))
     except _Unreadable as error:
-        problems += [
-            *reading.problems,
-            Problem(file, *_place_in(text, error.mark), one_line(str(error)), one_line(error.hint)),
-        ]
+        last = Problem(file, *_place_in(text, error.mark), one_line(str(error)), one_line(error.hint))
+        return documents, _Fault((*reading.problems, last))
     except MarkedYAMLError as error:
         mark, message, hint = explain_yaml(error, text)
-        problems.append(Problem(file, *_place_in(text, mark), message, hint))
+        newer = bool(_NEWER.search(str(getattr(error, "problem", ""))))
+        return documents, _Fault((Problem(file, *_place_in(text, mark), message, hint),), newer)
     except (YAMLError, ValueError) as error:
-        problems.append(Problem(file, 1, 1, f"YAML: {str(error).splitlines()[0]}"))
-    return documents, problems
+        return documents, _Fault((Problem(file, 1, 1, f"YAML: {str(error).splitlines()[0]}"),))
+    return documents, None
 
 
 def _place_in(text: str, mark: Any) -> tuple[int, int]:
@@ -192,11 +218,11 @@ def _place_in(text: str, mark: Any) -> tuple[int, int]:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
-def _documents(parser: Any, file: str) -> Iterator[_Reading]:
+def _documents(next_event: Callable[[], Any], file: str) -> Iterator[_Reading]:
     """Fold the event stream; yields each document's state when it is complete."""
     reading, count = _Reading(file), 0
     while True:
-        event = parser.get_event()
+        event = next_event()
         kind = type(event)
         if event.end_mark.index - reading.start > MAX_DOCUMENT:
             raise _Unreadable(event, f"document larger than {MAX_DOCUMENT} characters", "split it")
