@@ -2,16 +2,22 @@
 PYTHON ?= $(shell scripts/find-python)
 VENV := .venv
 BIN := $(VENV)/bin
+PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test unit e2e lint fmt generate bench clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
 	touch $@
 
-demo: $(STAMP)
+$(STAMP): $(PROGRAM)
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: $(PROGRAM)
 	$(BIN)/python scripts/demo.py
 
 test: $(STAMP) lint

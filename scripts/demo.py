@@ -19,9 +19,10 @@ DEMO = ROOT / ".demo"
 BIN = Path(sys.executable).parent
 PORT = 3080
 
+ROLES = "developer, sandbox"
 USER = """\
 # yaml-language-server: $schema=../../../schemas/user.json
-# You. Edit roles or traits and watch a running session obey; what this cluster is told is in this folder.
+# You. Edit roles or traits and watch a running session obey; everything the cluster is told is in this folder.
 kind: user
 version: v2
 metadata:
@@ -35,10 +36,10 @@ spec:
 
 def main() -> int:
     me = getpass.getuser()
-    policies = lay_out(me)
+    mine = lay_out(me)
     port = free_port()
     cluster = subprocess.Popen(
-        [BIN / "teleport", "start", "--demo", "--policies", policies, "--data-dir", DEMO / "data",
+        [BIN / "teleport", "start", "--demo", "--policies", DEMO / "policies", "--data-dir", DEMO / "data",
          "--cluster-name", "demo", "--listen", f"127.0.0.1:{port}"],
         stdout=subprocess.PIPE, stderr=(DEMO / "log").open("w"), text=True, start_new_session=True,
     )  # fmt: skip
@@ -48,7 +49,7 @@ def main() -> int:
     if not ready.startswith("ready:"):
         sys.stderr.write((DEMO / "log").read_text())
         return cluster.wait() or 1
-    say(ready, me, policies)
+    say(ready, me, mine)
     try:
         return cluster.wait()
     except KeyboardInterrupt:
@@ -59,17 +60,14 @@ def main() -> int:
 
 
 def lay_out(me: str) -> Path:
-    """A fresh working copy of the example policies, with the person who runs the demo in it."""
+    """A fresh working copy of the example policies, and in it the file of the person who runs the demo."""
     shutil.rmtree(DEMO, ignore_errors=True)
     policies = DEMO / "policies"
     shutil.copytree(ROOT / "examples" / "policies", policies)
-    schemas = ROOT / "schemas"
-    if schemas.is_dir():
-        shutil.copytree(schemas, DEMO.parent / ".demo" / "schemas")
     name = re.sub(r"[^A-Za-z0-9._@+-]", "-", me)
     mine = policies / "users" / f"{name}.yaml"
     mine.write_text(USER.format(name=name, roles=ROLES, login=me))
-    return policies
+    return mine
 
 
 def free_port() -> int:
@@ -85,7 +83,7 @@ def free_port() -> int:
     raise SystemExit("no port on 127.0.0.1 is free")
 
 
-def say(ready: str, me: str, policies: Path) -> None:
+def say(ready: str, me: str, mine: Path) -> None:
     invitation = json.loads(
         subprocess.run(
             [BIN / "tctl", "--data-dir", DEMO / "data", "users", "invite", me, "--ttl", "48h", "-o", "json"],
@@ -93,7 +91,7 @@ def say(ready: str, me: str, policies: Path) -> None:
         ).stdout
     )  # fmt: skip
     proxy, pin, host = invitation["proxy_address"], invitation["ca_pins"][0], socket.gethostname()
-    tsh = BIN / "tsh"
+    tsh, tctl, data = BIN / "tsh", BIN / "tctl", (DEMO / "data").relative_to(ROOT)
     print(ready)
     print(
         f"""\
@@ -111,14 +109,18 @@ Open a second terminal and paste these three, one after the other:
 
   {tsh} ssh {me}@{host}
 
-Then, with that shell open, edit {policies.relative_to(ROOT)}/users/{me}.yaml (take away the roles, say)
-and watch it end, with the reason. The log is {DEMO.relative_to(ROOT)}/log; Ctrl-C ends the demo.
+Then, with that shell open, edit {mine.relative_to(ROOT)}: take the role sandbox away, and watch
+the shell end, with the reason. Give it back, and step 3 works again, without a new login.
+
+What happened:  {tctl} --data-dir {data} audit search
+What was shown: {tsh} recordings ls
+The rules:      {mine.parent.parent.relative_to(ROOT)}/README.md
+The log:        {DEMO.relative_to(ROOT)}/log
+Ctrl-C ends the demo.
 """,
         flush=True,
     )
 
-
-ROLES = "access, auditor, editor"
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,7 +40,7 @@ MAX_DOCUMENT: Final = 1 << 20
 MAX_SLOW: Final = 1 << 16
 """Characters in a file up to which a second reader has a try, which knows YAML 1.2 but takes 25 µs a character.
 
-What libyaml does not take: `[host:22]` and `{prompt: Why?}`, colons and question marks inside of plain text in flow style.
+What libyaml does not take: `[host:22]` and `{prompt: Why?}`, colons and question marks within plain text in flow style.
 """
 MAX_DOCUMENTS: Final = 20_000
 """Documents in one file."""

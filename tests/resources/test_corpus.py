@@ -1,4 +1,4 @@
-"""Whole files: those written for the upstream product load unchanged; every fault of the bad ones is told, in its words.
+"""Whole files: those written for the upstream product load unchanged; every fault of the bad ones is told.
 
 What is told of `corpus/bad/NAME.yaml` is in `NAME.problems` beside it. After a change of words, write them anew and
 read the difference: `python -m tests.resources.test_corpus`.
