@@ -1,5 +1,6 @@
 """`tctl access`: who reaches what by a folder of policy, without a cluster, judged by the code that clusters run."""
 
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ __all__ = ["access"]
 
 _QUIET: Final[Sequence[object]] = ("no", "off", "never", 0, False, [])
 """Values of conditions that go without saying."""
+
+_WIDTH: Final = 100
+"""Columns of what is printed for people."""
 
 _policies = click.option(
     "--policies", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder of policy."
@@ -149,8 +153,12 @@ def _verdict(decision: "Decision", sentence: str) -> str:
     if decision.needs:
         lines.append(f"  needs {', '.join(f'{key}: {value}' for key, value in decision.needs.items())}")
     if decision.conditions is not None:
-        lines.append(f"  conditions: {_conditions(decision.conditions.to_dict())}")
+        lines += _wrapped(f"  conditions: {_conditions(decision.conditions.to_dict())}")
     return "\n".join(map(printable, lines))
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False)
 
 
 def _conditions(found: Mapping[str, Any]) -> str:
