@@ -23,6 +23,9 @@ __all__ = [
 
 Path = tuple[str | int, ...]
 
+_PLACES: Final[Mapping[str, str]] = {"node": "host", "db": "database", "windows_desktop": "desktop"}
+"""What people call a target."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -221,6 +224,9 @@ def _why_not(scoped: Sequence[BoundRole], user: BoundUser, request: AccessReques
         yield f"role/{name} does not exist"
     for role in scoped:
         selector = role.allow.selector(target.kind)
+        if selector.empty:
+            yield f"role/{role.name} allows no {_PLACES.get(target.kind, target.kind)}"
+            continue
         if not selector.allows(target.labels):
             yield f"role/{role.name} allows {selector.describe()}, which does not match {target.name}"
             continue

@@ -40,10 +40,14 @@ class Judgement:
     warnings: tuple[Problem, ...] = ()
 
 
-def judge(resources: Iterable[AnyResource]) -> Judgement:
-    """Judge a complete set: every declared resource of the cluster as it would be."""
+def judge(resources: Iterable[AnyResource], *, broken: Iterable[tuple[str, str]] = ()) -> Judgement:
+    """Judge a complete set: every declared resource of the cluster as it would be.
+
+    `broken` are kind and name of what is declared too and could not be read: referring to it is no fault.
+    """
     everything = tuple(resources)
     roles = {role.name for role in preset_roles()} | {one.name for one in everything if isinstance(one, Role)}
+    roles |= {name for kind, name in broken if kind == Role.kind}
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for resource in everything:

@@ -35,6 +35,11 @@ class Selector:
     keys: tuple[tuple[str, tuple[Matcher, ...]], ...] = ()
     expression: Callable[[Labels], bool] | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is written at all, so that it matches nothing."""
+        return not self.written and self.expression is None
+
     def by_labels(self, labels: Labels) -> bool:
         """Whether the written labels match; an empty selector matches nothing."""
         if self.everything:
@@ -48,7 +53,7 @@ class Selector:
 
     def allows(self, labels: Labels) -> bool:
         """Whether an allow block means a resource: labels and expression both, where both are written."""
-        if not self.written and self.expression is None:
+        if self.empty:
             return False
         if self.written and not self.by_labels(labels):
             return False

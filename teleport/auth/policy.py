@@ -18,6 +18,7 @@ from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.resources.codec import decode, encode
 from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.load import Loaded
 from teleport.resources.model import Origin
 from teleport.resources.user import User
 from teleport.resources.values import parse_timestamp
@@ -97,11 +98,12 @@ class PolicyWriter:
         _, found = await self.stored()
         return {ref: stored.resource for ref, stored in found.items() if stored.owner == source}
 
-    async def judged(self, source: str, desired: Iterable[AnyResource]) -> Judgement:
-        """How the judge sees the cluster if this source declared exactly this; nothing is written."""
+    async def judged(self, source: str, loaded: Loaded) -> Judgement:
+        """How the judge sees the cluster if this source declared what could be read of it; nothing is written."""
         _, found = await self.stored()
-        rest = [stored.resource for stored in found.values() if stored.owner != source]
-        return judge([*rest, *desired])
+        rest = {ref: stored.resource for ref, stored in found.items() if stored.owner != source}
+        desired = {(one.kind, one.name): one for one in loaded.resources}
+        return judge((rest | desired).values(), broken=loaded.broken)
 
     async def replace(self, source: str, desired: Sequence[AnyResource], actor: Actor, *, commit: str = "") -> Applied:
         """Make what a source owns exactly what it declares. Raises Invalid with every problem."""

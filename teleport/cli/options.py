@@ -8,7 +8,7 @@ import click
 
 from teleport.core.errors import BadInput
 
-__all__ = ["moment", "output_option", "seconds", "split_ref"]
+__all__ = ["listed", "moment", "output_option", "parse_labels", "seconds", "split_ref"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,6 +62,15 @@ def split_ref(text: str) -> tuple[str, str]:
             return kind.kind, kind.singleton
         raise BadInput(f"{text!r} names no resource", hint=f"write KIND/NAME, for example {kind.kind}/NAME")
     return kind.kind, name
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """Labels as K=V,...; an empty text is no labels. Raises BadInput."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    found = {key.strip(): value.strip() for key, _, value in pairs}
+    if any(not key.strip() or not equals for key, equals, _ in pairs) or len(found) < len(pairs):
+        raise BadInput(f"{text!r} is not a list of labels", hint="write for example env=prod,team=web")
+    return found
 
 
 def listed(words: Sequence[str]) -> str:

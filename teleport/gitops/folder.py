@@ -40,7 +40,7 @@ class FolderSource:
     def _load(self) -> Loaded:
         files, problems = read_folder(self.path)
         loaded = self._loader.load(files)
-        return Loaded(loaded.resources, (*problems, *loaded.problems))
+        return Loaded(loaded.resources, (*problems, *loaded.problems), loaded.broken)
 
 
 def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:

@@ -49,6 +49,10 @@ class PolicyService(Protocol):
         """Make it own exactly this: the revision, how many objects changed, and warnings. Raises Invalid."""
         ...
 
+    async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
+        """What the judge says about that part of a broken set which could be read."""
+        ...
+
     async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
         """Note in the audit log that a source is refused."""
         ...
@@ -113,7 +117,7 @@ class Loop:
             loaded = await self._source.load()
             self.state.last_seen = self._clock.time()
             if loaded.problems:
-                await self._stall(loaded.problems)
+                await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
                 return True
             refusal = guard(loaded.resources, await self._service.owned_by(self._source.name))
             if refusal:

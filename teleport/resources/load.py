@@ -38,6 +38,8 @@ class Loaded:
 
     resources: tuple[AnyResource, ...] = ()
     problems: tuple[Problem, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()
+    """Kind and name of the documents that have problems, where they still tell: what refers to them is no fault."""
 
 
 @dataclass
@@ -56,11 +58,13 @@ class Loader:
         fresh: dict[tuple[str, bytes], Loaded] = {}
         resources: list[AnyResource] = []
         problems: list[Problem] = []
+        broken: list[tuple[str, str]] = []
         first: dict[tuple[str, str], Origin] = {}
         for name, data in files:
             key = (name, hashlib.sha256(data).digest())
             loaded = fresh[key] = self._seen.get(key) or load(data, file=name, source=self.source)
             problems += loaded.problems
+            broken += loaded.broken
             for resource in loaded.resources:
                 earlier = first.setdefault((resource.kind, resource.name), resource.origin)
                 if earlier is resource.origin:
@@ -68,7 +72,7 @@ class Loader:
                 else:
                     problems.append(_declared_twice(resource, earlier))
         self._seen = fresh
-        return Loaded(tuple(resources), tuple(problems))
+        return Loaded(tuple(resources), tuple(problems), tuple(broken))
 
 
 def _declared_twice(resource: AnyResource, earlier: Origin) -> Problem:
@@ -94,6 +98,7 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
     documents, faults = read(data, file=file)
     resources: list[AnyResource] = []
     problems: list[Problem] = []
+    broken: list[tuple[str, str]] = []
     for document in documents:
         if len(problems) >= _MAX_PROBLEMS:
             line, column = document.marks.line, document.marks.column
@@ -106,7 +111,16 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
         problems += found
         if resource is not None and not document.problems:
             resources.append(resource)
-    return Loaded(tuple(resources), tuple(sorted([*problems, *faults])))
+        else:
+            broken += _named(document.value)
+    return Loaded(tuple(resources), tuple(sorted([*problems, *faults])), tuple(broken))
+
+
+def _named(value: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name, as far as a broken document has them."""
+    match value:
+        case {"kind": str(word), "metadata": {"name": str(name)}} if word in _KIND_NAMES:
+            yield _KIND_NAMES[word].kind, name
 
 
 def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[AnyResource | None, list[Problem]]:

@@ -30,6 +30,7 @@ from teleport.core.aio import Clock, cancel_and_wait
 from teleport.core.errors import Problem
 from teleport.gitops.loop import SourceState
 from teleport.resources.kinds import AnyResource
+from teleport.resources.load import Loaded
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
 from teleport.store.replica import Replica
@@ -67,6 +68,12 @@ class AuthService:
                 )
             )  # fmt: skip
         return applied.revision, applied.changed, applied.warnings
+
+    async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
+        """See `gitops.loop.PolicyService`."""
+        files = {resource.origin.file for resource in loaded.resources}
+        judgement = await self.auth.writer.judged(source, loaded)
+        return tuple(problem for problem in judgement.problems if problem.file in files)
 
     async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
         """See `gitops.loop.PolicyService`."""

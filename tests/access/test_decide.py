@@ -490,3 +490,9 @@ def test_of_several_roles_that_allow_the_first_in_the_users_order_is_named(allow
     decision: Decision = ask(policy(*roles, user("ann", allowing)), target=host(env="dev"))
 
     assert decision.role == first
+
+
+def test_a_role_that_only_denies_is_told_as_allowing_no_host() -> None:
+    snapshot = ann_with(role("freeze", deny=rule(env="prod")))
+
+    assert ask(snapshot, "root", host(env="dev")).reasons == ("role/freeze allows no host",)

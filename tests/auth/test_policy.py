@@ -1,10 +1,12 @@
 """The one way policy is written: who owns what, the judge, races, incarnations, and one event a change."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
+from teleport.api import models as m
 from teleport.audit.events import Actor
 from teleport.auth import keys
 from teleport.auth.policy import Applied, Wanted
@@ -262,20 +264,24 @@ async def test_an_event_that_was_logged_before_the_crash_is_not_logged_again(tmp
         await cluster.declare(role())
         event = cluster.events()[0]
         body = {key: value for key, value in event.items() if key not in ("seq", "prev", "cluster_name")}
-        await cluster.auth.store.put(f"{keys.OUTBOX}000000-{event['uid']}", __import__("json").dumps(body).encode())
+        await cluster.auth.store.put(f"{keys.OUTBOX}000000-{event['uid']}", json.dumps(body).encode())
 
     async with Cluster.open(tmp_path, clock) as cluster:
         assert len(cluster.events()) == 1
 
 
-async def test_a_change_stands_although_its_event_cannot_be_written_now(cluster: Cluster) -> None:
-    directory = cluster.directory / "audit"
-    directory.rename(cluster.directory / "gone")
+async def test_a_change_stands_although_its_event_cannot_be_written_now_and_is_told_of_later(cluster: Cluster) -> None:
+    directory, away = cluster.directory / "audit", cluster.directory / "away"
+    directory.rename(away)
     directory.write_text("no directory")
 
-    await cluster.declare(role())
+    await cluster.declare(role(), user())
 
-    with pytest.raises(Unavailable):
-        await cluster.call("invite")  # nothing else happens without its event
+    assert "ann" in cluster.auth.policy.current.users
+    with pytest.raises(Unavailable):  # nothing leaves this service without its event
+        await cluster.call("invite", m.InvitationRequest(user="ann"))
     directory.unlink()
-    (cluster.directory / "gone").rename(directory)
+    away.rename(directory)
+    await cluster.declare(role(), user(), role("more"))
+    told = [(one["event"], one["name"]) for one in cluster.events()]
+    assert told == [("role.created", "dev"), ("user.create", "ann"), ("role.created", "more")]

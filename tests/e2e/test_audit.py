@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import Person, World, user, wait_until
+from tests.e2e.world import LOGIN, Person, World, user, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def search(world: World, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_a_search_gives_what_matches_everything_asked(world: World, ann: Person) -> None:
-    assert ann.ssh("root@db-1", "true").status == 0
+    assert ann.ssh(f"{LOGIN}@db-1", "true").status == 0
     end = world.wait_event("session.end", user="ann")
 
     found = search(world, "--type", "session.end", "--user", "ann", "--session", end["sid"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.world import Person, World, missing, user, wait_until
+from tests.e2e.world import LOGIN, Person, World, missing, user, wait_until
 
 MARK = "the\tneedle \N{SNOWMAN}"
 
@@ -28,7 +28,7 @@ def bob(world: World) -> Person:
 @pytest.fixture(scope="module")
 def shell(world: World, ann: Person) -> str:
     """The id of a recorded shell in which something was printed in colour, with a pause and a new size."""
-    with ann.terminal("tsh", "ssh", "root@db-1", rows=30, columns=100) as terminal:
+    with ann.terminal("tsh", "ssh", f"{LOGIN}@db-1", rows=30, columns=100) as terminal:
         terminal.expect(r"[#$] ")
         terminal.type(
             "PS1='> '; printf '\\033[31mthe\\tneedle \\342\\230\\203\\033[0m\\n'; sleep 1; echo after-the-pause\n"
@@ -58,7 +58,7 @@ def test_a_recording_is_listed_with_who_where_and_when(ann: Person, shell: str) 
     rows = json.loads(ann.tsh("recordings", "ls", "-o", "json").output)
 
     (row,) = [one for one in rows if one["sid"] == shell]
-    assert (row["user"], row["login"], row["server_hostname"], row["interactive"]) == ("ann", "root", "db-1", True)
+    assert (row["user"], row["login"], row["server_hostname"], row["interactive"]) == ("ann", LOGIN, "db-1", True)
 
 
 def test_play_prints_what_the_terminal_was_sent(ann: Person, shell: str) -> None:
@@ -205,11 +205,11 @@ def test_an_auditor_reads_everybodys(world: World, shell: str) -> None:
 
 
 def test_tctl_lists_recordings_on_the_auth_host(world: World, shell: str) -> None:
-    assert re.search(rf"^{shell} +ann +root +db-1 ", world.tctl("recordings", "ls").output, re.MULTILINE)
+    assert re.search(rf"^{shell} +ann +{LOGIN} +db-1 ", world.tctl("recordings", "ls").output, re.MULTILINE)
 
 
 def test_a_command_is_recorded_with_its_output(world: World, ann: Person) -> None:
-    assert ann.ssh("root@db-1", "echo from-a-command").status == 0
+    assert ann.ssh(f"{LOGIN}@db-1", "echo from-a-command").status == 0
 
     def recorded() -> Any:
         rows = json.loads(ann.tsh("recordings", "ls", "-o", "json").output)

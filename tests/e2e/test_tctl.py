@@ -97,7 +97,7 @@ def test_every_problem_of_every_document_is_told_with_its_place_and_nothing_is_w
     result = world.tctl("create", str(path))
 
     assert result.status == 2
-    assert f"{path}:4:36: 1 is not text" in result.errors
+    assert f"{path}:4:37: 1 is not text" in result.errors
     assert f"{path}:15:16: unknown role oops (did you mean ops?)" in result.errors
     assert world.tctl("get", "user/jim").status == 1
 

@@ -39,6 +39,7 @@ class Cluster:
         self.refusal: Exception | None = None
         self.applied: list[list[str]] = []
         self.stalls: list[Sequence[Problem]] = []
+        self.judged: tuple[Problem, ...] = ()
 
     async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
         return self.owned
@@ -49,6 +50,9 @@ class Cluster:
         before, self.owned = self.owned, {(one.kind, one.name): one for one in desired}
         self.applied.append([one.name for one in desired])
         return len(self.applied), len(before.keys() ^ self.owned.keys()), ()
+
+    async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
+        return self.judged
 
     async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
         self.stalls.append(problems)

@@ -22,7 +22,6 @@ from teleport.resources.lock import Lock
 from teleport.resources.node import Node
 from teleport.resources.presets import preset_roles
 from teleport.resources.role import Role
-from teleport.resources.yaml_reader import read
 
 __all__ = ["ResourceAccess"]
 
@@ -248,21 +247,9 @@ def _refuse_existing(resources: Iterable[AnyResource], found: Mapping[Ref, Store
 def _other_problems(request: m.ApplyRequest, loaded: Loaded, found: Mapping[Ref, Stored]) -> Iterator[Problem]:
     """What the judge finds in those documents that could be read; the others count as if they were right."""
     proposed = {ref: stored.resource for ref, stored in found.items()}
-    proposed |= {("role", name): Role.model_validate(_any_role(name)) for name in _role_names(request)}
     proposed |= {(one.kind, one.name): one for one in loaded.resources}
-    yield from (one for one in judge(proposed.values()).problems if _concerns(request, one.file))
-
-
-def _role_names(request: m.ApplyRequest) -> Iterator[str]:
-    for file in request.files:
-        for document in read(file.text.encode(), file=file.file)[0]:
-            match document.value:
-                case {"kind": "role", "metadata": {"name": str(name)}} if name:
-                    yield name
-
-
-def _any_role(name: str) -> dict[str, Any]:
-    return {"version": Role.versions[-1], "metadata": {"name": name}, "spec": {}}
+    judgement = judge(proposed.values(), broken=loaded.broken)
+    yield from (one for one in judgement.problems if _concerns(request, one.file))
 
 
 def _concerns(request: m.ApplyRequest, file: str) -> bool:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teleport.cli.options import output_option, seconds
+from teleport.cli.options import output_option, parse_labels, seconds
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import table, to_json, write
@@ -40,7 +40,7 @@ def add(target: Target, /, types: str, ttl: str, value: str, labels: str, form: 
     from teleport.cli.admin import ask
 
     roles = tuple(word.strip() for word in types.split(",") if word.strip())
-    request = m.TokenRequest(roles=roles, ttl=_ttl(ttl), value=value, labels=_labels(labels))
+    request = m.TokenRequest(roles=roles, ttl=_ttl(ttl), value=value, labels=parse_labels(labels))
     made = ask(target, r.TOKEN, request)
     if form == "json":
         write(to_json({**made.model_dump(mode="json"), "command": _command(made)}))
@@ -105,13 +105,6 @@ def _ttl(text: str) -> float:
     if not 0 < found <= 365 * 86400:
         raise BadInput("a token is good for more than nothing and at most a year", hint="write for example 1h")
     return found
-
-
-def _labels(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if any(not key or not equals for key, equals, _ in pairs):
-        raise BadInput(f"{text!r} is not a list of labels", hint="write for example env=prod,team=web")
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _command(made: "m.TokenSecret") -> str:
