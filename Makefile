@@ -23,13 +23,13 @@ demo: $(PROGRAM)
 test: $(STAMP) lint
 	scripts/install-test-programs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests --ignore tests/e2e -q
+	$(BIN)/coverage run -m pytest tests --ignore tests/e2e -q -n auto --dist worksteal
 	$(BIN)/coverage run -m pytest tests/e2e -q
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 unit: $(STAMP)
-	$(BIN)/pytest tests --ignore tests/e2e -q
+	$(BIN)/pytest tests --ignore tests/e2e -q -n auto --dist worksteal
 
 e2e: $(STAMP)
 	$(BIN)/pytest tests/e2e -q
@@ -40,6 +40,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m teleport.resources.render --check
+	$(BIN)/python -m teleport.service.render --check
 	$(BIN)/python -m teleport.audit.render --check
 
 fmt: $(STAMP)
@@ -49,6 +50,7 @@ fmt: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python -m teleport.resources.render
 	$(BIN)/python -m teleport.audit.render
+	$(BIN)/python -m teleport.service.render
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

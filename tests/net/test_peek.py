@@ -84,7 +84,7 @@ async def test_a_silent_peer_is_given_up_and_the_loop_forgets_its_socket() -> No
     far.close()
 
 
-@pytest.mark.parametrize("sent", [b"", b"SS", client_hello()[:30]])
+@pytest.mark.parametrize("sent", [b"", b"SS", client_hello()[:30]], ids=["nothing", "half a banner", "half a hello"])
 async def test_a_peer_that_leaves_early_is_an_error(sent: bytes) -> None:
     near, far = tcp_pair()
     await Peer(far).send(sent)
