@@ -286,7 +286,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            failure = StoreFull(f"the store cannot write: {error}")
+            failure = StoreFull(f"the store cannot be written: {error}", hint="free disk space, or mount it writable")
             for job in group:
                 self._settle(job.future, None, failure)
             return known
