@@ -55,6 +55,19 @@ async def test_a_backup_is_a_whole_store_as_it_was_at_its_revision(tmp_path: Pat
     await copy.close()
 
 
+@pytest.mark.parametrize(("name", "why"), [("there", "File exists"), ("no/where", "No such file or directory")])
+async def test_a_backup_that_cannot_be_written_is_told_and_harms_nothing(tmp_path: Path, name: str, why: str) -> None:
+    store = await SQLiteStore.open(tmp_path / "live")
+    (tmp_path / "there").write_text("precious")
+
+    with pytest.raises(Unavailable, match=f"cannot be written: {why}"):
+        await store.backup(tmp_path / name)
+
+    assert (tmp_path / "there").read_text() == "precious"
+    await store.put("a", b"1")
+    await store.close()
+
+
 async def test_a_store_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
     store = await SQLiteStore.open(tmp_path)
     await store.close()
