@@ -41,6 +41,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m teleport.resources.render --check
 	$(BIN)/python -m teleport.audit.render --check
+	$(BIN)/python -m teleport.service.render --check
 
 fmt: $(STAMP)
 	$(BIN)/ruff format .
@@ -49,6 +50,7 @@ fmt: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python -m teleport.resources.render
 	$(BIN)/python -m teleport.audit.render
+	$(BIN)/python -m teleport.service.render
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
