@@ -42,6 +42,7 @@ lint: $(STAMP)
 	$(BIN)/python -m teleport.resources.render --check
 	$(BIN)/python -m teleport.service.render --check
 	$(BIN)/python -m teleport.audit.render --check
+	$(BIN)/python -m teleport.service.render --check
 
 fmt: $(STAMP)
 	$(BIN)/ruff format .

@@ -1,6 +1,12 @@
 """Values for tests: builders that name only what matters, and a clock that tests move."""
 
 import asyncio
+from typing import Final
+
+from argon2 import PasswordHasher
+
+CHEAP: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Hashes passwords as weakly as it can be done."""
 
 
 class FakeClock:

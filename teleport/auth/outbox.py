@@ -10,7 +10,7 @@ from teleport.audit.log import AuditLog
 from teleport.auth.keys import OUTBOX
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import Unavailable
-from teleport.store.base import Delete, Operation, Put, Store, StoreFull
+from teleport.store.base import Delete, Operation, Put, Store
 
 __all__ = ["Outbox"]
 
@@ -41,5 +41,5 @@ class Outbox:
             try:
                 await self._audit.append_dicts([json.loads(record.value) for record in records])
                 await self._store.txn([Delete(record.key) for record in records])
-            except (Unavailable, StoreFull) as error:
+            except Unavailable as error:
                 log.error("%d audit events wait to be written: %s", len(records), error)

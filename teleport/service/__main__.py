@@ -64,6 +64,7 @@ def start(**options: object) -> None:
 @click.option("--proxy", metavar="HOST:PORT", help="The proxy to join through, for an agent.")
 @click.option("--auth-server", metavar="HOST:PORT", help="The auth service to join, for a proxy.")
 @click.option("--ca-pin", metavar="PIN", multiple=True, help="Pin of the cluster to join; see `tctl status`.")
+@click.option("--diag-addr", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there.")
 def configure(output: Path | None, check: Path | None, **options: Any) -> None:
     """Write a commented teleport.yaml, filled in with what the options say; or check one.
 

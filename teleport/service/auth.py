@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -96,8 +97,9 @@ def _actor(source: str) -> Actor:
 
 
 async def open_auth(
-    data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = ""
-) -> AuthService:
+    data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
+    hasher: PasswordHasher | None = None,
+) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
@@ -121,7 +123,7 @@ async def open_auth(
     await replica.wait_ready()
     outbox = Outbox(store, audit, clock=clock)
     await outbox.flush()
-    credentials = Credentials(store, clock=clock, cluster=cluster)
+    credentials = Credentials(store, clock=clock, cluster=cluster, hasher=hasher)
     stack.callback(credentials.close)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,

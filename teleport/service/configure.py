@@ -54,7 +54,10 @@ def filled_in(options: Mapping[str, Any]) -> str:
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in options.items() if value}
     base: dict[str, Any] = {"data_dir": DEFAULT_DATA_DIR}
-    base |= _some(said, data_dir="data_dir", nodename="nodename", proxy_server="proxy", auth_server="auth_server")
+    base |= _some(
+        said, data_dir="data_dir", nodename="nodename", proxy_server="proxy", auth_server="auth_server",
+        diag_addr="diag_addr",
+    )  # fmt: skip
     if "ca_pin" in said:
         base["ca_pin"] = list(said["ca_pin"])
     if "token" in said:

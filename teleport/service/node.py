@@ -8,6 +8,7 @@ from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Host, SshServer
 from teleport.agents.tunnel import ProxyAddress, Tunnel
 from teleport.auth.join import service_name
+from teleport.core.aio import Clock
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.labels import HostLabels
@@ -17,6 +18,7 @@ from teleport.service.site import Member, Site
 __all__ = ["start_node"]
 
 _SERVICE: Final = "node"
+_SETTLE_SECONDS: Final = 2.0
 
 
 async def start_node(site: Site) -> None:
@@ -52,6 +54,7 @@ async def _server(site: Site, member: Member, host: Host) -> SshServer:
         lambda: member.policy.current.recording.exec_recording_limit,
     )  # fmt: skip
     await member.spool.recover(credentials.keys.sign)
+    site.life.background(_settle(records, site.clock), "ends of sessions")
     server = SshServer(
         host, member.policy, member.gate, records, clock=site.clock, host_key=credentials.keys.ssh_file,
         host_certificate=credentials.certificates.ssh_certificate,
@@ -62,6 +65,14 @@ async def _server(site: Site, member: Member, host: Host) -> SshServer:
 
     credentials.subscribe(renewed)
     return server
+
+
+async def _settle(records: RecordingHost, clock: Clock) -> None:
+    """Ends of sessions that found the disk full are written once there is room."""
+    while True:
+        await clock.sleep(_SETTLE_SECONDS)
+        if records.owed and not records.spool.failure:
+            await records.settle()
 
 
 def _tunnel(site: Site, member: Member, server: SshServer) -> Tunnel:

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from teleport.core.aio import Clock, SystemClock, cancel_and_wait
 from teleport.service.address import Address
@@ -24,6 +24,9 @@ from teleport.service.reload import Reload
 from teleport.service.site import Prepare, Site
 from teleport.service.systemd import Supervisor
 from teleport.store.lock import lock_directory
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 __all__ = ["Process"]
 
@@ -47,9 +50,9 @@ class Process:
     def __init__(
         self, config: Config, *, clock: Clock | None = None, announce: Callable[[str], None] = _print,
         signals: bool = True, reread: Callable[[], Config] | None = None, prepares: tuple[Prepare, ...] = (),
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] = os.environ, hasher: "PasswordHasher | None" = None,
     ) -> None:  # fmt: skip
-        self._site = Site(config, clock or SystemClock(), prepares=list(prepares))
+        self._site = Site(config, clock or SystemClock(), prepares=list(prepares), hasher=hasher)
         self._announce, self._signals = announce, signals
         self._reload = Reload(self._site, reread or (lambda: config))
         self._supervisor = Supervisor(environment)

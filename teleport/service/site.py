@@ -19,6 +19,8 @@ from teleport.sessions.gate import Gate
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
 if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
     from teleport.audit.spool import Spool
     from teleport.gitops.loop import Loop
     from teleport.proxy.tunnels import Tunnels
@@ -83,6 +85,8 @@ class Site:
     sources: "list[Loop]" = field(default_factory=list)
     credentials: dict[str, HostCredentials] = field(default_factory=dict)
     """By service; those of auth too."""
+    hasher: "PasswordHasher | None" = None
+    """Of passwords; None for the usual cost."""
     prepares: list[Prepare] = field(default_factory=list)
     drains: list[Drain] = field(default_factory=list)
     ready_when: list[Callable[[], Awaitable[object]]] = field(default_factory=list)

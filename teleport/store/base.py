@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from teleport.core.errors import Unavailable
+
 __all__ = [
     "ABSENT", "Change", "Commit", "Compacted", "Delete", "Listing", "Mismatch", "Operation", "Put", "Record", "Store",
     "StoreFull", "Watchable",
@@ -82,7 +84,7 @@ class Compacted(Exception):
     """The log no longer reaches back as far as asked: list, then watch again."""
 
 
-class StoreFull(Exception):
+class StoreFull(Unavailable):
     """The disk is full or not writable; nothing of the transaction happened."""
 
 

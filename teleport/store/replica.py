@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from teleport.core.aio import Backoff, Clock
 from teleport.core.errors import TeleportError
@@ -18,6 +18,9 @@ from teleport.store.base import Change, Commit, Compacted, Record, Watchable
 __all__ = ["Decoder", "Replica", "Tables"]
 
 log = logging.getLogger(__name__)
+
+_STABLE: Final = 10.0
+"""Seconds of following after which a loss is a new one."""
 
 Decoder = Callable[[str, bytes], Any]
 """From the key below the prefix and the stored bytes to a value; raises ValueError for what it cannot read."""
@@ -71,15 +74,23 @@ class Replica:
         return self.tables
 
     async def run(self) -> None:
-        """Follow the source until cancelled; what fails is tried again."""
-        async for _ in Backoff().attempts(self._clock):
-            try:
-                await self._follow()
-            except Compacted:
-                log.info("the change log was compacted; listing again")
-            except (TeleportError, OSError) as error:
-                self.failure = str(error)
-                log.warning("the policy cannot be followed: %s", error)
+        """Follow the source until cancelled; what fails is tried again, ever more slowly only if it keeps failing."""
+        while True:
+            async for _ in Backoff().attempts(self._clock):
+                if await self._was_followed():
+                    break
+
+    async def _was_followed(self) -> bool:
+        """Whether the source was there for a while, before it was lost."""
+        began = self._clock.monotonic()
+        try:
+            await self._follow()
+        except Compacted:
+            log.info("the change log was compacted; listing again")
+        except (TeleportError, OSError) as error:
+            self.failure = str(error)
+            log.warning("the policy cannot be followed: %s", error)
+        return self._contact - began >= _STABLE
 
     async def _follow(self) -> None:
         listing = await self._source.list()

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -188,16 +189,7 @@ class SQLiteStore:
         await self._submit(lambda db: _compact(db, keep), write=True)
 
     async def backup(self, path: Path) -> int:
-        def job(db: sqlite3.Connection) -> int:
-            path.unlink(missing_ok=True)
-            old = os.umask(0o077)
-            try:
-                db.execute("VACUUM INTO ?", (str(path),))
-            finally:
-                os.umask(old)
-            return _counter(db, "revision")
-
-        return await self._read(job)
+        return await self._read(partial(_copy, path=path))
 
     async def close(self) -> None:
         if self._closed:
@@ -286,7 +278,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
-            failure = StoreFull(f"the store cannot write: {error}")
+            failure = StoreFull(f"the store cannot be written: {error}", hint="free disk space, or mount it writable")
             for job in group:
                 self._settle(job.future, None, failure)
             return known
@@ -340,6 +332,25 @@ def migrate(db: sqlite3.Connection) -> None:
         )
     for step in range(version, len(MIGRATIONS)):
         db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]}; PRAGMA user_version = {step + 1}; COMMIT;")
+
+
+def _copy(db: sqlite3.Connection, *, path: Path) -> int:
+    """Everything in a new file, private from its first byte and durable; the revision of it. Raises Unavailable."""
+    revision = _counter(db, "revision")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            db.execute("VACUUM INTO ?", (str(path),))
+            os.fsync(descriptor)
+        except (OSError, sqlite3.Error):
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+    except (OSError, sqlite3.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Unavailable(f"the backup {path} cannot be written: {why}") from None
+    return revision
 
 
 def _counter(db: sqlite3.Connection, name: str) -> int:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pyotp
-from argon2 import PasswordHasher
 
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import Actor
-from teleport.auth.credentials import Credentials
 from teleport.auth.endpoints import Auth
 from teleport.auth.policy import Applied
 from teleport.core.identity import HostRole, Identity
@@ -20,11 +18,10 @@ from teleport.pki.keys import new_ssh_key, new_tls_key, public_pem, ssh_line
 from teleport.resources.load import load
 from teleport.service.auth import open_auth
 from tests.audit.logs import lines
-from tests.builders import FakeClock
+from tests.builders import CHEAP, FakeClock
 
 __all__ = ["CHEAP", "PASSWORD", "SSH_KEY", "TLS_KEY", "Cluster", "role", "user"]
 
-CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery staple"
 SSH_KEY, TLS_KEY = ssh_line(new_ssh_key().public_key()), public_pem(new_tls_key().public_key())
 FOLDER = "folder"
@@ -60,12 +57,8 @@ class Cluster:
     async def open(cls, directory: Path, clock: FakeClock | None = None) -> AsyncIterator["Cluster"]:
         clock = clock or FakeClock()
         async with AsyncExitStack() as stack:
-            service = await open_auth(directory, "acme", stack, clock=clock, retention=0)
-            auth = service.auth
-            auth.credentials.close()
-            auth.credentials = Credentials(auth.store, clock=clock, cluster="acme", hasher=CHEAP)
-            stack.callback(auth.credentials.close)
-            yield cls(auth, clock, directory)
+            service = await open_auth(directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP)
+            yield cls(service.auth, clock, directory)
 
     async def declare(self, *documents: str, source: str = FOLDER) -> Applied:
         """What a source declares now, instead of whatever it declared before."""

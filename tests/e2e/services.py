@@ -1,9 +1,13 @@
 """Services as processes of their own, beside a world whose process runs the rest of the cluster."""
 
 import asyncio
+import json
 import re
 import signal
+import socket
 import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,14 @@ class Service:
         result = subprocess.run(self.command(*more), capture_output=True, text=True, timeout=DEADLINE, check=False)
         return Finished(result.returncode, result.stdout, result.stderr)
 
+    def kill(self) -> None:
+        """As a power cut would."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
     def stop(self) -> int:
         """In an orderly way; the exit status."""
         assert self.process is not None
@@ -92,6 +104,24 @@ def hosts(data: Path) -> dict[str, m.HostRow]:
 def agent(world: World, root: Path, *more: str, name: str = "web-1") -> Service:
     """An agent that would join the world's cluster through its proxy."""
     return Service(root, ("--roles", "node", "--nodename", name, "--proxy-server", world.proxy, *more))
+
+
+def free_port() -> int:
+    """A port of this host that nobody listens on at the moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def asked(port: int) -> tuple[int, Any]:
+    """What /readyz says at a diagnostic port."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=DEADLINE) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
 
 
 def configured(world: World, text: str) -> Path:

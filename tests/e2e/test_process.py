@@ -1,11 +1,13 @@
 """A cluster over several processes, and how a process starts, reloads and stops."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.services import Service, agent, hosts, join_token
+from teleport.api import models as m
+from teleport.api import routes as r
+from tests.e2e.services import Service, administer, agent, hosts, join_token
 from tests.e2e.world import LOGIN, ROLE, Person, World, missing, user, wait_until
 
 
@@ -97,26 +99,94 @@ def test_a_token_for_another_service_does_not_let_an_agent_in(world: World, tmp_
     assert world.wait_event("instance.join", success=False)["node_name"] == "web-1"
 
 
-def test_auth_proxy_and_agent_each_in_a_process_of_their_own(tmp_path: Path, new_world: Callable[..., World]) -> None:
-    world = new_world("--roles", "auth")
-    auth = world.proxy
-    pin, token = ("--ca-pin", world.pin), ("--token", join_token(world.data, "proxy", "node"))
-    proxy = Service(
-        tmp_path / "proxy",
-        ("--roles", "proxy", "--nodename", "gate", "--auth-server", auth, "--listen", "127.0.0.1:0", *pin, *token),
-    ).start()
-    world.proxy = proxy.address
-    web = agent(world, tmp_path / "web", *pin, *token).start()
-    try:
-        ann = world.person("ann").enrol().login()
-        wait_until(lambda: ann.ssh(f"{LOGIN}@web-1", "true").status == 0)
+def test_a_second_process_is_refused_the_data_directory_of_the_first(world: World, web: Service) -> None:
+    auth = Service(world.root, ("--roles", "auth,proxy", "--listen", "127.0.0.1:0")).fail()
+    node = agent(world, web.root).fail()
 
-        result = ann.ssh(f"{LOGIN}@web-1", "id -un")
+    assert [auth.status, node.status] == [1, 1]
+    assert f"error: {world.data} is in use by process {world.process.pid if world.process else ''}" in auth.errors
+    assert f"error: {web.data} is in use by process {web.process.pid if web.process else ''}" in node.errors
+    assert "hint: one process per data directory" in node.errors
 
-        assert result.output == f"{LOGIN}\n"
-        invitation = world.tctl_json("users", "invite", "bob", "-o", "json")
-        assert invitation["url"].startswith(f"https://{proxy.address}/web/invite/")
-        assert {event["server_hostname"] for event in world.events("session.start")} == {"web-1"}
-    finally:
-        assert web.stop() == 0
-        assert proxy.stop() == 0
+
+def test_an_agent_that_is_killed_leaves_no_session_without_its_end(world: World, web: Service, ann: Person) -> None:
+    with ann.terminal("tsh", "ssh", f"{LOGIN}@web-1") as terminal:
+        terminal.expect(r"[#$] ")
+        terminal.type("echo before-$((1+1))\n")
+        terminal.expect("before-2")
+        sid = world.wait_event("session.start", interactive=True)["sid"]
+        spooled = web.data / "spool" / "node" / "recordings" / sid / "output"
+        wait_until(lambda: b"before-2" in spooled.read_bytes())
+
+        web.kill()
+
+        assert terminal.wait() == 255
+    web.start()
+    end = world.wait_event("session.end", sid=sid)
+    assert (end["reason"], end["user"]) == ("the agent stopped", "ann")
+    wait_until(lambda: (world.data / "recordings" / sid / "meta.json").exists())
+    assert b"before-2" in (world.data / "recordings" / sid / "output").read_bytes()
+    wait_until(lambda: ann.ssh(f"{LOGIN}@web-1", "true").status == 0)
+
+
+class Spread:
+    """A cluster whose auth, proxy and agent are a process each."""
+
+    def __init__(self, world: World, root: Path) -> None:
+        self.world, self.auth = world, world.proxy
+        pin, token = ("--ca-pin", world.pin), ("--token", join_token(world.data, "proxy", "node"))
+        front = ("--roles", "proxy", "--nodename", "gate", "--auth-server", self.auth, "--listen", "127.0.0.1:0")
+        self.proxy = Service(root / "proxy", (*front, *pin, *token)).start()
+        world.proxy = self.proxy.address
+        self.web = agent(world, root / "web", *pin, *token).start()
+        self.ann = world.person("ann").enrol().login()
+        wait_until(lambda: self.ann.ssh(f"{LOGIN}@web-1", "true").status == 0)
+
+    def restart_auth(self) -> None:
+        """Where it was before."""
+        self.world.proxy = self.auth
+        self.world.start()
+        self.world.proxy = self.proxy.address
+
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
+    world = World(tmp_path_factory.mktemp("spread"), arguments=("--roles", "auth"))
+    world.write("roles/dev.yaml", ROLE)
+    world.write("users/ann.yaml", user("ann"))
+    spread = Spread(world.start(), world.root)
+    yield spread
+    for service in (spread.web, spread.proxy, world):
+        service.stop()
+
+
+def test_auth_proxy_and_agent_each_in_a_process_of_their_own_serve_sessions(spread: Spread) -> None:
+    world = spread.world
+    world.write("users/bob.yaml", user("bob"))
+    world.wait_event("user.create", name="bob")
+
+    result = spread.ann.ssh(f"{LOGIN}@web-1", "id -un")
+
+    assert result.output == f"{LOGIN}\n"
+    assert world.wait_event("session.end", initial_command=["id -un"])["server_hostname"] == "web-1"
+    invitation = world.tctl_json("users", "invite", "bob", "-o", "json")
+    assert invitation["url"].startswith(f"https://{spread.proxy.address}/web/invite/")
+
+
+def test_sessions_go_on_and_begin_while_auth_is_killed_and_started_again_and_nothing_is_lost(spread: Spread) -> None:
+    world, ann = spread.world, spread.ann
+    with ann.terminal("tsh", "ssh", f"{LOGIN}@web-1") as terminal:
+        terminal.expect(r"[#$] ")
+
+        world.kill()
+
+        terminal.type("echo still-$((1+1))\n")
+        terminal.expect("still-2")
+        assert ann.ssh(f"{LOGIN}@web-1", "echo without auth").output == "without auth\n"
+        spread.restart_auth()
+        terminal.type("echo again-$((1+1)); exit\n")
+        terminal.expect("again-2")
+        assert terminal.wait() == 0
+    world.wait_event("session.end", interactive=True)
+    world.wait_event("session.end", initial_command=["echo without auth"])
+    assert administer(world.data, r.VERIFY, m.AuditCheck()).faults == ()

@@ -4,13 +4,11 @@ import json
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.services import READY, agent, configured, join_token
+from tests.e2e.services import READY, agent, asked, configured, free_port, join_token
 from tests.e2e.world import DEADLINE, LOGIN, ROLE, Person, World, user, wait_until
 
 FILES = {"roles/dev.yaml": ROLE, "users/ann.yaml": user("ann")}
@@ -148,9 +146,7 @@ def test_systemd_is_told_of_every_turn(new_world: NewWorld, tmp_path: Path) -> N
 
 
 def test_when_records_cannot_be_written_nobody_is_admitted_and_readiness_says_so(new_world: NewWorld) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     world = started(new_world, "", "--diag-addr", f"127.0.0.1:{port}")
     ann = world.person("ann").enrol().login()
     assert asked(port)[0] == 200
@@ -169,13 +165,3 @@ def test_when_records_cannot_be_written_nobody_is_admitted_and_readiness_says_so
     events.rmdir()
     wait_until(lambda: asked(port)[0] == 200)
     assert ann.ssh(f"{LOGIN}@db-1", "echo in").output == "in\n"
-
-
-def asked(port: int) -> tuple[int, Any]:
-    """What /readyz says."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=DEADLINE) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from teleport.api.client import ApiClient
 from teleport.service.api import ADMIN_SOCKET
 from teleport.service.config import Config
 from teleport.service.process import Process
+from tests.builders import CHEAP
 
 ROLE = """\
 kind: role
@@ -34,10 +35,15 @@ def config(data_dir: Path, *, roles: str = "auth,proxy,node", **sections: Any) -
     return Config.model_validate(body)
 
 
+def unstarted(configuration: Config, *, announce: Callable[[str], None] = lambda _: None, **options: Any) -> Process:
+    """A process that nobody but the test tells anything, where passwords are cheap."""
+    return Process(configuration, signals=False, announce=announce, environment={}, hasher=CHEAP, **options)
+
+
 @contextlib.asynccontextmanager
 async def running(configuration: Config, **options: Any) -> AsyncIterator[Process]:
     """A process that is ready, and stopped at the end. What keeps it from getting up is raised."""
-    process = Process(configuration, signals=False, announce=lambda _: None, environment={}, **options)
+    process = unstarted(configuration, **options)
     run, ready = asyncio.create_task(process.run()), asyncio.create_task(process.ready.wait())
     try:
         async with asyncio.timeout(20):

@@ -14,7 +14,7 @@ from teleport.api.models import LoginRequest
 from teleport.core.errors import Unauthenticated, Unavailable
 from teleport.service.metrics import METRICS
 from teleport.service.process import Process
-from tests.service.support import ROLE, administration, config, failure_of, running
+from tests.service.support import ROLE, administration, config, failure_of, running, unstarted
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -80,7 +80,7 @@ async def test_each_process_counts_for_itself(tmp_path: Path) -> None:
 
 
 async def test_it_is_alive_and_not_ready_while_it_starts(tmp_path: Path) -> None:
-    process = Process(watched(tmp_path, roles="auth,proxy"), signals=False, announce=lambda _: None, environment={})
+    process = unstarted(watched(tmp_path, roles="auth,proxy"))
     process._site.ready_when.append(asyncio.Event().wait)
     run = asyncio.create_task(process.run())
     async with asyncio.timeout(10):

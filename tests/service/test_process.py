@@ -13,14 +13,13 @@ import pytest
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.core.errors import AccessDenied, BadInput, Refused, Unavailable
-from teleport.service.process import Process
 from teleport.store.sqlite import DATABASE
-from tests.service.support import ROLE, administration, config, failure_of, running
+from tests.service.support import ROLE, administration, config, failure_of, running, unstarted
 
 
 async def test_when_it_is_up_it_says_where_for_which_cluster_and_with_which_pin(tmp_path: Path) -> None:
     said: list[str] = []
-    process = Process(config(tmp_path, demo=False), signals=False, announce=said.append)
+    process = unstarted(config(tmp_path, demo=False), announce=said.append)
     run = asyncio.create_task(process.run())
     async with asyncio.timeout(20):
         await process.ready.wait()
@@ -36,7 +35,7 @@ async def test_when_it_is_up_it_says_where_for_which_cluster_and_with_which_pin(
 
 async def test_a_demo_is_marked_as_one_after_everything_else(tmp_path: Path) -> None:
     said: list[str] = []
-    process = Process(config(tmp_path), signals=False, announce=said.append)
+    process = unstarted(config(tmp_path), announce=said.append)
     run = asyncio.create_task(process.run())
     async with asyncio.timeout(20):
         await process.ready.wait()
@@ -207,7 +206,7 @@ async def test_a_part_that_fails_ends_the_process_with_an_error(tmp_path: Path) 
     async def fails() -> None:
         raise RuntimeError("boom")
 
-    process = Process(config(tmp_path), signals=False, announce=lambda _: None)
+    process = unstarted(config(tmp_path))
     run = asyncio.create_task(process.run())
     async with asyncio.timeout(20):
         await process.ready.wait()

@@ -115,6 +115,17 @@ class StoreContract:
         assert await store.delete("nothing") == revision
         assert await store.txn([]) == revision
 
+    async def test_a_deletion_expects_a_revision_too(self, store: Store) -> None:
+        first = await store.put("a", b"1")
+        second = await store.put("a", b"2")
+
+        with pytest.raises(Mismatch) as caught:
+            await store.delete("a", expected=first)
+
+        assert (caught.value.key, caught.value.expected, caught.value.actual) == ("a", first, second)
+        await store.delete("a", expected=second)
+        assert await store.get("a") is None
+
     async def test_an_expired_record_is_gone_before_anything_sweeps(self, store: Store, clock: FakeClock) -> None:
         await store.put("a", b"1", expires=clock.time() + 10)
 
@@ -188,6 +199,28 @@ class StoreContract:
             await take(store, after=3, until=20)
         assert len(await take(store, after=15, until=20)) == 5
 
+    async def test_a_watcher_that_the_log_has_outrun_is_told_to_list(self, store: Store) -> None:
+        await store.put("a", b"0")
+        async with aclosing(store.watch(after=0)) as commits:
+            await anext(commits)
+            for i in range(20):
+                await store.put("a", b"%d" % i)
+
+            await self.compact(store, keep=5)
+
+            with pytest.raises(Compacted):
+                await anext(commits)
+
+    async def test_a_waiting_watcher_hears_of_a_commit_at_once(self, store: Store) -> None:
+        async with aclosing(store.watch(after=0)) as commits:
+            waiting = asyncio.ensure_future(anext(commits))
+            await asyncio.sleep(0)
+
+            revision = await store.put("a", b"1")
+
+            async with asyncio.timeout(2):
+                assert (await waiting).revision == revision
+
     async def test_a_watch_from_the_future_is_told_to_list(self, store: Store) -> None:
         with pytest.raises(Compacted):
             await take(store, after=99, until=100)
@@ -205,10 +238,10 @@ class StoreContract:
         assert len(await take(again, after=0, until=revision)) == 1
         await again.close()
 
-    async def test_a_backup_opens_as_a_store(self, store: Store, tmp_path: Path) -> None:
-        await store.put("a", b"1")
+    async def test_a_backup_is_a_new_file_for_its_owner_alone(self, store: Store, tmp_path: Path) -> None:
+        revision = await store.put("a", b"1")
 
-        await store.backup(tmp_path / "copy.sqlite")
+        assert await store.backup(tmp_path / "copy.sqlite") == revision
 
         assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
 
@@ -224,9 +257,9 @@ class StoreContract:
     )
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     async def test_folding_the_watch_gives_what_a_listing_shows(
-        self, tmp_path_factory: pytest.TempPathFactory, script: list[list[tuple[str, bytes | None, bool]]]
+        self, store: Store, script: list[list[tuple[str, bytes | None, bool]]]
     ) -> None:
-        store = await self.open(tmp_path_factory.mktemp("store"), FakeClock(0.0))
+        before = await store.txn([Delete(key) for key in "abc"])
         for group in script:
             operations: list[Operation] = [
                 Delete(key) if value is None else Put(key, value, ABSENT if must_be_absent else None)
@@ -239,7 +272,7 @@ class StoreContract:
 
         listing = await store.list()
         folded: dict[str, tuple[bytes, int]] = {}
-        for commit in await take(store, after=0, until=listing.revision):
+        for commit in await take(store, after=before, until=listing.revision):
             for change in commit.changes:
                 if change.record is None:
                     folded.pop(change.key, None)
@@ -247,4 +280,3 @@ class StoreContract:
                     folded[change.key] = (change.record.value, change.record.revision)
 
         assert folded == {record.key: (record.value, record.revision) for record in listing.records}
-        await store.close()

@@ -5,10 +5,31 @@ from pathlib import Path
 import pytest
 
 from teleport.core.errors import BadInput, Refused
+from teleport.store.base import Store
 from teleport.store.sealed import SEALING_KEY_FILE, SEALING_KEY_VARIABLE, SealedStore, Sealer, load_sealer
 from teleport.store.sqlite import DATABASE, SQLiteStore
+from tests.builders import FakeClock
+from tests.store.conformance import StoreContract
 
 KEY, OTHER = Sealer(bytes(32)), Sealer(bytes([1] * 32))
+
+
+class TestSealed(StoreContract):
+    """With everything sealed, it is a store like any other."""
+
+    async def open(self, directory: Path, clock: FakeClock, *, log_limit: int = 1000) -> Store:
+        plain = await SQLiteStore.open(directory, clock=clock, log_limit=log_limit)
+        return SealedStore(plain, KEY, prefixes=("",))
+
+    async def expire(self, store: Store) -> None:
+        assert isinstance(store, SealedStore)
+        assert isinstance(store._store, SQLiteStore)
+        await store._store.sweep()
+
+    async def compact(self, store: Store, *, keep: int) -> None:
+        assert isinstance(store, SealedStore)
+        assert isinstance(store._store, SQLiteStore)
+        await store._store.compact(keep=keep)
 
 
 async def test_a_secret_is_readable_through_the_store_and_not_in_the_file(tmp_path: Path) -> None:

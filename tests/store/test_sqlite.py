@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from teleport.core.errors import Refused, Unavailable
-from teleport.store.base import Put, Store, StoreFull
+from teleport.store.base import Delete, Put, Store, StoreFull
 from teleport.store.sqlite import DATABASE, SQLiteStore
 from tests.builders import FakeClock
 from tests.store.conformance import StoreContract
@@ -37,6 +37,34 @@ async def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) ->
     with pytest.raises(Unavailable, match=f"in use by process {os.getpid()}"):
         await SQLiteStore.open(tmp_path)
 
+    await store.close()
+
+
+async def test_a_backup_is_a_whole_store_as_it_was_at_its_revision(tmp_path: Path) -> None:
+    store = await SQLiteStore.open(tmp_path / "live")
+    await store.put("a", b"before")
+    (tmp_path / "copy").mkdir()
+
+    revision = await store.backup(tmp_path / "copy" / DATABASE)
+    await store.put("a", b"after")
+    await store.close()
+
+    copy = await SQLiteStore.open(tmp_path / "copy")
+    listing = await copy.list()
+    assert (listing.revision, [record.value for record in listing.records]) == (revision, [b"before"])
+    await copy.close()
+
+
+@pytest.mark.parametrize(("name", "why"), [("there", "File exists"), ("no/where", "No such file or directory")])
+async def test_a_backup_that_cannot_be_written_is_told_and_harms_nothing(tmp_path: Path, name: str, why: str) -> None:
+    store = await SQLiteStore.open(tmp_path / "live")
+    (tmp_path / "there").write_text("precious")
+
+    with pytest.raises(Unavailable, match=f"cannot be written: {why}"):
+        await store.backup(tmp_path / name)
+
+    assert (tmp_path / "there").read_text() == "precious"
+    await store.put("a", b"1")
     await store.close()
 
 
@@ -120,54 +148,92 @@ async def test_a_caller_that_gives_up_does_not_undo_its_write(tmp_path: Path) ->
     await store.close()
 
 
-_VICTIM = """
-import asyncio, os, signal, sqlite3, sys
+_VICTIMS = """
+import asyncio, os, signal, sys
 from pathlib import Path
 from teleport.store.base import Put, Delete
 from teleport.store import sqlite
 
-steps, countdown = int(sys.argv[2]), [int(sys.argv[2])]
-
-def connect(path):
+def fragile(path, countdown):
     db = sqlite._connect(path)
     def step():
-        countdown[0] -= 1
-        if countdown[0] <= 0:
+        nonlocal countdown
+        countdown -= 1
+        if countdown <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
     db.set_progress_handler(step, 1)
     return db
 
-async def main():
-    store = await sqlite.SQLiteStore.open(Path(sys.argv[1]), connect=connect)
+async def work(directory, countdown):
+    store = await sqlite.SQLiteStore.open(directory, connect=lambda path: fragile(path, countdown))
     for i in range(1, 4):
         number = b"%d" % i
         await store.txn([Put("left", number), Put("right", number), Put(f"k{i}", b""), Delete(f"k{i-1}")])
-        os.write(1, b"%d\\n" % i)
+        (directory / "acknowledged").write_bytes(number)
     await store.close()
-    os.write(1, b"done\\n")
 
-asyncio.run(main())
+for line in sys.stdin:
+    directory, countdown = line.split()
+    if (victim := os.fork()) == 0:
+        asyncio.run(work(Path(directory), int(countdown)))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(victim, 0)[1]), flush=True)
 """
+"""For each line, a directory and a number: a process that dies at that step of SQLite's machine; its exit status."""
+
+
+async def whole(directory: Path) -> int:
+    """How many of the victim's transactions a store has, none of them halved."""
+    store = await SQLiteStore.open(directory)
+    values = {record.key: record.value for record in (await store.list()).records}
+    await store.close()
+    assert values.get("left") == values.get("right")
+    reached = int(values.get("left", b"0"))
+    assert [key for key in values if key.startswith("k")] == ([f"k{reached}"] if reached else [])
+    return reached
 
 
 async def test_kill_9_at_any_step_loses_nothing_acknowledged_and_halves_nothing(tmp_path: Path) -> None:
-    """Kills the process at the n-th step of SQLite's machine, for n spread over the whole run."""
-    steps, finished = 40, False
-    while not finished:
-        directory = tmp_path / str(steps)
-        result = subprocess.run(
-            [sys.executable, "-c", _VICTIM, str(directory), str(steps)], capture_output=True, text=True, check=False
-        )
-        acknowledged = [line for line in result.stdout.split() if line != "done"]
-        finished = "done" in result.stdout
-        assert finished or result.returncode == -signal.SIGKILL, result.stderr
+    """Steps spread over the whole run, from the making of the tables to the last commit."""
+    step, status = 40, -signal.SIGKILL
+    with subprocess.Popen(
+        [sys.executable, "-c", _VICTIMS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as victims:
+        assert victims.stdin is not None
+        assert victims.stdout is not None
+        while status == -signal.SIGKILL:
+            directory = tmp_path / str(step)
+            directory.mkdir()
+            victims.stdin.write(f"{directory} {step}\n")
+            victims.stdin.flush()
+            status = int(victims.stdout.readline())
 
-        store = await SQLiteStore.open(directory)
-        values = {record.key: record.value for record in (await store.list()).records}
-        await store.close()
+            acknowledged = directory / "acknowledged"
+            reached = await whole(directory)
 
-        assert values.get("left") == values.get("right")
-        reached = int(values.get("left", b"0"))
-        assert reached >= len(acknowledged)
-        assert [key for key in values if key.startswith("k")] == ([f"k{reached}"] if reached else [])
-        steps += 97
+            assert reached >= (int(acknowledged.read_bytes() or b"0") if acknowledged.exists() else 0)
+            step += 61
+        assert status == 0
+        victims.stdin.close()
+
+
+async def test_a_log_cut_at_any_write_opens_at_a_whole_transaction(tmp_path: Path) -> None:
+    """What a kill in the middle of a commit leaves: the write-ahead log up to some write."""
+    source, wal = tmp_path / "source", f"{DATABASE}-wal"
+    store = await SQLiteStore.open(source)
+    for i in range(1, 4):
+        number = b"%d" % i
+        await store.txn([Put("left", number), Put("right", number), Put(f"k{i}", b""), Delete(f"k{i - 1}")])
+    main, log = (source / DATABASE).read_bytes(), (source / wal).read_bytes()
+    await store.close()
+    reached = []
+
+    for length in (*range(0, len(log), 2060), len(log)):
+        directory = tmp_path / str(length)
+        directory.mkdir()
+        (directory / DATABASE).write_bytes(main)
+        (directory / wal).write_bytes(log[:length])
+        reached.append(await whole(directory))
+
+    assert reached == sorted(reached)
+    assert set(reached) == {0, 1, 2, 3}

@@ -6,9 +6,11 @@ cannot be, there is no session. What happens when recording fails later depends 
 
 import asyncio
 import contextlib
+import logging
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from teleport.audit.events import CommandExecuted, Event, RecordingLost, SessionEnded, SessionResized, SessionStarted
@@ -20,6 +22,8 @@ from teleport.core.errors import TeleportError, Unavailable
 from teleport.sessions.gate import Session
 
 __all__ = ["Recording", "RecordingHost", "Request"]
+
+log = logging.getLogger(__name__)
 
 _SYNC_SECONDS = 0.5
 _PART = 1 << 20
@@ -37,6 +41,16 @@ class RecordingHost:
     clock: Clock
     exec_limit: Callable[[], int]
     """Bytes of a command's output that are kept."""
+
+    owed: list[Callable[[], Awaitable[bool]]] = field(default_factory=list)
+    """Ends of sessions that could not be written when they happened; each says whether it has been, now."""
+
+    async def settle(self) -> None:
+        """Write what is owed, as far as that can be done now."""
+        for finish in tuple(self.owed):
+            if not await finish():
+                return
+            self.owed.remove(finish)
 
     def sink(self, mode: str) -> EventSink:
         return _Direct(self.destination, self.clock) if mode.endswith("-sync") else self.spool
@@ -81,6 +95,8 @@ class Recording:
         self._following: asyncio.Task[None] | None = None
         self._started = ""
         self._lost = ""
+        self._told: set[type[Event]] = set()
+        """Of the last events, those that are written."""
 
     @classmethod
     async def begin(
@@ -155,35 +171,54 @@ class Recording:
             await self._sink.emit(SessionResized(**self._about(), size=f"{columns}:{rows}"))
 
     async def end(self, *, reason: str = "", status: int | None = None, error: str = "") -> None:
-        """Seal the recording and write the session's end. Never raises: what cannot be sent now waits in the spool."""
-        digest, size = "", 0
+        """Seal the recording and write the session's end. Never raises.
+
+        What auth cannot take now waits in the spool; what the spool cannot, until the host settles it.
+        """
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        if self._recorder is not None:
-            try:
-                sealed = await self._recorder.seal(self._host.sign)
-                digest, size = sealed.sha256, sealed.bytes_seen
-            except (TeleportError, OSError) as failure:
-                self._lost = self._lost or str(failure)
-        events: list[Event] = []
+        finish = partial(self._finish, reason, status, error)
+        if not await finish():
+            self._host.owed.append(finish)
+            if self._strict:
+                self._on_failure("the end of the session cannot be recorded")
+
+    async def _finish(self, reason: str, status: int | None, error: str) -> bool:
+        """Whether everything has been written. May be asked again."""
+        digest, size = await self._seal()
+        try:
+            for event in self._last_events(reason, status, error, digest=digest, size=size):
+                if type(event) not in self._told:
+                    await self._emit_last(event)
+                    self._told.add(type(event))
+            await asyncio.to_thread(self._host.spool.finished, self.sid)
+        except (TeleportError, OSError) as failure:
+            log.warning("the end of session %s is not recorded yet: %s", self.sid, failure)
+            return False
+        self._host.spool.news.set()
+        return True
+
+    async def _seal(self) -> tuple[str, int]:
+        """Digest and size of the recording, as far as there is one."""
+        if self._recorder is None:
+            return "", 0
+        try:
+            sealed = await self._recorder.seal(self._host.sign)
+        except (TeleportError, OSError) as failure:
+            self._lost = self._lost or str(failure)
+            return "", 0
+        return sealed.sha256, sealed.bytes_seen
+
+    def _last_events(self, reason: str, status: int | None, error: str, *, digest: str, size: int) -> Iterator[Event]:
         if not self._request.interactive and status is not None:
-            events.append(
-                CommandExecuted(
-                    **self._about(), outcome="I" if status == 0 else "E", command=self._request.command,
-                    exitCode=status, exitError=error,
-                )
+            yield CommandExecuted(
+                **self._about(), outcome="I" if status == 0 else "E", command=self._request.command,
+                exitCode=status, exitError=error,
             )  # fmt: skip
         if self._lost:
-            events.append(RecordingLost(**self._about(), error=self._lost))
-        events.append(self._end(reason, digest=digest, size=size))
-        try:
-            for event in events:
-                await self._emit_last(event)
-            await asyncio.to_thread(self._host.spool.finished, self.sid)
-        except TeleportError as failure:
-            self._on_failure(f"the end of the session cannot be recorded: {failure.message}")
-        self._host.spool.news.set()
+            yield RecordingLost(**self._about(), error=self._lost)
+        yield self._end(reason, digest=digest, size=size)
 
     async def _emit_last(self, event: Event) -> None:
         """At auth if the mode says so and it answers, otherwise in the spool, from where it will get there."""

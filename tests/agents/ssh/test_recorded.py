@@ -177,6 +177,39 @@ async def test_where_the_role_does_not_the_session_goes_on_and_the_loss_is_told(
     assert [event["event"] for event in spooled(host)] == ["session.start", "session.recording.lost", "session.end"]
 
 
+async def test_an_end_that_the_disk_does_not_take_is_written_once_there_is_room(host: RecordingHost) -> None:
+    failures: list[str] = []
+    recording = await Recording.begin(host, session(), COMMAND, on_failure=failures.append)
+    events, kept = host.spool.directory / "events.jsonl", host.spool.directory / "kept"
+    events.rename(kept)
+    events.mkdir()
+
+    await recording.end(reason="done", status=0)
+    await host.settle()
+    owed = len(host.owed)
+    events.rmdir()
+    kept.rename(events)
+    await host.settle()
+
+    assert (owed, host.owed, failures) == (1, [], [])
+    assert [event["event"] for event in spooled(host)] == ["session.start", "exec", "session.end"]
+    assert spooled(host)[-1]["recording_sha256"]
+    assert host.spool.unfinished == 0
+
+
+async def test_where_a_recording_is_demanded_an_end_that_is_not_written_ends_the_connection(
+    host: RecordingHost,
+) -> None:
+    failures: list[str] = []
+    recording = await Recording.begin(host, session(recording="strict"), SHELL, on_failure=failures.append)
+    (host.spool.directory / "events.jsonl").unlink()
+    (host.spool.directory / "events.jsonl").mkdir()
+
+    await recording.end()
+
+    assert failures == ["the end of the session cannot be recorded"]
+
+
 async def test_without_a_disk_to_note_the_start_there_is_no_session(host: RecordingHost) -> None:
     host.spool.live.rmdir()
     host.spool.live.write_text("a file where the folder should be")
