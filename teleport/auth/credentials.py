@@ -21,6 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from teleport.auth import keys
 from teleport.core.aio import Clock
 from teleport.core.errors import BadInput, NotFound, Throttled, Unauthenticated
+from teleport.net.addresses import holder
 from teleport.resources.user import User
 from teleport.store.base import ABSENT, Delete, Mismatch, Put, Record, Store
 
@@ -79,7 +80,7 @@ class Pending:
 class Throttle:
     """Slows down guessing: after `free` failures each further one doubles a pause, up to `limit` seconds.
 
-    Bounded: the least recently used of `size` keys are forgotten.
+    Bounded: the least recently used of `size` keys are forgotten. Addresses in keys are those of `net.holder`.
     """
 
     def __init__(self, clock: Clock, *, free: int, limit: float, size: int = 20_000) -> None:
@@ -175,7 +176,7 @@ class Credentials:
         if not pending.password:
             raise BadInput("no password was set with this invitation yet")
         if self._step_of(pending.totp, code, after=0) is None:
-            self._invitations.failed(f"{address}")
+            self._invitations.failed(holder(address))
             raise Unauthenticated("the code is wrong", hint="is the clock of the device right?")
         credential = Credential(pending.password, pending.totp)
         try:
@@ -191,6 +192,7 @@ class Credentials:
 
         `user` is None for a name nobody has; that takes as long and answers the same.
         """
+        address = holder(address)
         pair, record = f"{name}\x00{address}", None
         self._pairs.check(pair)
         self._addresses.check(address)
@@ -208,7 +210,7 @@ class Credentials:
 
     async def check_code(self, user: User, code: str, address: str) -> None:
         """Check the second factor alone, of somebody who is logged in."""
-        pair = f"{user.name}\x00{address}"
+        pair = f"{user.name}\x00{holder(address)}"
         self._pairs.check(pair)
         record = await self._store.get(keys.credential(user.uid))
         if record is None:
@@ -230,6 +232,7 @@ class Credentials:
             raise Unauthenticated(REFUSED) from None
 
     async def _invitation(self, token: str, address: str) -> tuple[Record, Pending]:
+        address = holder(address)
         self._invitations.check(address)
         record = await self._store.get(keys.invitation(token))
         if record is None:

@@ -13,6 +13,7 @@ from teleport.auth.credentials import Throttle
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.identity import Identity
+from teleport.net.addresses import holder
 from teleport.pki.credentials import issue_ssh_host, issue_tls
 from teleport.pki.keys import load_public, load_ssh_line
 from teleport.resources.codec import decode
@@ -46,10 +47,11 @@ class JoinService:
 
     async def join(self, request: JoinRequest) -> HostCertificates:
         """A new identity for a host that shows a token. Raises AccessDenied, or Throttled for who keeps guessing."""
-        self._throttle.check(request.client_address)
+        address = holder(request.client_address)
+        self._throttle.check(address)
         token = await self._token(request.token)
         if token is None:
-            self._throttle.failed(request.client_address)
+            self._throttle.failed(address)
             raise AccessDenied(_REFUSED, hint="make one with `tctl tokens add --type node`")
         if not token.secret_name:
             raise AccessDenied(

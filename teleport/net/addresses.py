@@ -1,9 +1,10 @@
 """Where clients really are: the peer of the socket, or what a trusted balancer said of it."""
 
+import ipaddress
 from collections import OrderedDict
 from typing import Any, Final
 
-__all__ = ["ClientAddresses"]
+__all__ = ["ClientAddresses", "holder"]
 
 _SIZE: Final = 100_000
 
@@ -29,3 +30,16 @@ class ClientAddresses:
             return "", 0
         key = (str(peer[0]), int(peer[1]))
         return self._known.get(key, key)
+
+
+def holder(address: str) -> str:
+    """What counts as one client: in IPv6 the network, because everybody has billions of addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from teleport.net.addresses import holder
 from teleport.net.alpn import HTTP
 from teleport.net.peek import peek, take
 from teleport.wire.hello import ClientHello, Hello, ProxyHeader, SshBanner, Unknown, recognise, recognise_proxy_header
@@ -161,7 +162,7 @@ class _Strangers:
     def add(self, task: "asyncio.Task[None]", address: str | None) -> None:
         """Count a connection, under an address once that is known; who is over the limit is cancelled."""
         self.remove(task)
-        bucket = None if address is None else _bucket(address)
+        bucket = None if address is None else holder(address)
         self._all[task] = bucket
         if len(self._all) > self._limits.strangers:
             self._evict(next(iter(self._all)))
@@ -181,16 +182,6 @@ class _Strangers:
     def _evict(self, task: "asyncio.Task[None]") -> None:
         self.remove(task)
         task.cancel()
-
-
-def _bucket(address: str) -> str:
-    """What counts as one address: in IPv6 the network, because everybody has billions of addresses."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
 
 
 def _set_options(connection: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """A host's SSH server as it is, and clients that speak to it honestly or not.
 
 The way through the proxy is left out: a test's connection arrives at the server with the assignment that the proxy
-would have sent. Programs really run, as the user who runs the tests.
+would have sent. Programs really run, as the user who runs the tests, in a home where no dotfiles have a say.
 """
 
 import asyncio
@@ -11,17 +11,20 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import asyncssh
 from asyncssh.packet import Boolean, SSHPacket, String, UInt32
 
+from teleport.agents.ssh.process import Account, account
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Host, SshServer
 from teleport.api.dialback import Dial
 from teleport.audit.spool import Spool
-from teleport.core.aio import SystemClock, cancel_and_wait
+from teleport.core.aio import SystemClock
 from teleport.net.lines import LineConnection
 from teleport.pki.credentials import issue_ssh_host
 from teleport.pki.keys import new_ssh_key, ssh_private
@@ -54,6 +57,7 @@ class HostUnderAttack:
     authorities: Authorities
     spool: Spool
     serving: list["asyncio.Task[None]"] = field(default_factory=list)
+    streams: list[LineConnection] = field(default_factory=list)
 
     def assignment(self, badge: Badge, **fields: Any) -> Dial:
         """What the proxy says of a connection by this person."""
@@ -71,31 +75,49 @@ class HostUnderAttack:
         near, far = tcp_pair()
         stream = LineConnection()
         await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, near)
+        self.streams.append(stream)
         self.serving.append(asyncio.create_task(self.server.serve(stream, self.assignment(badge, **fields))))
         return Peer(far)
 
     async def connect(self, badge: Badge, *, login: str = LOGIN, shows: Badge | None = None, **fields: Any) -> "Client":
         """An SSH connection; `shows` is whose certificate it shows, if not that of whom the proxy announced."""
-        peer = await self.raw(badge, **fields)
         shown = shows or badge
-        keys = [(asyncssh.import_private_key(shown.ssh_key), asyncssh.import_certificate(shown.ssh_certificate))]
-        banners: list[str] = []
+        key = (asyncssh.import_private_key(shown.ssh_key), asyncssh.import_certificate(shown.ssh_certificate))
+        return Client(await self.log_in(badge, login=login, client_keys=[key], **fields))
 
-        class Quiet(asyncssh.SSHClient):
-            def auth_banner_received(self, msg: str, lang: str) -> None:
-                banners.append(msg)
+    async def log_in(
+        self, badge: Badge, *, login: str = LOGIN, client_keys: Sequence[Any] | None,
+        more: Mapping[str, Any] | None = None, **fields: Any,
+    ) -> asyncssh.SSHClientConnection:  # fmt: skip
+        """Log in with whatever keys; `login` goes over the wire as it is, though no honest client would send some."""
+
+        class Liar(asyncssh.SSHClient):
+            def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+                conn._username = login
 
         options = asyncssh.SSHClientConnectionOptions(
-            client_factory=Quiet, username=login, client_keys=keys, known_hosts=None, config=[], agent_path=None,
-            keepalive_interval=0, login_timeout=5, connect_timeout=5,
+            client_factory=Liar, username="x", client_keys=client_keys, known_hosts=None, config=[], agent_path=None,
+            keepalive_interval=0, login_timeout=5, connect_timeout=5, **(more or {}),
         )  # fmt: skip
+        peer = await self.raw(badge, **fields)
         try:
-            connection = await asyncssh.connect(sock=peer.sock, options=options)
-        except BaseException as error:
+            return await asyncssh.connect(sock=peer.sock, options=options)
+        except BaseException:
             peer.close()
-            error.banners = banners  # type: ignore[attr-defined]
             raise
-        return Client(connection)
+
+    async def stop(self) -> None:
+        """End what is still served. Each is waited for, because only then are its programs gone."""
+        for stream in self.streams:
+            stream.close()
+        if self.serving:
+            _, stuck = await asyncio.wait(self.serving, timeout=20)
+            assert not stuck
+
+    @property
+    def buffered(self) -> int:
+        """The most bytes that wait to be sent to any client."""
+        return max(stream.transport.get_write_buffer_size() for stream in self.streams)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.spool.unsent()[0] if event["event"] == kind]
@@ -123,10 +145,23 @@ async def host(tmp_path: Path, *resources: AnyResource) -> AsyncIterator[HostUnd
             host_key=ssh_private(key), host_certificate=certificate,
         )  # fmt: skip
         made = HostUnderAttack(server, gate, seen, authorities, spool)
-        try:
-            yield made
-        finally:
-            await cancel_and_wait(*made.serving)
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        with (
+            mock.patch("teleport.agents.ssh.server.account", partial(_account, home)),
+            mock.patch("teleport.agents.ssh.process.GRACE", 0.3),
+        ):
+            try:
+                yield made
+            finally:
+                await made.stop()
+
+
+def _account(home: Path, login: str, *, forbidden_uid: int | None) -> Account:
+    """The real account with a plain shell in an empty home."""
+    found = account(login, forbidden_uid=forbidden_uid)
+    name, password, uid, gid, gecos, _, _ = found.entry
+    return Account(pwd.struct_passwd((name, password, uid, gid, gecos, str(home), "/bin/sh")), found.groups)
 
 
 class Client:
@@ -137,17 +172,13 @@ class Client:
 
     async def run(self, command: str, **more: Any) -> str:
         """What a command prints."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             result = await self.connection.run(command, **more)
         return str(result.stdout)
 
     async def works(self) -> bool:
         """Whether an honest session on this connection is served."""
         return await self.run("echo works") == "works\n"
-
-    @property
-    def alive(self) -> bool:
-        return not self.connection.is_closed()
 
     def send(self, kind: int, *parts: bytes) -> None:
         """A packet as it is."""
@@ -156,7 +187,7 @@ class Client:
     async def open(self, kind: bytes = b"session", *, window: int = 1 << 20, size: int = 32768, rest: bytes = b"") -> "RawChannel":  # fmt: skip  # noqa: E501
         """Ask for a channel, and wait for the answer."""
         channel = self.request_channel(kind, window=window, size=size, rest=rest)
-        await asyncio.wait_for(channel.answered, 5)
+        await asyncio.wait_for(channel.answered, 20)
         return channel
 
     def request_channel(
@@ -168,12 +199,46 @@ class Client:
 
     async def global_request(self, name: bytes, *parts: bytes) -> bool:
         """Whether a request that concerns the whole connection is granted."""
-        kind, _ = await asyncio.wait_for(self.connection._make_global_request(name, *parts), 5)
+        kind, _ = await asyncio.wait_for(self.connection._make_global_request(name, *parts), 20)
         return bool(kind == 81)
+
+    def vanish(self) -> None:
+        """As when the client's machine fails: nothing is said."""
+        transport = self.connection._transport
+        assert transport is not None
+        transport.abort()
 
     async def close(self) -> None:
         self.connection.abort()
         await self.connection.wait_closed()
+
+
+@dataclass
+class Scene:
+    """A host, an attacker with a certificate of her own, and a bystander on another connection."""
+
+    host: HostUnderAttack
+    eve: Client
+    bystander: Client
+
+    async def fine(self) -> bool:
+        """Whether honest sessions are served, on both connections."""
+        return await self.eve.works() and await self.bystander.works()
+
+    async def bystander_is_fine(self) -> bool:
+        return await self.bystander.works()
+
+
+@asynccontextmanager
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with host(tmp_path) as made:
+        eve = await made.connect(made.authorities.user("ann"))
+        bystander = await made.connect(made.authorities.user("bob"))
+        try:
+            yield Scene(made, eve, bystander)
+        finally:
+            await eve.close()
+            await bystander.close()
 
 
 class RawChannel:
@@ -233,7 +298,7 @@ class RawChannel:
         return reply
 
     async def grants(self, name: bytes, *parts: bytes) -> bool:
-        return await asyncio.wait_for(self.ask(name, *parts), 5)
+        return await asyncio.wait_for(self.ask(name, *parts), 20)
 
     def tell(self, name: bytes, *parts: bytes) -> None:
         """A request to which no answer is wanted."""
@@ -250,7 +315,7 @@ class RawChannel:
 
     async def prints(self, text: bytes) -> None:
         """Wait until the output holds that."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while text not in self.output:
                 await asyncio.sleep(0.005)
 

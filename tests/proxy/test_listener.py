@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from teleport.net.addresses import holder
 from teleport.proxy.listener import Arrival, Limits, Listener
 from tests.net.sockets import Peer, wait_until
 from tests.wire.test_hello import SIGNATURE, client_hello, server_name, version2, written_hello
@@ -356,9 +357,7 @@ async def test_behind_a_balancer_each_client_counts_for_itself() -> None:
     ],
 )  # fmt: skip
 def test_in_ipv6_a_whole_network_counts_as_one(one: str, other: str, same: bool) -> None:
-    from teleport.proxy.listener import _bucket
-
-    assert (_bucket(one) == _bucket(other)) == same
+    assert (holder(one) == holder(other)) == same
 
 
 async def test_accepting_a_flood_leaves_time_for_those_who_are_here() -> None:

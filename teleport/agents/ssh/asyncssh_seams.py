@@ -2,6 +2,8 @@
 
 - The raw certificate: asyncssh's decoder drops extensions it does not know and compares `source-address` with the
   peer of the socket, which here is the proxy. So the whole validation of a certificate is ours.
+- Requests that concern the whole connection: keep-alives are answered, all others refused. asyncssh would end the
+  connection, with every session on it, over some of them.
 - Bounds on what a client may pile up: requests and variables on a channel, attempts and bytes before it has logged in.
 - Fairness: what comes in is worked off in portions, so that a flood of tiny packets (each costs a copy of all that
   waits) leaves time for other connections; what goes out waits when the transport is full, whatever window a client
@@ -16,7 +18,7 @@ from typing import Any, Final
 import asyncssh
 from asyncssh.channel import SSHServerChannel
 from asyncssh.connection import SSHServerConnection, SSHServerConnectionOptions
-from asyncssh.constants import MSG_CHANNEL_REQUEST
+from asyncssh.constants import MSG_CHANNEL_REQUEST, MSG_GLOBAL_REQUEST, MSG_REQUEST_FAILURE, MSG_REQUEST_SUCCESS
 from asyncssh.kex import get_kex_algs
 from asyncssh.packet import SSHPacket, String
 
@@ -27,6 +29,7 @@ CredentialCheck = Callable[[str, bytes, bool], Awaitable[str | None]]
 
 Called first when a key is offered, then once its signature is proved."""
 
+_KEEP_ALIVE: Final = b"keepalive@openssh.com"
 _MAX_ENVIRONMENT: Final = 64
 _MAX_VARIABLE: Final = 4096
 _MAX_REQUESTS: Final = 64
@@ -163,6 +166,16 @@ class Connection(SSHServerConnection):
         if self._before_login > _MAX_BEFORE_LOGIN:
             self._force_close(asyncssh.ProtocolError("too much was said before the login"))
         return self._before_login <= _MAX_BEFORE_LOGIN
+
+    def _process_global_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        name, answer = packet.get_string(), packet.get_boolean()
+        if answer:
+            self.send_packet(MSG_REQUEST_SUCCESS if name == _KEEP_ALIVE else MSG_REQUEST_FAILURE)
+
+    _packet_handlers = {  # noqa: RUF012
+        **SSHServerConnection._packet_handlers,
+        MSG_GLOBAL_REQUEST: _process_global_request,
+    }
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """First asked without a signature whether a key would do, then with it. Errors refuse; they cut no one else."""

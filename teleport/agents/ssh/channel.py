@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncssh
 
@@ -20,11 +20,14 @@ from teleport.agents.ssh.pump import Reader, Writer
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
 from teleport.audit.events import SubsystemRequested
 from teleport.core.errors import TeleportError
+from teleport.sessions.conditions import recorded_as
 from teleport.sessions.gate import Session
 
 __all__ = ["SessionChannel", "Surroundings"]
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _ACCEPTED_ENVIRONMENT: Final = ("LANG", "LC_", "COLORTERM", "NO_COLOR", "TZ")
 """Names, and prefixes ending in `_`, that a client may set."""
@@ -69,6 +72,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._early_end = False
         self._reason = ""
         self._task: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Future[Recording] | None = None
         self._starting: asyncio.Future[Program] | None = None
         self._finishing: asyncio.Future[None] | None = None
         self._gone = False
@@ -155,8 +159,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     # -- ours
 
-    async def tell_end(self, reason: str) -> None:
-        """Say why on the client's terminal or standard error, and stop; returns when the program is gone."""
+    def end(self, reason: str) -> None:
+        """Say why on the client's terminal or standard error, and stop; `wait_ended` waits until all is gone."""
         self._reason = reason
         self._say(reason)
         if self._task is not None:
@@ -178,36 +182,42 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             terminal.resize(self._program.output, self._term[1], self._term[2])
 
     async def _guarded(self) -> None:
+        session, status = self._around.session, None
         try:
-            await self._serve()
+            with session.hold(recorded_as(session.conditions), self.end):
+                status = await self._serve()
         except TeleportError as error:
-            self._say(error.message)
-            self._exit(1)
+            self._fail(error.message)
         except asyncio.CancelledError:
             pass
         except Exception:
-            log.exception("a session of %s failed", self._around.session.user)
-            self._say("an internal error ended this session")
-            self._exit(255)
+            log.exception("a session of %s failed", session.user)
+            self._fail("an internal error ended this session")
+        self._finishing = asyncio.ensure_future(self._finish(status))
+        self._finishing.add_done_callback(self._step_done)
+        await asyncio.shield(self._finishing)
+        self._exit(status if status is not None else 255)
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> int:
+        """Run the program, with everything recorded; its status. `_finish` tidies up, however far this came."""
         around, term = self._around, self._term
         request = Request(
             interactive=term is not None,
             command=self._command or "",
             term=term[0] if term else "", rows=term[1] if term else 0, columns=term[2] if term else 0,
         )  # fmt: skip
-        self._recording = await Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
-        status: int | None = None
-        try:
-            self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
-            self._program = await asyncio.shield(self._starting)
-            self._resize()
-            status = await self._run(self._program)
-        finally:
-            self._finishing = asyncio.ensure_future(self._finish(status))
-            self._finishing.add_done_callback(self._step_done)
-            await asyncio.shield(self._finishing)
+        beginning = Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
+        self._beginning = asyncio.ensure_future(beginning)
+        self._recording = await asyncio.shield(self._beginning)
+        self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        self._program = await asyncio.shield(self._starting)
+        self._resize()
+        return await self._run(self._program)
+
+    def _fail(self, why: str) -> None:
+        """The session ends by a failure of ours."""
+        self._reason = self._reason or why
+        self._say(why)
 
     def _start(self) -> Program:
         account, sid = self._around.account, self._recording.sid if self._recording else ""
@@ -279,10 +289,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._channel.write_stderr(data)
 
     async def _finish(self, status: int | None) -> None:
-        """Leave nothing behind: the program, the descriptors, the records; then tell the client."""
-        if self._program is None and self._starting is not None:
-            with contextlib.suppress(Exception):  # of which the session's own task speaks
-                self._program = await self._starting  # it was ended while its program was being started
+        """Leave nothing behind: the program, the descriptors, the records. What had only begun is awaited first."""
+        if self._recording is None:
+            self._recording = await _outcome(self._beginning)
+        if self._program is None:
+            self._program = await _outcome(self._starting)
         if self._program is not None:
             if status is None:
                 if self._program.output == self._program.input:
@@ -292,10 +303,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
                 self._program.release()
         self._stop_pumps()
         if self._recording is not None:
-            await self._recording.end(
-                reason=self._reason or ("" if status is not None else "the client disconnected"), status=status
-            )
-        self._exit(status if status is not None else 255)
+            reason = self._reason or ("" if status is not None else "the client disconnected")
+            await self._recording.end(reason=reason, status=status)
 
     def _stop_pumps(self) -> None:
         if self._writer is not None:
@@ -329,6 +338,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     async def _emit(self, event: Any) -> None:
         with contextlib.suppress(TeleportError):
             await self._around.records.sink(self._around.session.conditions.recording_mode).emit(event)
+
+
+async def _outcome(step: "asyncio.Future[_T] | None") -> _T | None:
+    """What a step gave in the end; None if it was never taken or failed, of which the session's own task speaks."""
+    if step is None:
+        return None
+    await asyncio.wait([step])
+    return None if step.cancelled() or step.exception() is not None else step.result()
 
 
 def _is_accepted(name: str) -> bool:

@@ -17,6 +17,7 @@ from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
+from teleport.agents.ssh.idle import IdleTime
 from teleport.agents.ssh.process import Cgroups, account
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.api.dialback import Dial
@@ -106,7 +107,7 @@ class _Served(asyncssh.SSHServer):
         self._session: Session | None = None
         self._around: Surroundings | None = None
         self._channels: set[SessionChannel] = set()
-        self._active = loop.time()
+        self._idle = IdleTime(self._idle_message)
 
     # -- what asyncssh calls
 
@@ -210,27 +211,25 @@ class _Served(asyncssh.SSHServer):
             self._server._cgroups,
             server.host.cluster,
             self._connection.client,
-            self._touch,
+            self._idle.touch,
         )
         self._verdict.set_result("")
 
     async def _stay(self, session: Session) -> None:
-        """Until the client leaves, falls silent for too long, or its task is cancelled by the gate."""
+        """Until the client leaves, or the session is ended: by the gate, or for having been idle."""
         network = self._server._policy.current.network
         self._connection.set_keepalive(network.keep_alive_interval, network.keep_alive_count_max)
-        loop = asyncio.get_running_loop()
-        while not self._lost.done():
-            idle = session.conditions.idle_timeout
-            pause = self._active + idle - loop.time() if idle else 30.0
-            if idle and pause <= 0:
-                message = network.client_idle_timeout_message or network.idle_timeout_message
-                session.end(message or f"the session was idle for {session.conditions.to_dict()['idle_timeout']}")
-            await asyncio.wait([self._lost], timeout=max(0.05, min(pause, 30.0)))
+        with self._idle.minded(session):
+            await asyncio.wait([self._lost])
+
+    def _idle_message(self) -> str:
+        network = self._server._policy.current.network
+        return network.client_idle_timeout_message or network.idle_timeout_message
 
     async def _say_goodbye(self, reason: str) -> None:
         """Tell every channel, then the client, and hang up; programs have a grace to end in."""
         for channel in tuple(self._channels):
-            await channel.tell_end(reason)
+            channel.end(reason)
         await self._server.emit(
             ClientDisconnected(**self._about(self._session.login if self._session else ""), reason=reason)
         )
@@ -256,9 +255,6 @@ class _Served(asyncssh.SSHServer):
 
     async def _banner(self, text: str) -> None:
         self._connection.send_auth_banner(f"{text}\r\n")
-
-    def _touch(self) -> None:
-        self._active = asyncio.get_running_loop().time()
 
     def _about(self, login: str) -> dict[str, Any]:
         return {
