@@ -14,7 +14,11 @@ from teleport.core.output import printable
 __all__ = ["COLUMNS", "columns", "declared_in", "name_of", "row", "to_yaml"]
 
 COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
-    "role": {"Logins": "spec.allow.logins", "Node labels": "spec.allow.node_labels", "Denies": "spec.deny"},
+    "role": {
+        "Logins": "spec.allow.logins",
+        "Node labels": "spec.allow.node_labels|spec.allow.node_labels_expression",
+        "Denies": "spec.deny",
+    },
     "user": {"Roles": "spec.roles", "Logins": "spec.traits.logins"},
     "token": {"Roles": "spec.roles", "Method": "spec.join_method", "Expires": "metadata.expires"},
     "node": {"Hostname": "spec.hostname", "Address": "spec.addr", "Labels": "metadata.labels"},
@@ -23,7 +27,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "session_recording_config": {"Settings": "spec"},
     "cluster_networking_config": {"Settings": "spec"},
 }
-"""Heading to path, of what a table shows of each kind between its name and its source."""
+"""Heading to path, of what a table shows of each kind between its name and its source; of several, what is there."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*\Z")
 _WIDTH: Final = 48
@@ -85,11 +89,16 @@ def _document(body: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def _at(body: Mapping[str, Any], path: str) -> Any:
-    here: Any = body
-    for step in path.split("."):
-        here = here.get(step) if isinstance(here, Mapping) else None
-    return here
+def _at(body: Mapping[str, Any], paths: str) -> Any:
+    """What stands there: a single value, or of several paths the list of what is there."""
+    found = []
+    for path in paths.split("|"):
+        here: Any = body
+        for step in path.split("."):
+            here = here.get(step) if isinstance(here, Mapping) else None
+        if here:
+            found.append(here)
+    return found[0] if len(found) == 1 else found
 
 
 def _cell(value: Any) -> str:
@@ -97,12 +106,17 @@ def _cell(value: Any) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
+def _value(value: Any) -> str:
+    """A value within a mapping: its list must not be taken for further keys."""
+    return "|".join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
+
+
 def _text(value: Any) -> str:
     """A value in short: lists with commas, mappings with equals signs."""
     if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_text(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_value(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from teleport.core.errors import TeleportError
+from teleport.core.errors import BadInput, TeleportError
 from teleport.core.output import complain
 
 __all__ = ["LazyGroup", "run_program"]
@@ -49,6 +49,14 @@ class LazyGroup(click.Group):
             raise
 
 
+def _as_ours(error: click.ClickException) -> BadInput:
+    """What click says about a command line, in our voice."""
+    message = error.format_message().strip()
+    context = getattr(error, "ctx", None)
+    hint = f"{context.command_path} --help shows how" if context is not None else ""
+    return BadInput(f"{message[:1].lower()}{message[1:].rstrip('.')}", hint=hint)
+
+
 def run_program(program: str, group: click.Command) -> None:
     """Run a command line; errors of ours become a message, a hint and an exit status."""
     try:
@@ -57,8 +65,7 @@ def run_program(program: str, group: click.Command) -> None:
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        sys.exit(complain(program, _as_ours(error)))
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("\n")
         sys.exit(130)

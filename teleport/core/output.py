@@ -32,17 +32,22 @@ def to_json(value: Any) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, stream: TextIO | None = None) -> str:
-    """Columns as wide as they need, for people. Controls in cells are neutralised.
+    """Columns as wide as they need on a terminal, where some characters take two cells. Controls are neutralised.
 
     The header is bold on a terminal, plain everywhere else (also under NO_COLOR).
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max([len(head), *(len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
-    out = io.StringIO()
-    head = "  ".join(h.ljust(w) for h, w in zip(headers, widths, strict=True)).rstrip()
+    from rich.cells import cell_len  # not at the top: only tables need it, and it takes its time to import
+
+    def line(row: Sequence[str]) -> str:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        return "  ".join(padded).rstrip()
+
+    widths = [max([cell_len(head), *(cell_len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
+    out, head = io.StringIO(), line(headers)
     out.write(f"\x1b[1m{head}\x1b[0m\n" if coloured(stream or sys.stdout) else f"{head}\n")
     for row in cells:
-        out.write("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() + "\n")
+        out.write(line(row) + "\n")
     return out.getvalue()
 
 

@@ -11,10 +11,12 @@ from typing import Any, Final
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.chain import Checkpoint
+from teleport.audit.events import CATALOGUE
 from teleport.audit.verify import verify_directory
 from teleport.auth.endpoints.parts import Parts
 from teleport.core.aio import utc
 from teleport.core.errors import AccessDenied, BadInput
+from teleport.resources.nouns import nearest
 from teleport.resources.values import parse_timestamp
 
 __all__ = ["Auditing"]
@@ -29,6 +31,7 @@ class Auditing:
     async def on_events(self, caller: Caller, request: m.EventQuery) -> m.EventPage:
         """The newest events that match, oldest first."""
         since = _moment(request.since)
+        _check_type(request.event)
 
         def matches(event: Mapping[str, Any]) -> bool:
             return (
@@ -67,6 +70,14 @@ class Auditing:
         """The log as a whole: a condition on single events cannot hold for it."""
         if not self._parts.may_on(caller, "read", "event", {}):
             raise AccessDenied(f"{caller.known.name} may read only some events, not the log as a whole")
+
+
+def _check_type(event: str) -> None:
+    """Nothing found would be a wrong answer to a misspelling."""
+    if event and event not in CATALOGUE:
+        likely = nearest(event, CATALOGUE)
+        hint = f"did you mean {likely}?" if likely else "docs/audit-events.md lists them"
+        raise BadInput(f"no event has the type {event}", hint=hint)
 
 
 def _moment(text: str) -> str:

@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["audit"]
 
-_DETAILS = ("login", "server_hostname", "node_name", "role", "name", "source", "reason", "error", "command", "sid")
+_DETAILS = (
+    "login",
+    "server_hostname",
+    "node_name",
+    "role",
+    "action",
+    "name",
+    "source",
+    "created",
+    "updated",
+    "deleted",
+    "reason",
+    "error",
+    "command",
+    "exitCode",
+    "sid",
+)
 """Fields that say most about an event in a line."""
 
 
@@ -55,7 +71,7 @@ def search(target: Target, /, event: str, user: str, session: str, since: str, l
 
 def _row(event: Mapping[str, Any]) -> tuple[str, ...]:
     failed = "refused: " if event.get("success") is False else ""
-    details = ", ".join(f"{name}={event[name]}" for name in _DETAILS if event.get(name) not in (None, ""))
+    details = ", ".join(f"{name}={event[name]}" for name in _DETAILS if event.get(name) not in (None, "", 0))
     return str(event["time"]), str(event["event"]), str(event.get("user", "-")), failed + details
 
 

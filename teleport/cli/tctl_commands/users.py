@@ -99,7 +99,7 @@ def ls(target: Target, /, form: str) -> None:
             row.name,
             ", ".join(row.roles),
             row.source,
-            "locked" if row.locked else "enrolled" if row.enrolled else "invite",
+            "locked" if row.locked else "enrolled" if row.enrolled else "not enrolled",
         )
         for row in found
     ]
