@@ -7,6 +7,7 @@ whatever the certificate says.
 
 import base64
 import ipaddress
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
     load_ssh_public_identity,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from teleport.core.errors import Unauthenticated
@@ -189,13 +191,23 @@ def read_ssh_user(line: bytes, authorities: Iterable[TrustedAuthority], *, now: 
     )
 
 
+def _parse(der: bytes) -> x509.Certificate:
+    """What the library would accept with a remark, such as a serial number of zero, no authority of ours has made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        try:
+            return x509.load_der_x509_certificate(der)
+        except CryptographyDeprecationWarning as remark:
+            raise ValueError(str(remark)) from None
+
+
 def read_tls(der: bytes, authorities: Iterable[TrustedAuthority], *, now: float) -> Identity:
     """The identity in an X.509 certificate that a TLS peer presented. Raises Unauthenticated.
 
     The handshake has proved possession of the key; here the signature is bound to the right kind of authority.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = _parse(der)
         authority = _tls_signer(certificate, authorities)
         _check_profile(certificate.extensions)
         start, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()

@@ -99,7 +99,8 @@ async def test_a_name_that_nobody_has_costs_and_says_the_same_as_a_wrong_passwor
         {"user": "nobody"}, {"user": "bob"}, {"user": "ann"}, {"user": "ann", "password": PASSWORD},
         {"user": "ann", "code": cluster.code(totp)}, {"user": ""}, {"user": "a\x00b"}, {"user": "../ann"},
     ]  # fmt: skip
-    errors, costs = [], []
+    errors: list[tuple[object, ...]] = []
+    costs: list[int] = []
     for case in cases:
         before = hasher.runs
         error = await failure(cluster, **{"address": f"203.0.113.{len(errors)}", **case})
