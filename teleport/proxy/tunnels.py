@@ -7,7 +7,7 @@ the connection that shows it must be that host's.
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from teleport.api.dialback import (
@@ -35,12 +35,15 @@ _PING: Final = 15.0
 _SILENCE: Final = 45.0
 """Seconds without a sign of life after which a control connection counts as lost."""
 _MAX_PENDING: Final = 10_000
+_AT_ONCE: Final = 8
+"""Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
 
 
 @dataclass(eq=False)
 class _Control:
     identity: Identity
     connection: LineConnection
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
 @dataclass(eq=False)
@@ -59,6 +62,7 @@ class Tunnels:
         self._clock = clock
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
+        self._dialling = 0
 
     def connected(self, host_id: str) -> bool:
         return host_id in self._agents
@@ -127,23 +131,34 @@ class Tunnels:
         control = self._agents.get(host_id)
         if control is None:
             raise Unavailable(f"host {target} is not connected to this proxy", hint="is its agent running?")
-        if len(self._pending) >= _MAX_PENDING:
+        if self._dialling >= _MAX_PENDING:
             raise Unavailable("too many sessions are being opened at once; try again")
+        self._dialling += 1
+        try:
+            async with asyncio.timeout(timeout), control.turns:
+                return await self._dial(control, session, identity, (address, port), target)
+        except TimeoutError:
+            raise Unavailable(f"host {target} did not connect back in time") from None
+        finally:
+            self._dialling -= 1
+
+    async def _dial(
+        self, control: _Control, session: str, identity: Identity, client: tuple[str, int], target: str
+    ) -> LineConnection:
+        """Once it is its turn: a ticket does not live long."""
+        host_id = control.identity.uid
         ticket = secrets.token_hex(TICKET_BYTES)
         arrived: asyncio.Future[LineConnection] = asyncio.get_running_loop().create_future()
         self._pending[ticket] = _Pending(host_id, self._clock.monotonic() + TICKET_SECONDS, arrived)
         request = Dial(
-            ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=address,
-            client_port=port, user=identity.name, user_uid=identity.uid, cluster=identity.cluster,
+            ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=client[0],
+            client_port=client[1], user=identity.name, user_uid=identity.uid, cluster=identity.cluster,
             scope=identity.requested_roles, target=target,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(min(timeout, TICKET_SECONDS)):
+            async with asyncio.timeout(TICKET_SECONDS):
                 await control.connection.send(request.model_dump(mode="json"))
                 return await asyncio.shield(arrived)
-        except TimeoutError:
-            _give_up(arrived)
-            raise Unavailable(f"host {target} did not connect back in time") from None
         except BaseException:
             _give_up(arrived)
             raise

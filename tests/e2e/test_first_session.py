@@ -1,6 +1,8 @@
 """The main job: enrol, log in, open a session, be recorded; an edit ends it and says why."""
 
 import time
+from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -75,16 +77,23 @@ def test_a_host_that_does_not_exist_is_not_found(ann: Person) -> None:
     assert "node nowhere not found" in result.errors
 
 
+@pytest.fixture
+def edited(world: World, ann: Person) -> Iterator[None]:
+    yield
+    world.write("roles/dev.yaml", ROLE)
+    wait_until(lambda: ann.ssh(f"{LOGIN}@db-1", "true").status == 0)
+
+
+@pytest.mark.usefixtures("edited")
 def test_a_role_edit_ends_the_running_session_within_a_second_and_says_why(world: World, ann: Person) -> None:
     with ann.terminal("tsh", "ssh", f"{LOGIN}@db-1") as terminal:
         terminal.expect(r"[#$] ")
-        started = time.monotonic()
+        edit = time.time()
 
         world.write("roles/dev.yaml", ROLE.replace('{"*": "*"}', "{env: nowhere}"))
 
         terminal.expect(f"access withdrawn: role/dev no longer allows {LOGIN} on db-1")
         assert terminal.wait() == 255
-        assert time.monotonic() - started < 1.0
 
     end = world.wait_event(
         "session.end",
@@ -95,8 +104,7 @@ def test_a_role_edit_ends_the_running_session_within_a_second_and_says_why(world
     start = next(one for one in world.events("session.start") if one["sid"] == end["sid"])
     assert (start["role"], start["file"]) == ("dev", "roles/dev.yaml")
     assert start["line"] == ROLE[: ROLE.index('"{{internal')].count("\n") + 1
-    world.write("roles/dev.yaml", ROLE)
-    wait_until(lambda: ann.ssh(f"{LOGIN}@db-1", "true").status == 0)
+    assert datetime.fromisoformat(end["time"]).timestamp() - edit < 1.0
 
 
 def test_a_login_granted_by_an_edit_works_without_a_new_login(world: World, ann: Person) -> None:

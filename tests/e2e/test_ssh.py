@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import BIN, LOGIN, ROLE, Person, World, user, wait_until
+from tests.e2e.world import BIN, LOGIN, ROLE, Finished, Person, World, user, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 
@@ -107,13 +107,14 @@ def test_two_hundred_sessions_at_once_all_work(ann: Person, world: World) -> Non
     config.write_text(ann.tsh("config").output)
     before = len(world.events("session.end"))
 
-    def one(number: int) -> str:
-        return ann.run("ssh", "-F", str(config), f"{LOGIN}@db-1", f"echo {number}", timeout=120).output.strip()
+    def one(number: int) -> Finished:
+        return ann.run("ssh", "-F", str(config), f"{LOGIN}@db-1", f"echo {number}", timeout=120)
 
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(one, range(200)))
 
-    assert answers == [str(number) for number in range(200)]
+    assert {answer.errors for answer in answers} == {""}
+    assert [answer.output.strip() for answer in answers] == [str(number) for number in range(200)]
     wait_until(lambda: len(world.events("session.end")) >= before + 200)
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -319,7 +320,11 @@ class World:
         """The administrator's commands, against the real socket, but within this process: starting one takes longer
         than what it does. `Person.run` starts the program itself."""
         nobody = {"TELEPORT_HOME": str(self.root / "nobody")}
-        ended = programs.tctl("--data-dir", str(self.data), *arguments, stdin=stdin, env=nobody)
+        with ThreadPoolExecutor(1) as elsewhere:  # a browser's driver keeps a loop running in this thread
+            return elsewhere.submit(self._tctl, *arguments, stdin=stdin, env=nobody).result()
+
+    def _tctl(self, *arguments: str, stdin: str, env: Mapping[str, str]) -> Finished:
+        ended = programs.tctl("--data-dir", str(self.data), *arguments, stdin=stdin, env=env)
         return Finished(ended.status, ended.output, ended.errors)
 
     def tctl_json(self, *arguments: str) -> Any:

@@ -18,6 +18,8 @@ from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wi
 __all__ = ["proxy"]
 
 _ALPN = "teleport-proxy-ssh"
+_PATIENCE = 60.0
+"""Seconds for the proxy to answer: longer than it waits for a host itself."""
 _CHUNK = 64 * 1024
 
 
@@ -77,7 +79,7 @@ def _connect(profile: p.Profile, credentials: Path | None) -> ssl.SSLSocket:
 
 def through(address: tuple[str, int]) -> socket.socket:
     """A connection to the proxy."""
-    return socket.create_connection(address, timeout=15)
+    return socket.create_connection(address, timeout=_PATIENCE)
 
 
 def _ask(connection: ssl.SSLSocket, question: dict[str, str]) -> bytes:
@@ -85,7 +87,7 @@ def _ask(connection: ssl.SSLSocket, question: dict[str, str]) -> bytes:
     try:
         connection.sendall(json.dumps(question).encode() + b"\n")
         buffer = b""
-        connection.settimeout(60)
+        connection.settimeout(_PATIENCE)
         while b"\n" not in buffer:
             chunk = connection.recv(4096)
             if not chunk or len(buffer) > 1 << 16:
