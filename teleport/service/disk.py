@@ -61,7 +61,10 @@ async def watch_disk(path: Path, health: Health, records: Callable[[], Sequence[
 
 
 def _warning(path: Path) -> str:
-    found = room(path)
+    try:
+        found = room(path)
+    except OSError as error:
+        return f"the disk of {path} cannot be looked at: {error.strerror}"
     share = f"{found.free / max(1, found.size):.0%}"
     return f"the disk of {path} is nearly full: {_amount(found.free)} ({share}) left" if found.low else ""
 

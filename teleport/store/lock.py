@@ -15,6 +15,7 @@ _LOCK_FILE: Final = "lock"
 def lock_directory(directory: Path) -> IO[str]:
     """Take a data directory, making it if need be; closing what is returned lets it go.
 
+    The file belongs to the owner of the directory, whoever takes it first: root may restore what a service will use.
     Raises Unavailable when another process has it, or when it cannot be made or written.
     """
     try:
@@ -25,15 +26,18 @@ def lock_directory(directory: Path) -> IO[str]:
             f"the data directory {directory} cannot be used: {error.strerror or error}",
             hint="name one that this user may write: --data-dir DIR",
         ) from None
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
     lock = os.fdopen(descriptor, "r+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.seek(0)
-        owner = lock.read().strip() or "another process"
+        holder = lock.read().strip() or "another process"
         lock.close()
         raise Unavailable(
-            f"{directory} is in use by {owner}", hint="one process per data directory: stop the other, or use another"
+            f"{directory} is in use by {holder}", hint="one process per data directory: stop the other, or use another"
         ) from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()}\n")

@@ -138,7 +138,7 @@ def test_systemd_is_told_of_every_turn(new_world: NewWorld, tmp_path: Path) -> N
     hears("WATCHDOG=1")
     tell(world, signal.SIGHUP)
     assert "MONOTONIC_USEC=" in hears("RELOADING=1")
-    hears("READY=1")
+    assert "STATUS=ready: https://" in hears("READY=1")
     tell(world, signal.SIGTERM)
     assert "EXTEND_TIMEOUT_USEC=55000000" in hears("STOPPING=1")
     assert ended(world) == 0

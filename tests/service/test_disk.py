@@ -34,6 +34,17 @@ def test_room_is_that_of_the_file_system(tmp_path: Path) -> None:
     assert 0 < found.free <= found.size
 
 
+async def test_a_disk_that_cannot_be_looked_at_is_warned_of_and_ends_nothing(tmp_path: Path) -> None:
+    clock, health = FakeClock(), Health()
+    watching = asyncio.create_task(watch_disk(tmp_path / "gone", health, lambda: [], clock=clock))
+
+    await asyncio.sleep(0)
+
+    assert health.warnings == (f"the disk of {tmp_path}/gone cannot be looked at: No such file or directory",)
+    assert not watching.done()
+    watching.cancel()
+
+
 class Record:
     """Something to be written that may fail, and how often it was tried."""
 
