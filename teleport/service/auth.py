@@ -133,7 +133,7 @@ async def open_auth(
         presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
-    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock), name="audit upkeep")
+    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock=clock), name="audit upkeep")
     stack.push_async_callback(cancel_and_wait, upkeep)
     return AuthService(auth, store, replica, authorities)
 
@@ -148,7 +148,7 @@ async def _audit_key(store: Store) -> Ed25519PrivateKey:
     return key
 
 
-async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, clock: Clock) -> None:
+async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, *, clock: Clock) -> None:
     """Checkpoints, retention, and events that could not be written when they happened."""
     while True:
         await clock.sleep(_CHECKPOINT_SECONDS)

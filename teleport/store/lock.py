@@ -20,26 +20,38 @@ def lock_directory(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        lock = _opened(directory)
+        try:
+            _take(lock, directory)
+        except BaseException:
+            lock.close()
+            raise
     except OSError as error:
         raise Unavailable(
             f"the data directory {directory} cannot be used: {error.strerror or error}",
             hint="name one that this user may write: --data-dir DIR",
         ) from None
+    return lock
+
+
+def _opened(directory: Path) -> IO[str]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.fdopen(os.open(directory / _LOCK_FILE, flags, 0o600), "r+")
     if os.geteuid() == 0:
         owner = directory.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    lock = os.fdopen(descriptor, "r+")
+        os.fchown(lock.fileno(), owner.st_uid, owner.st_gid)
+    return lock
+
+
+def _take(lock: IO[str], directory: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
-        lock.close()
         raise Unavailable(
             f"{directory} is in use by {holder}", hint="one process per data directory: stop the other, or use another"
         ) from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()}\n")
     lock.flush()
-    return lock

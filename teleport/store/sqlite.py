@@ -57,7 +57,6 @@ class SQLiteStore:
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = self._loop.create_future()
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._revision = 0
         self._news = asyncio.Event()
         self._closed = False
         self._lock = lock_directory(directory)
@@ -142,14 +141,13 @@ class SQLiteStore:
             except TimeoutError:
                 yield Commit(current, ())
 
-    async def sweep(self) -> int:
-        """Remove expired records, which watchers see as deletions; the revision afterwards."""
+    async def sweep(self) -> None:
+        """Remove expired records, which watchers see as deletions, and what the log need not keep."""
         now = self._clock.time()
         due = await self._read(lambda db: sql.due(db, now))
         if due:
             await self._submit(lambda db: sql.expire(db, now), write=True)
         await self._submit(lambda db: sql.compact(db, self._log_limit), write=True)
-        return self._revision
 
     async def compact(self, *, keep: int) -> None:
         """Forget all but the last `keep` revisions of the log."""
@@ -186,8 +184,7 @@ class SQLiteStore:
             with contextlib.suppress(StoreFull):
                 await self.sweep()
 
-    def _announce(self, revision: int) -> None:
-        self._revision = revision
+    def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -201,7 +198,6 @@ class SQLiteStore:
         except BaseException as error:
             self._settle(self._opened, None, error)
             return
-        self._revision = known
         self._settle(self._opened, None, None)
         self._serve(db, known)
         db.close()
@@ -252,7 +248,7 @@ class SQLiteStore:
         for job, (value, failed) in zip(group, outcomes, strict=True):
             self._settle(job.future, value, failed)
         if revision != known:
-            self._call(self._announce, revision)
+            self._call(self._announce)
         return revision
 
     def _settle(self, future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:

@@ -46,6 +46,16 @@ def test_a_directory_that_is_made_for_it_is_private(tmp_path: Path) -> None:
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "lock").symlink_to("precious")
+
+    with pytest.raises(Unavailable, match="cannot be used"):
+        lock_directory(tmp_path)
+
+    assert (tmp_path / "precious").read_text() == "content"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
 def test_what_root_takes_first_the_owner_of_the_directory_can_take_later(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
