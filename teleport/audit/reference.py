@@ -71,6 +71,7 @@ MEANINGS: Final = {
     "recording_error": "why the recording is not whole",
     "tx": "bytes sent to the client",
     "rx": "bytes received from the client",
+    "secrets_discarded": "whether the secrets were given up, because their key was lost",
     "url": "where the recording lies",
     "session_type": "the protocol of the recording",
     "format": "how it was read",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,8 +28,8 @@ from teleport.auth.join import JoinService
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
-from teleport.core.aio import Clock, cancel_and_wait
-from teleport.core.errors import Problem
+from teleport.core.aio import Clock, cancel_and_wait, utc
+from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.loop import SourceState
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -42,7 +43,7 @@ __all__ = ["AuthService", "open_auth"]
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINT_SECONDS = 300.0
+_CHECKPOINT_SECONDS: Final = 300.0
 
 
 @dataclass
@@ -132,7 +133,7 @@ async def open_auth(
         presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
-    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock), name="audit upkeep")
+    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock=clock), name="audit upkeep")
     stack.push_async_callback(cancel_and_wait, upkeep)
     return AuthService(auth, store, replica, authorities)
 
@@ -147,7 +148,7 @@ async def _audit_key(store: Store) -> Ed25519PrivateKey:
     return key
 
 
-async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, clock: Clock) -> None:
+async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, *, clock: Clock) -> None:
     """Checkpoints, retention, and events that could not be written when they happened."""
     while True:
         await clock.sleep(_CHECKPOINT_SECONDS)
@@ -155,8 +156,6 @@ async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, clock: Cloc
             await outbox.flush()
             await audit.checkpoint()
             if retention:
-                from teleport.core.aio import utc
-
                 audit.forget_before(utc(clock.time() - retention)[:10])
-        except OSError as error:
+        except (OSError, TeleportError) as error:
             log.error("the audit log's upkeep failed: %s", error)

@@ -16,7 +16,7 @@ _LEAST_BYTES: Final = 1 << 30
 _LEAST_SHARE: Final = 0.1
 _SECONDS: Final = 5.0
 _TRY_EVERY: Final = 6
-"""Looks between two attempts to write, as long as all is well."""
+"""Looks between two attempts to write, as long as there is room and all is well."""
 
 
 class Writable(Protocol):
@@ -53,15 +53,19 @@ def room(path: Path) -> Room:
 async def watch_disk(path: Path, health: Health, records: Callable[[], Sequence[Writable]], *, clock: Clock) -> None:
     """Look now and then until cancelled. What cannot be written is tried again at every look."""
     for look in itertools.count():
-        health.warn("disk", _warning(path))
+        warning = _warning(path)
+        health.warn("disk", warning)
         for one in records():
-            if one.failure or look % _TRY_EVERY == 0:
+            if warning or one.failure or look % _TRY_EVERY == 0:
                 await one.check()
         await clock.sleep(_SECONDS)
 
 
 def _warning(path: Path) -> str:
-    found = room(path)
+    try:
+        found = room(path)
+    except OSError as error:
+        return f"the disk of {path} cannot be looked at: {error.strerror}"
     share = f"{found.free / max(1, found.size):.0%}"
     return f"the disk of {path} is nearly full: {_amount(found.free)} ({share}) left" if found.low else ""
 

@@ -155,14 +155,17 @@ class Process:
 
     def _is_ready(self) -> None:
         """Say so: to whoever reads standard output, to systemd, and to those who wait in this process."""
+        line = self._ready_line()
+        self.ready.set()
+        self._announce(line)
+        self._supervisor.ready(line)
+
+    def _ready_line(self) -> str:
         site = self._site
         cluster = site.home
         where = site.public_address if site.connections is not None else cluster.proxy
         demo = f" {_DEMO}" if site.config.demo and site.auth is not None else ""
-        line = f"ready: https://{where} cluster {cluster.name} ca-pin {' '.join(cluster.pins)}{demo}"
-        self.ready.set()
-        self._announce(line)
-        self._supervisor.ready(line)
+        return f"ready: https://{where} cluster {cluster.name} ca-pin {' '.join(cluster.pins)}{demo}"
 
     def _watch_signals(self) -> None:
         if not self._signals:
@@ -178,4 +181,4 @@ class Process:
             return
         self._supervisor.reloading()
         await self._reload.run()
-        self._supervisor.ready("running")
+        self._supervisor.ready(self._ready_line())

@@ -64,7 +64,8 @@ def restore(
             _check_key(file, data_dir, environment)
         fresh = data_dir / f".restore.{os.getpid()}"
         try:
-            _write(file, fresh, _event(file, contents.revision, discard_secrets, now), discard_secrets)
+            event = _event(file, contents.revision, discarded=discard_secrets, now=now)
+            _write(file, fresh, event, discard_secrets=discard_secrets)
             aside = _move_aside(store, now)
             fresh.rename(store)
         except (OSError, sqlite3.Error) as error:
@@ -90,7 +91,7 @@ def _check_key(file: Path, data_dir: Path, environment: Mapping[str, str]) -> No
             ) from None
 
 
-def _write(file: Path, fresh: Path, event: tuple[str, bytes], discard_secrets: bool) -> None:
+def _write(file: Path, fresh: Path, event: tuple[str, bytes], *, discard_secrets: bool) -> None:
     """The store as it shall be, whole and durable, private from its first byte."""
     fresh.unlink(missing_ok=True)
     old = os.umask(0o077)
@@ -103,7 +104,7 @@ def _write(file: Path, fresh: Path, event: tuple[str, bytes], discard_secrets: b
         os.fsync(written.fileno())
     if os.geteuid() == 0:
         owner = fresh.parent.stat()
-        os.chown(fresh, owner.st_uid, owner.st_gid)
+        os.chown(fresh, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _move_aside(path: Path, now: float) -> tuple[Path, ...]:
@@ -117,7 +118,7 @@ def _move_aside(path: Path, now: float) -> tuple[Path, ...]:
     return tuple(moved)
 
 
-def _event(file: Path, revision: int, discarded: bool, now: float) -> tuple[str, bytes]:
+def _event(file: Path, revision: int, *, discarded: bool, now: float) -> tuple[str, bytes]:
     """What the audit log will say of it, once the auth service is there to write it."""
     uid = os.getuid()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from teleport.core.errors import BadInput, Refused
-from teleport.store.sqlite import MIGRATIONS, migrate
+from teleport.store.sql import MIGRATIONS, after_prefix, migrate
 
 __all__ = ["Contents", "amend", "copy", "look", "values"]
 
@@ -52,7 +52,7 @@ def values(path: Path, prefix: str, *, limit: int = 1) -> list[tuple[str, bytes]
         condition = "key >= ? AND key < ?"
         return db.execute(
             f"SELECT key, value FROM records WHERE {condition} ORDER BY key LIMIT ?",  # noqa: S608 - a constant
-            (prefix, f"{prefix}\U0010ffff", limit),
+            (prefix, after_prefix(prefix), limit),
         ).fetchall()
 
 
@@ -68,7 +68,7 @@ def amend(path: Path, *, discard: Sequence[str], put: Mapping[str, bytes]) -> in
         migrate(db)
         db.execute("BEGIN IMMEDIATE")
         for prefix in discard:
-            db.execute("DELETE FROM records WHERE key >= ? AND key < ?", (prefix, f"{prefix}\U0010ffff"))
+            db.execute("DELETE FROM records WHERE key >= ? AND key < ?", (prefix, after_prefix(prefix)))
         db.execute("UPDATE counters SET value = value + 1 WHERE name = 'revision'")
         revision: int = db.execute("SELECT value FROM counters WHERE name = 'revision'").fetchone()[0]
         for key, value in put.items():

@@ -4,21 +4,23 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from tests.e2e.services import READY, agent, asked, configured, free_port, join_token
-from tests.e2e.world import DEADLINE, LOGIN, ROLE, Person, World, user, wait_until
+from tests.e2e.world import DEADLINE, LOGIN, ROLE, Person, World, missing, user, wait_until
 
-FILES = {"roles/dev.yaml": ROLE, "users/ann.yaml": user("ann")}
 NewWorld = Callable[..., World]
 
 
-def started(new_world: NewWorld, text: str, *more: str, files: dict[str, str] = FILES) -> World:
+def started(new_world: NewWorld, text: str) -> World:
     """A world with this in its teleport.yaml."""
-    world = new_world("--demo", start=False, files=files)
-    world.arguments = ("--demo", "-c", str(configured(world, text)), *more)
+    world = new_world("--demo", start=False, files={"roles/dev.yaml": ROLE, "users/ann.yaml": user("ann")})
+    world.arguments = ("--demo", "-c", str(configured(world, text)))
     return world.start()
 
 
@@ -92,10 +94,37 @@ def test_it_can_be_stopped_while_it_starts(new_world: NewWorld, tmp_path: Path) 
     assert (process.returncode, output) == (0, "")
 
 
-def test_told_to_reload_it_takes_what_can_change_and_names_what_cannot(new_world: NewWorld) -> None:
-    files = {"roles/dev.yaml": ROLE.replace('{"*": "*"}', "{env: dev}"), "users/ann.yaml": user("ann")}
-    world = started(new_world, "ssh_service: {labels: {env: dev}}\n", files=files)
-    ann = world.person("ann").enrol().login()
+@dataclass
+class Steady:
+    """A cluster for tests that leave it as it was, whose host is open to ann by its label."""
+
+    world: World
+    ann: Person
+    port: int
+
+    TEXT: ClassVar[str] = "ssh_service: {labels: {env: dev}}\n"
+
+    def put_back(self) -> None:
+        configured(self.world, self.TEXT)
+        tell(self.world, signal.SIGHUP)
+        wait_until(lambda: self.ann.ssh(f"{LOGIN}@db-1", "true").status == 0)
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steady]:
+    if reason := missing("ssh"):
+        pytest.skip(reason)
+    world, port = World(tmp_path_factory.mktemp("steady")), free_port()
+    world.write("roles/dev.yaml", ROLE.replace('{"*": "*"}', "{env: dev}"))
+    world.write("users/ann.yaml", user("ann"))
+    world.arguments = ("--demo", "-c", str(configured(world, Steady.TEXT)), "--diag-addr", f"127.0.0.1:{port}")
+    world.start()
+    yield Steady(world, world.person("ann").enrol().login(), port)
+    world.stop()
+
+
+def test_told_to_reload_it_takes_what_can_change_and_names_what_cannot(steady: Steady) -> None:
+    world, ann = steady.world, steady.ann
     with a_shell(ann) as terminal:
         terminal.expect(r"[#$] ")
         configured(world, "ssh_service: {labels: {env: prod}}\nauth_service: {audit_retention: 24h}\n")
@@ -105,11 +134,11 @@ def test_told_to_reload_it_takes_what_can_change_and_names_what_cannot(new_world
         terminal.expect("access withdrawn")
     assert "the configuration was read again: changed ssh_service.labels" in world.log
     assert "auth_service.audit_retention has changed, which takes a restart" in world.log
+    steady.put_back()
 
 
-def test_a_broken_configuration_changes_nothing_and_says_why(new_world: NewWorld) -> None:
-    world = started(new_world, "ssh_service: {labels: {env: dev}}\n")
-    ann = world.person("ann").enrol().login()
+def test_a_broken_configuration_changes_nothing_and_says_why(steady: Steady) -> None:
+    world, ann = steady.world, steady.ann
     configured(world, "ssh_service: {lables: {env: prod}}\n")
 
     tell(world, signal.SIGHUP)
@@ -118,6 +147,7 @@ def test_a_broken_configuration_changes_nothing_and_says_why(new_world: NewWorld
     assert "unknown field lables (did you mean labels?)" in world.log
     assert ann.ssh(f"{LOGIN}@db-1", "true").status == 0
     assert json.loads(ann.tsh("ls", "-o", "json").output)[0]["labels"]["env"] == "dev"
+    steady.put_back()
 
 
 def test_systemd_is_told_of_every_turn(new_world: NewWorld, tmp_path: Path) -> None:
@@ -138,17 +168,15 @@ def test_systemd_is_told_of_every_turn(new_world: NewWorld, tmp_path: Path) -> N
     hears("WATCHDOG=1")
     tell(world, signal.SIGHUP)
     assert "MONOTONIC_USEC=" in hears("RELOADING=1")
-    hears("READY=1")
+    assert "STATUS=ready: https://" in hears("READY=1")
     tell(world, signal.SIGTERM)
     assert "EXTEND_TIMEOUT_USEC=55000000" in hears("STOPPING=1")
     assert ended(world) == 0
     manager.close()
 
 
-def test_when_records_cannot_be_written_nobody_is_admitted_and_readiness_says_so(new_world: NewWorld) -> None:
-    port = free_port()
-    world = started(new_world, "", "--diag-addr", f"127.0.0.1:{port}")
-    ann = world.person("ann").enrol().login()
+def test_when_records_cannot_be_written_nobody_is_admitted_and_readiness_says_so(steady: Steady) -> None:
+    world, ann, port = steady.world, steady.ann, steady.port
     assert asked(port)[0] == 200
     events = world.data / "spool" / "node" / "events.jsonl"
     events.unlink(missing_ok=True)

@@ -34,6 +34,17 @@ def test_room_is_that_of_the_file_system(tmp_path: Path) -> None:
     assert 0 < found.free <= found.size
 
 
+async def test_a_disk_that_cannot_be_looked_at_is_warned_of_and_ends_nothing(tmp_path: Path) -> None:
+    clock, health = FakeClock(), Health()
+    watching = asyncio.create_task(watch_disk(tmp_path / "gone", health, lambda: [], clock=clock))
+
+    await asyncio.sleep(0)
+
+    assert health.warnings == (f"the disk of {tmp_path}/gone cannot be looked at: No such file or directory",)
+    assert not watching.done()
+    watching.cancel()
+
+
 class Record:
     """Something to be written that may fail, and how often it was tried."""
 
@@ -46,7 +57,10 @@ class Record:
         return self.failure
 
 
-async def test_what_fails_is_tried_at_every_look_and_what_works_seldom(tmp_path: Path) -> None:
+async def test_what_fails_is_tried_at_every_look_and_what_works_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "room", lambda _: Room(50 * GIB, 100 * GIB))
     clock, good, bad = FakeClock(), Record(), Record()
     bad.broken = True
     watching = asyncio.create_task(watch_disk(tmp_path, Health(), lambda: [good, bad], clock=clock))
@@ -57,6 +71,22 @@ async def test_what_fails_is_tried_at_every_look_and_what_works_seldom(tmp_path:
     await asyncio.sleep(0)
 
     assert (good.tried, bad.tried) == (2, 9)
+    watching.cancel()
+
+
+async def test_on_a_disk_that_is_nearly_full_everything_is_tried_at_every_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "room", lambda _: Room(1, 100 * GIB))
+    clock, good = FakeClock(), Record()
+    watching = asyncio.create_task(watch_disk(tmp_path, Health(), lambda: [good], clock=clock))
+
+    for _ in range(3):
+        await asyncio.sleep(0)
+        clock.advance(5.0)
+    await asyncio.sleep(0)
+
+    assert good.tried == 4
     watching.cancel()
 
 

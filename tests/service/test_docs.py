@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from teleport.service.reload import LIVE
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("operations.md", "installing.md", "backup.md")]
 PROGRAMS = {
@@ -61,6 +63,15 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
         understood("teleport", ["start", "--polices", "x"])
     with pytest.raises(click.UsageError):
         understood("tctl", ["tokens", "make"])
+
+
+def test_the_page_names_what_sighup_takes_over() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*) \|$", PAGES[0].read_text(), re.MULTILINE))
+
+    for section, fields in LIVE.items():
+        named = re.findall(r"`(\w+)`", rows[section])
+        assert set(named) <= set(fields), section
+        assert section == "auth_service" or set(named) == set(fields), section
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

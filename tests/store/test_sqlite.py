@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from teleport.core.errors import Refused, Unavailable
+from teleport.store import sql
 from teleport.store.base import Delete, Put, Store, StoreFull
 from teleport.store.sqlite import DATABASE, SQLiteStore
 from tests.builders import FakeClock
@@ -80,12 +81,10 @@ async def test_a_store_of_a_newer_program_is_refused_and_left_alone(tmp_path: Pa
 
 
 async def test_an_older_schema_is_brought_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from teleport.store import sqlite
-
     store = await SQLiteStore.open(tmp_path)
     await store.put("a", b"1")
     await store.close()
-    monkeypatch.setattr(sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, "CREATE TABLE later (x TEXT)"))
+    monkeypatch.setattr(sql, "MIGRATIONS", (*sql.MIGRATIONS, "CREATE TABLE later (x TEXT)"))
 
     store = await SQLiteStore.open(tmp_path)
 
@@ -152,10 +151,10 @@ _VICTIMS = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from teleport.store.base import Put, Delete
-from teleport.store import sqlite
+from teleport.store import sql, sqlite
 
 def fragile(path, countdown):
-    db = sqlite._connect(path)
+    db = sql.connect(path)
     def step():
         nonlocal countdown
         countdown -= 1
