@@ -40,7 +40,6 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m teleport.resources.render --check
-	$(BIN)/python -m teleport.service.render --check
 	$(BIN)/python -m teleport.audit.render --check
 	$(BIN)/python -m teleport.service.render --check
 
