@@ -86,7 +86,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Door]:
         own = Identity("host", "auth", "auth", "acme", expires=time.time() + 3000, system_roles=("Auth",))
         made = cluster.auth.joining.certify(own, SSH_KEY, public_pem(key.public_key()))
         trust = "".join(one.certificates for one in cluster.auth.authorities.public)
-        runner = web.AppRunner(server.application())
+        runner = web.AppRunner(server.application(), shutdown_timeout=0.1, lingering_time=0.1)
         await runner.setup()
         site = web.TCPSite(
             runner, "127.0.0.1", 0, ssl_context=server_context(made.tls_certificate, private_pem(key), trust=trust)
