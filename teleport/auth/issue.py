@@ -59,7 +59,7 @@ class Issuer:
 
     def renew(self, caller: Identity, keys: PublicKeys, *, ttl: float, roles: tuple[str, ...] | None) -> Certificates:
         """For somebody with a certificate: never longer, never wider than that one."""
-        user = self._user(caller.name)
+        user = self._user(caller.name, uid=caller.uid)
         scope = _narrower(caller.requested_roles, roles)
         _check_scope(user, scope)
         conditions = conditions_of(self._policy.current, user, scope)
@@ -74,7 +74,7 @@ class Issuer:
 
     def for_session(self, caller: Identity, keys: PublicKeys, *, host: str) -> Certificates:
         """For one session, moments after a second factor; it obtains nothing further."""
-        user = self._user(caller.name)
+        user = self._user(caller.name, uid=caller.uid)
         now = self._clock.time()
         identity = replace(
             caller, mfa_verified=True, reissuable=False, session_until=caller.login_expires,
@@ -96,13 +96,13 @@ class Issuer:
         )  # fmt: skip
         return self._issue(identity, user, conditions, keys)
 
-    def _user(self, name: str) -> BoundUser:
-        """The user, provided no lock shuts them out. Raises AccessDenied."""
+    def _user(self, name: str, *, uid: str = "") -> BoundUser:
+        """The user, in the incarnation `uid` if one is given, unless locked out. Raises AccessDenied."""
         snapshot, now = self._policy.current, self._clock.time()
         user = snapshot.user(name)
         if user is None:
             raise AccessDenied(f"user {name} does not exist")
-        identity = Identity("user", name, user.uid, self._authorities.cluster)
+        identity = Identity("user", name, uid or user.uid, self._authorities.cluster)
         obstacle = standing(snapshot, identity, now)
         if obstacle:
             raise AccessDenied(obstacle)

@@ -7,11 +7,12 @@ a `__Host-` cookie.
 import hmac
 import secrets
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jinja2
 import segno
 from aiohttp import web
+from pydantic import ValidationError
 
 from teleport.api import models as m
 from teleport.api import routes as r
@@ -22,7 +23,11 @@ from teleport.pki.authority import TrustedAuthority
 
 __all__ = ["Pages"]
 
+_Q = TypeVar("_Q", bound=m.Message)
+
 _COOKIE: Final = "__Host-teleport-form"
+_MAX_URI: Final = 512
+"""Characters of an `otpauth://` URI that fit a QR code whatever they are."""
 _ASSETS: Final = {"style.css": "text/css"}
 
 
@@ -56,7 +61,7 @@ class Pages:
     async def _invitation(self, request: web.Request) -> web.Response:
         token = request.match_info["token"]
         try:
-            offer = await self._auth.call(r.INVITEE, m.Invitee(token=token, client_address=self._address(request)))
+            offer = await self._auth.call(r.INVITEE, self._question(request, m.Invitee))
         except TeleportError as error:
             return self._failed(request, error)
         return self._page(request, "password.html", {"user": offer.user, "problem": "", "token": token})
@@ -65,36 +70,29 @@ class Pages:
         token = request.match_info["token"]
         try:
             form = await self._form(request)
-            user = (
-                await self._auth.call(r.INVITEE, m.Invitee(token=token, client_address=self._address(request)))
-            ).user
+            user = (await self._auth.call(r.INVITEE, self._question(request, m.Invitee))).user
         except TeleportError as error:
             return self._failed(request, error)
         if form.get("password", "") != form.get("again", ""):
             problem = "The two passwords differ."
             return self._page(request, "password.html", {"user": user, "problem": problem, "token": token})
         try:
-            question = m.EnrolmentRequest(
-                token=token, password=form.get("password", ""), client_address=self._address(request)
-            )
+            question = self._question(request, m.EnrolmentRequest, password=form.get("password", ""))
             offer = await self._auth.call(r.ENROL, question)
         except BadInput as error:
             shown = {"user": user, "problem": _sentence(error), "token": token}
             return self._page(request, "password.html", shown)
-        except (TeleportError, ValueError) as error:
-            return self._failed(
-                request, error if isinstance(error, TeleportError) else BadInput("the password is too long")
-            )
+        except TeleportError as error:
+            return self._failed(request, error)
         return self._factor(request, offer.otpauth, user, "")
 
     async def _confirm(self, request: web.Request) -> web.Response:
-        token = request.match_info["token"]
         try:
             form = await self._form(request)
-            code = m.Confirmation(token=token, code=form.get("code", "")[:16], client_address=self._address(request))
+            code = self._question(request, m.Confirmation, code=form.get("code", ""))
         except TeleportError as error:
             return self._failed(request, error)
-        user, uri = form.get("user", ""), form.get("otpauth", "")
+        user, uri = form.get("user", ""), form.get("otpauth", "")[:_MAX_URI]
         try:
             await self._auth.call(r.CONFIRM, code)
         except TeleportError as error:
@@ -127,8 +125,13 @@ class Pages:
         response.set_cookie(_COOKIE, form_token, secure=True, httponly=True, samesite="Strict", path="/")
         return response
 
-    def _address(self, request: web.Request) -> str:
-        return self._addresses.of(request.transport)[0]
+    def _question(self, request: web.Request, model: type[_Q], **fields: str) -> _Q:
+        """A question about the invitation in the address. Raises BadInput for what is longer than anything real."""
+        address = self._addresses.of(request.transport)[0]
+        try:
+            return model.model_validate({"token": request.match_info["token"], "client_address": address, **fields})
+        except ValidationError:
+            raise BadInput("what was entered, or the link, is too long") from None
 
     async def _form(self, request: web.Request) -> dict[str, str]:
         """The fields of a form that came from a page of ours. Raises BadInput."""

@@ -70,6 +70,7 @@ async def _careful(
             "X-Frame-Options": "DENY",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-store",
+            "Server": "Teleport",
             "Content-Security-Policy": (
                 "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
                 " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

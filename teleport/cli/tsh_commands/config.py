@@ -33,17 +33,18 @@ def config(names: bool) -> None:
 
 
 def _short_names() -> list[str]:
-    """Hosts that can be reached now and whose name is theirs alone."""
+    """Hosts that can be reached now and whose name is theirs alone, and nothing but a name: it becomes ssh's."""
     from teleport.api import models as m
     from teleport.api import routes as r
     from teleport.cli.connect import api_client, run
+    from teleport.resources.node import host_name_faults
 
     async def ask() -> m.Hosts:
         async with api_client(p.current()) as client:
             return await client.call(r.HOSTS, m.Empty())
 
     found = [host.hostname for host in run(ask()).hosts]
-    return sorted({name for name in found if found.count(name) == 1})
+    return sorted({name for name in found if found.count(name) == 1 and name and not host_name_faults(name, ())})
 
 
 def _known_hosts(profile: p.Profile, short: list[str]) -> str:

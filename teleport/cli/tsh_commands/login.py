@@ -11,6 +11,7 @@ import click
 
 from teleport.cli import profile as p
 from teleport.core.errors import BadInput, NotFound
+from teleport.core.output import printable
 
 if TYPE_CHECKING:
     from teleport.api import models as m
@@ -54,7 +55,7 @@ def login(
     )
     add_to_agent(profile)
     if motd:
-        click.echo(motd)
+        click.echo(printable(motd, multiline=True))
     show(profile)
 
 
@@ -93,9 +94,13 @@ def _ask(what: str, *, hide: bool = True) -> str:
 
 
 def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str) -> p.Profile:
-    """Write keys and certificates of a login; the profile is written last, so that it is never without them."""
+    """Write keys and certificates of a login; the profile is written last, so that it is never without them.
+
+    Raises BadInput for names that would be paths or lines of their own in what is written.
+    """
     from teleport.pki.authority import TrustedAuthority
 
+    _check_names(answer)
     profile = p.Profile(
         proxy=proxy, user=answer.user, cluster=answer.cluster, expires=answer.expires, logins=answer.logins,
         roles=answer.roles, traits=dict(answer.traits),
@@ -109,6 +114,17 @@ def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str) -> p.
     _remember_hosts(profile, [key.ssh_public for one in hosts for key in one.keys])
     p.save(profile)
     return profile
+
+
+def _check_names(answer: "m.Certificates") -> None:
+    """User and cluster become names of files and words in `known_hosts`; a hostile cluster chooses them."""
+    from teleport.resources.node import host_name_faults
+
+    user = answer.user
+    if not user.isprintable() or not user or "/" in user or user.startswith((".", "-")):
+        raise BadInput("the cluster answered with a user name that cannot be kept in a file", hint="do not trust it")
+    if not answer.cluster or host_name_faults(answer.cluster, ()):
+        raise BadInput("the cluster gives itself a name that cannot be one", hint="do not trust it")
 
 
 def _remember_hosts(profile: p.Profile, keys: list[str]) -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from teleport.agents.ssh.process import Account, Program, account, start
+from teleport.agents.ssh.process import Account, Cgroups, Program, account, start
 from teleport.core.errors import AccessDenied, Unavailable
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def run(command: str, *, login: str = ME, terminal: bool = False) -> Program:
+def run(command: str, *, login: str = ME, terminal: bool = False, cgroup: Path | None = None) -> Program:
     who = account(login, forbidden_uid=None)
     return start(
         who, ["sh", "-c", command], {"HOME": "/", "PATH": "/usr/bin:/bin"}, program="/bin/sh",
-        terminal=({}, 24, 80) if terminal else None, cgroup=None,
+        terminal=({}, 24, 80) if terminal else None, cgroup=cgroup,
     )  # fmt: skip
 
 
@@ -144,6 +144,29 @@ async def test_stopping_kills_a_group_that_ignores_everything(monkeypatch: pytes
         while _runs(background):
             await asyncio.sleep(0.01)
     close(program)
+
+
+async def test_a_program_is_in_its_sessions_control_group_which_is_killed_with_it(tmp_path: Path) -> None:
+    """In a folder that looks like the kernel's: what really happens in a group is the kernel's business."""
+    folder = tmp_path / "session-s-1"
+    folder.mkdir()
+    (folder / "cgroup.kill").touch()
+    group = Cgroups(tmp_path).create("s-1")
+    program = run("sleep 60", cgroup=group)
+    joined = (folder / "cgroup.procs").read_text()
+
+    await program.stop()
+
+    assert joined == str(program.process.pid)
+    assert (folder / "cgroup.kill").read_text() == "1"
+    close(program)
+
+
+def test_where_the_kernel_lets_us_make_no_control_groups_there_are_none(tmp_path: Path) -> None:
+    plain = Cgroups(tmp_path).create("s-1")
+    closed = Cgroups(Path("/proc/nowhere")).create("s-1")
+
+    assert (plain, closed) == (None, None)
 
 
 def _runs(pid: int) -> bool:
