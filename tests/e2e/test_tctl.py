@@ -48,6 +48,20 @@ def test_status_tells_the_cluster_its_pin_and_that_it_is_a_demonstration(world: 
     assert "can read the certificate authority" in world.tctl("status").output
 
 
+def test_policy_status_shows_the_source_and_who_enforces_it(world: World) -> None:
+    found = world.tctl_json("policy", "status", "-o", "json")
+
+    (source,) = found["sources"]
+    assert (source["name"], source["state"], source["problems"]) == ("folder", "Ready", [])
+    assert {tuple(one["roles"]) for one in found["services"]} == {("Node",), ("Proxy",)}
+    wait_until(lambda: caught_up(world))
+
+
+def caught_up(world: World) -> bool:
+    found = world.tctl_json("policy", "status", "-o", "json")
+    return bool(found["oldest_acknowledged"] == found["revision"])
+
+
 def test_get_shows_what_the_folder_declares_and_where(world: World) -> None:
     result = world.tctl("get", "roles,users")
 
@@ -380,20 +394,6 @@ def test_a_backup_is_private_and_never_overwrites(world: World) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert again.status == 1
     assert world.wait_event("backup.create")["name"] == str(path)
-
-
-def test_policy_status_shows_the_source_and_who_enforces_it(world: World) -> None:
-    found = world.tctl_json("policy", "status", "-o", "json")
-
-    (source,) = found["sources"]
-    assert (source["name"], source["state"], source["problems"]) == ("folder", "Ready", [])
-    assert {tuple(one["roles"]) for one in found["services"]} == {("Node",), ("Proxy",)}
-    wait_until(lambda: caught_up(world))
-
-
-def caught_up(world: World) -> bool:
-    found = world.tctl_json("policy", "status", "-o", "json")
-    return bool(found["oldest_acknowledged"] == found["revision"])
 
 
 def test_policy_status_tells_every_problem_of_a_broken_folder(world: World) -> None:

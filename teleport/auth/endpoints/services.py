@@ -58,11 +58,12 @@ class ForServices:
 
     async def on_seal(self, caller: Caller, request: m.SealRequest) -> m.Done:
         await self._parts.recordings.seal(request.sid, caller.known.uid, request.meta)
-        meta = request.meta
+        meta, user = request.meta, str(request.meta.get("user", ""))
         await self._parts.audit.append(
             SessionUploaded(
-                user=str(meta.get("user", "")), user_kind=1, sid=request.sid, server_id=caller.known.uid,
-                server_hostname=caller.known.name, login=str(meta.get("login", "")), url=f"recording:{request.sid}",
+                user=user, user_kind=1, user_roles=self._parts.policy.roles_of(user), sid=request.sid,
+                server_id=caller.known.uid, server_hostname=caller.known.name, login=str(meta.get("login", "")),
+                url=f"recording:{request.sid}",
             )
         )  # fmt: skip
         return m.Done()
