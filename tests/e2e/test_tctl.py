@@ -280,6 +280,7 @@ def test_the_printed_command_makes_a_host_join(world: World) -> None:
         second.terminate()
         second.wait(20)
         log.close()
+    wait_until(lambda: len(hosts(world)) == 1, timeout=5, what="that the stopped host is no longer listed")
 
 
 def hosts(world: World) -> list[dict[str, object]]:

@@ -34,6 +34,10 @@ class ForServices:
         await self._parts.policy.wait_for(await self._parts.presence.beat(caller.known, request))
         return m.Ack(policy_revision=self._parts.policy.current.revision)
 
+    async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
+        await self._parts.presence.leave(caller.known)
+        return m.Done()
+
     async def on_renew_host(self, caller: Caller, request: m.RenewHost) -> m.HostCertificates:
         """The same host again. It may take another name, but none by which people mean another host."""
         parts, host = self._parts, caller.known

@@ -53,6 +53,20 @@ async def test_what_a_host_has_no_business_reporting_is_refused_and_nothing_of_t
     assert cluster.events("session.start") == []
 
 
+async def test_a_service_that_leaves_is_gone_at_once_and_the_other_services_of_its_host_stay(cluster: Cluster) -> None:
+    heartbeat = m.Heartbeat(revision=0, version="1", hostname="db-1", labels={}, ttl=30)
+    for role in ("Node", "Proxy"):
+        await cluster.call("heartbeat", heartbeat, cluster.host(role))
+
+    await cluster.call("leave", caller=cluster.host("Proxy"))
+    without_proxy = (await cluster.call("policy_status")).services, len(await cluster.auth.presence.hosts())
+    await cluster.call("leave", caller=cluster.host("Node"))
+
+    assert ([one.roles for one in without_proxy[0]], without_proxy[1]) == ([("Node",)], 1)
+    assert (await cluster.call("policy_status")).services == ()
+    assert await cluster.auth.presence.hosts() == []
+
+
 async def test_a_host_does_not_take_the_name_of_another(cluster: Cluster) -> None:
     heartbeat = m.Heartbeat(revision=0, version="1", hostname="db-2", labels={}, ttl=30)
     await cluster.call("heartbeat", heartbeat, cluster.host(uid="5a3c9d6e-0000-4000-8000-00000000000b", name="db-2"))
