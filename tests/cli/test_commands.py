@@ -91,6 +91,21 @@ def test_without_a_cluster_the_error_says_where_one_was_looked_for(tmp_path: Pat
     assert "tctl: hint: is `teleport start` running" in named.errors
 
 
+def test_a_socket_that_is_not_open_to_the_caller_is_told_apart_from_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("teleport.cli.admin.Path.stat", closed)
+
+    result = tctl("--data-dir", str(tmp_path), "status")
+
+    assert result.status == 3
+    assert "the auth service of this host is not open to you" in result.errors
+    assert "tctl: hint: be root" in result.errors
+
+
 def test_the_data_directory_is_that_of_a_configuration(tmp_path: Path) -> None:
     config = tmp_path / "teleport.yaml"
     config.write_text(f"version: v3\nteleport: {{data_dir: {tmp_path}/there}}\n")
