@@ -184,6 +184,7 @@ WATCH: Final = Route(
     streams="response",
 )  # fmt: skip
 HEARTBEAT: Final = Route("heartbeat", "POST", "/v1/heartbeat", _SERVICES, m.Heartbeat, m.Ack, "a service is alive")
+LEAVE: Final = Route("leave", "DELETE", "/v1/heartbeat", _SERVICES, m.Empty, m.Done, "a service has stopped")
 RENEW_HOST: Final = Route(
     "renew_host",
     "POST",

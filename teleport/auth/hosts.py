@@ -49,9 +49,10 @@ class Presence:
         return await self._store.put(key, encode(node), expires=now + heartbeat.ttl)
 
     async def leave(self, caller: Identity) -> None:
-        """A service stops in an orderly way."""
+        """A service has stopped in an orderly way: nobody waits until its last heartbeat runs out."""
         self._services.pop((caller.uid, caller.system_roles), None)
-        await self._store.delete(keys.host(caller.uid))
+        if caller.has_role("Node"):
+            await self._store.delete(keys.host(caller.uid))
 
     def proxy_address(self) -> str:
         """Where people reach a proxy that is alive; empty where none has told."""

@@ -73,9 +73,13 @@ class Wanted:
 class PolicyWriter:
     """Writes policy. `replica` must follow the same store."""
 
-    def __init__(self, store: Store, replica: Replica, policy: LivePolicy, outbox: Outbox, *, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, replica: Replica, policy: LivePolicy, outbox: Outbox, *, clock: Clock,
+        closed: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """`closed` are the kinds that only sources may write, not the API."""
         self._store, self._replica, self._policy, self._outbox = store, replica, policy, outbox
-        self._clock = clock
+        self._clock, self._closed = clock, frozenset(closed)
 
     async def stored(self) -> tuple[int, Mapping[Ref, Stored]]:
         """Everything declared, and the generation it is current at (0 before the first write)."""
@@ -125,6 +129,7 @@ class PolicyWriter:
 
         Raises Invalid with places in the files they were read from, Refused for what a source owns, Conflict.
         """
+        self._refuse_closed(one.resource.kind for one in wanted)
         judged = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
         kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in judged.items()}
         for _ in range(_ATTEMPTS):
@@ -143,7 +148,8 @@ class PolicyWriter:
         raise Conflict("the policy keeps changing; try again")
 
     async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:
-        """Delete one resource through the API."""
+        """Delete one resource through the API. Raises NotFound, Refused, Conflict."""
+        self._refuse_closed([kind])
         ref = (kind, name)
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
@@ -180,6 +186,14 @@ class PolicyWriter:
         if expected == ABSENT:
             raise Conflict(f"{what} exists already", hint="tctl create --force replaces it; tctl edit changes it")
         raise Conflict(f"{what} was changed since it was read", hint="read it again and repeat the change")
+
+    def _refuse_closed(self, kinds: Iterable[str]) -> None:
+        shut = sorted(self._closed.intersection(kinds))
+        if shut:
+            raise Refused(
+                f"the API of this cluster is closed for the kind {', '.join(shut)}",
+                hint="declare it in the source of the policy; closed_kinds in teleport.yaml says which kinds",
+            )
 
     def _judge(self, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref]) -> Judgement:
         proposed = {ref: stored.resource for ref, stored in found.items()} | dict(wanted)

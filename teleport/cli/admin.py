@@ -11,7 +11,7 @@ from teleport.api.routes import Route
 from teleport.cli.connect import api_client, client_with, run
 from teleport.cli.profile import current
 from teleport.cli.tctl import Target
-from teleport.core.errors import BadInput, NotFound, Unavailable
+from teleport.core.errors import AccessDenied, BadInput, NotFound, Unavailable
 
 __all__ = ["administer", "ask"]
 
@@ -19,27 +19,34 @@ RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 
 _SOCKET = Path("run/admin.sock")
+_WHO = "be root or the user that auth runs as, or have `admins` in teleport.yaml map you to a role"
 
 
 def administer(target: Target) -> ApiClient:
     """A client of the API with an administrator's means. Raises what is missing."""
     if target.identity is not None:
         return _by_identity(target.identity, target.auth_server)
+    named, closed = target.data_dir is not None or target.config is not None, False
     for directory in _data_directories(target):
         socket = directory / _SOCKET
-        if _exists(socket):
+        try:
+            socket.stat()
             return ApiClient.at_socket(socket)
-        if target.data_dir is not None or target.config is not None:
-            raise Unavailable(
-                f"no auth service answers at {socket}", hint="is `teleport start` running with this data directory?"
-            )
+        except PermissionError:
+            closed = True
+        except OSError:
+            if named:
+                raise Unavailable(
+                    f"no auth service answers at {socket}", hint="is `teleport start` running with this data directory?"
+                ) from None
+    if closed and named:
+        raise AccessDenied("the auth service of this host is not open to you", hint=_WHO)
     try:
         return api_client(current())
     except NotFound:
-        raise Unavailable(
-            "no auth service runs on this host, and nobody is logged in with tsh",
-            hint="use --data-dir DIR on the auth host, -i IDENTITY elsewhere, or log in: tsh login",
-        ) from None
+        here = "the auth service of this host is not open to you" if closed else "no auth service runs on this host"
+        hint = _WHO if closed else "use --data-dir DIR on the auth host, -i IDENTITY elsewhere, or log in: tsh login"
+        raise Unavailable(f"{here}, and nobody is logged in with tsh", hint=hint) from None
 
 
 def ask(target: Target, route: Route[RequestT, ResponseT], request: RequestT) -> ResponseT:
@@ -73,13 +80,6 @@ def _data_dir_of(config: Path) -> Path:
         raise BadInput(f"{config} is not a teleport.yaml", hint="teleport configure --check says what is wrong")
     section = documents[0].value.get("teleport")
     return Path((section or {}).get("data_dir", "/var/lib/teleport"))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:
-        return False
 
 
 def _by_identity(path: Path, server: str | None) -> ApiClient:

@@ -3,14 +3,27 @@
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from teleport.core.errors import BadInput, TeleportError
 from teleport.core.output import complain
 
-__all__ = ["LazyGroup", "run_program"]
+__all__ = ["Group", "LazyGroup", "run_program"]
+
+
+_SENTENCE: Final = 200
+"""Characters of a first sentence, more than any has."""
+
+
+class Group(click.Group):
+    """A group whose list of commands has the whole first sentence of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(_SENTENCE)) for name, one in commands if one is not None])
 
 
 class LazyGroup(click.Group):

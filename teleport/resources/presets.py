@@ -50,14 +50,41 @@ kind: role
 version: v7
 metadata:
   name: editor
-  description: Change the policy and the cluster's resources, without reaching any of them.
+  description: Change the policy and the cluster's resources, without reaching any of them or reading what was done.
   labels: {teleport.internal/resource-type: preset}
 spec:
   options:
     max_session_ttl: 30h
   allow:
     rules:
-      - resources: ["*"]
+      - resources:
+          - user
+          - role
+          - token
+          - lock
+          - node
+          - app
+          - db
+          - kube_cluster
+          - windows_desktop
+          - cluster_name
+          - cluster_auth_preference
+          - cluster_networking_config
+          - session_recording_config
+          - policy
+          - access_test
+          - access_invariant
+          - access_list
+          - access_request
+          - auth_connector
+          - github
+          - oidc
+          - saml
+          - bot
+          - instance
+          - cert_authority
+          - trusted_cluster
+          - remote_cluster
         verbs: [list, create, read, update, delete, use]
 ---
 kind: role

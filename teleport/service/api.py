@@ -36,7 +36,7 @@ async def start_auth(site: Site) -> AuthService:
     config, section = site.config, site.config.auth_service
     service = await open_auth(
         site.data_dir, section.cluster_name, site.life.stack, clock=site.clock, retention=section.audit_retention,
-        newborn=config.nodename, hasher=site.hasher,
+        newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds,
     )  # fmt: skip
     site.auth = service
     surroundings = service.auth.surroundings

@@ -99,7 +99,7 @@ def _actor(source: str) -> Actor:
 
 async def open_auth(
     data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
-    hasher: PasswordHasher | None = None,
+    hasher: PasswordHasher | None = None, closed: Sequence[str] = (),
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
@@ -128,7 +128,7 @@ async def open_auth(
     stack.callback(credentials.close)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
-        writer=PolicyWriter(store, replica, policy, outbox, clock=clock), credentials=credentials,
+        writer=PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed), credentials=credentials,
         issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
         presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,

@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from teleport.api import models as m
+from teleport.api import routes as r
 from teleport.core.errors import TeleportError
-from teleport.service.site import Site
+from teleport.service.site import Member, Site
 
 __all__ = ["END_SECONDS", "drain"]
 
@@ -37,6 +39,16 @@ async def drain(site: Site) -> None:
         await finish(_HURRY if site.life.hurried.is_set() else _ENDING)
     await _wait(site, lambda: not _unfinished(site), _ENDING)
     await _wait(site, lambda: not _waiting(site), _SENDING)
+    await asyncio.gather(*(_leave(member) for member in site.members))
+
+
+async def _leave(member: Member) -> None:
+    """Nobody is to look for this service any more. Auth finds out by itself if it cannot be told."""
+    try:
+        async with asyncio.timeout(_HURRY):
+            await member.client.call(r.LEAVE, m.Empty())
+    except (TeleportError, TimeoutError) as error:
+        log.info("auth could not be told that the %s stops: %s", member.name, error)
 
 
 async def _wait(site: Site, over: Callable[[], bool], seconds: float) -> None:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from teleport.resources.faults import Fault, raise_faults
+from teleport.resources.kinds import KINDS
 from teleport.resources.node import CommandLabel, host_name_faults
 from teleport.resources.settings import AuthPreferenceSpec, TunnelStrategy
-from teleport.resources.values import Duration, Switch, Text, Texts, duration_text
+from teleport.resources.values import Duration, Switch, Text, Texts, Vocabulary, duration_text
 from teleport.service.address import DEFAULT_PORT, AddressText
 from teleport.service.ignored import Ignored
 from teleport.service.tokens import token_faults
@@ -187,6 +188,10 @@ class AuthSection(Section):
         default=None, description="as in cluster_networking_config", examples=[{"type": "agent_mesh"}]
     )
     audit_retention: Duration = Field(default=0.0, description="age at which audit files are deleted; never by default")
+    closed_kinds: Annotated[Texts, Vocabulary("kind", tuple(KINDS))] = Field(
+        default=(), description="kinds that tctl and the API may not write, so that only a source of policy can",
+        examples=[["role", "user"]],
+    )  # fmt: skip
     public_addr: Annotated[Any, Ignored("services know it by its certificate, whatever the address")] = None
     proxy_protocol: Annotated[Any, Ignored("see proxy_service.trusted_balancers")] = None
     license_file: Annotated[Any, Ignored("there is no licence to check")] = None

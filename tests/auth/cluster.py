@@ -1,6 +1,6 @@
 """An auth service in a temporary directory: real store, real log, no sockets, and a clock that tests move."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,10 +54,12 @@ class Cluster:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, directory: Path, clock: FakeClock | None = None) -> AsyncIterator["Cluster"]:
+    async def open(
+        cls, directory: Path, clock: FakeClock | None = None, *, closed: Sequence[str] = ()
+    ) -> AsyncIterator["Cluster"]:
         clock = clock or FakeClock()
         async with AsyncExitStack() as stack:
-            service = await open_auth(directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP)
+            service = await open_auth(directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP, closed=closed)
             yield cls(service.auth, clock, directory)
 
     async def declare(self, *documents: str, source: str = FOLDER) -> Applied:

@@ -64,6 +64,21 @@ async def test_a_source_cannot_take_over_what_another_owns(cluster: Cluster) -> 
         await cluster.declare(role("dev"))
 
 
+async def test_a_kind_that_the_api_is_closed_for_is_written_by_sources_alone(tmp_path: Path) -> None:
+    async with Cluster.open(tmp_path, closed=["role"]) as cluster:
+        for attempt in (put(cluster, role("made")), put(cluster, user("joe", "access") + "---\n" + role("made"))):
+            with pytest.raises(Refused, match="the API of this cluster is closed for the kind role"):
+                await attempt
+        with pytest.raises(Refused, match="closed for the kind role"):
+            await cluster.auth.writer.delete("role", "made", ROOT)
+
+        await cluster.declare(role("dev"))
+        await put(cluster, user("ann"))
+
+        assert "made" not in cluster.auth.policy.current.roles
+        assert set(cluster.auth.policy.current.users) == {"ann"}
+
+
 # -- the judge
 
 

@@ -1,13 +1,19 @@
 """What the documentation shows of commands that need no cluster is what they print."""
 
+import itertools
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 
+from teleport.access.environments import WHERE
 from teleport.access.options import Conditions
+from teleport.cli import tctl as tctl_program
+from teleport.cli import tsh as tsh_program
 from teleport.cli.tctl_commands import access
 from tests.builders import FakeClock
 from tests.cli.programs import tctl
@@ -44,6 +50,52 @@ def test_a_documented_command_prints_what_the_page_shows(
     result = tctl(*command.split()[1:])
 
     assert result.errors + result.output == output, page
+
+
+_CODE: Final = re.compile(r"^ *```(?:sh|console)?\n(.*?)^ *```$|((?:^ {4}.*\n)+)", re.MULTILINE | re.DOTALL)
+_PROGRAMS: Final[Mapping[str, click.Command]] = {"tctl": tctl_program.cli, "tsh": tsh_program.cli}
+_END_OF_COMMAND: Final = ("|", ">", ">>", "<<", "<", "&&", "||", ";")
+
+
+def written_commands() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Page and words of every command line of ours in a block of code."""
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for fenced, indented in _CODE.findall(page.read_text()):
+            for line in (fenced or indented).splitlines():
+                words = list(_words(line.strip().removeprefix("$ ")))
+                if words and words[0] in _PROGRAMS:
+                    yield page.name, tuple(words)
+
+
+def _words(line: str) -> Iterator[str]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.wordchars += ":{}@$%…,+"
+    try:
+        yield from itertools.takewhile(lambda word: not word.startswith(_END_OF_COMMAND), lexer)
+    except ValueError:
+        return  # a line of something else, such as YAML with an apostrophe
+
+
+WRITTEN: Final = list(dict.fromkeys(written_commands()))
+
+
+@pytest.mark.parametrize(("page", "words"), WRITTEN, ids=[" ".join(words) for _, words in WRITTEN])
+def test_every_command_in_the_documentation_is_one_that_its_program_understands(
+    page: str, words: tuple[str, ...]
+) -> None:
+    command: click.Command | None = _PROGRAMS[words[0]]
+    context, rest = None, list(words[1:])
+    while isinstance(command, click.Group):
+        context = command.make_context(words[0], rest, parent=context)
+        _, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+
+    assert command is not None, page
+    command.make_context(words[-1], rest, parent=context)
+
+
+@pytest.mark.parametrize("name", [name for name in WHERE.plain if name.startswith(("event.", "session."))])
+def test_what_a_condition_may_speak_of_is_documented(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/access.md").read_text()
 
 
 def test_every_condition_is_documented() -> None:

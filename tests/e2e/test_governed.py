@@ -33,6 +33,7 @@ def test_a_broken_file_changes_nothing_and_status_names_every_problem(new_world:
     world.write("roles/dev.yaml", ROLE.replace("logins:", "logns:"))
     world.write("users/cleo.yaml", user("cleo", roles="dve"))
 
+    wait_until(lambda: len(stalled(world)["problems"]) == 2)  # type: ignore[arg-type]
     status = stalled(world)
     problems = [f"{one['file']}:{one['line']}: {one['message']}" for one in status["problems"]]  # type: ignore[attr-defined]
     assert problems == ["roles/dev.yaml:6: unknown field logns", "users/cleo.yaml:4: unknown role dve"]

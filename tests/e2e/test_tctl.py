@@ -48,6 +48,20 @@ def test_status_tells_the_cluster_its_pin_and_that_it_is_a_demonstration(world: 
     assert "can read the certificate authority" in world.tctl("status").output
 
 
+def test_policy_status_shows_the_source_and_who_enforces_it(world: World) -> None:
+    found = world.tctl_json("policy", "status", "-o", "json")
+
+    (source,) = found["sources"]
+    assert (source["name"], source["state"], source["problems"]) == ("folder", "Ready", [])
+    assert {tuple(one["roles"]) for one in found["services"]} == {("Node",), ("Proxy",)}
+    wait_until(lambda: caught_up(world))
+
+
+def caught_up(world: World) -> bool:
+    found = world.tctl_json("policy", "status", "-o", "json")
+    return bool(found["oldest_acknowledged"] == found["revision"])
+
+
 def test_get_shows_what_the_folder_declares_and_where(world: World) -> None:
     result = world.tctl("get", "roles,users")
 
@@ -266,6 +280,7 @@ def test_the_printed_command_makes_a_host_join(world: World) -> None:
         second.terminate()
         second.wait(20)
         log.close()
+    wait_until(lambda: len(hosts(world)) == 1, timeout=5, what="that the stopped host is no longer listed")
 
 
 def hosts(world: World) -> list[dict[str, object]]:
@@ -382,20 +397,6 @@ def test_a_backup_is_private_and_never_overwrites(world: World) -> None:
     assert world.wait_event("backup.create")["name"] == str(path)
 
 
-def test_policy_status_shows_the_source_and_who_enforces_it(world: World) -> None:
-    found = world.tctl_json("policy", "status", "-o", "json")
-
-    (source,) = found["sources"]
-    assert (source["name"], source["state"], source["problems"]) == ("folder", "Ready", [])
-    assert {tuple(one["roles"]) for one in found["services"]} == {("Node",), ("Proxy",)}
-    wait_until(lambda: caught_up(world))
-
-
-def caught_up(world: World) -> bool:
-    found = world.tctl_json("policy", "status", "-o", "json")
-    return bool(found["oldest_acknowledged"] == found["revision"])
-
-
 def test_policy_status_tells_every_problem_of_a_broken_folder(world: World) -> None:
     world.write("roles/broken.yaml", "kind: role\nversion: v7\nmetadata: {name: broken}\nspec: {alow: {}, dney: {}}\n")
     try:
@@ -428,9 +429,8 @@ def test_while_the_folder_is_broken_a_user_made_at_the_socket_is_the_way_back_in
 
 
 @pytest.mark.parametrize("program", ["tctl", "tsh", "teleport"])
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_is_printed_for_each_shell(program: str, shell: str) -> None:
-    result = subprocess.run([str(BIN / program), "completion", shell], capture_output=True, text=True, check=False)
+def test_every_program_prints_its_completion_script(program: str) -> None:
+    result = subprocess.run([str(BIN / program), "completion", "zsh"], capture_output=True, text=True, check=False)
 
     assert result.returncode == 0, result.stderr
     assert f"_{program.upper()}_COMPLETE" in result.stdout

@@ -34,6 +34,10 @@ class ForServices:
         await self._parts.policy.wait_for(await self._parts.presence.beat(caller.known, request))
         return m.Ack(policy_revision=self._parts.policy.current.revision)
 
+    async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
+        await self._parts.presence.leave(caller.known)
+        return m.Done()
+
     async def on_renew_host(self, caller: Caller, request: m.RenewHost) -> m.HostCertificates:
         """The same host again. It may take another name, but none by which people mean another host."""
         parts, host = self._parts, caller.known
@@ -58,11 +62,12 @@ class ForServices:
 
     async def on_seal(self, caller: Caller, request: m.SealRequest) -> m.Done:
         await self._parts.recordings.seal(request.sid, caller.known.uid, request.meta)
-        meta = request.meta
+        meta, user = request.meta, str(request.meta.get("user", ""))
         await self._parts.audit.append(
             SessionUploaded(
-                user=str(meta.get("user", "")), user_kind=1, sid=request.sid, server_id=caller.known.uid,
-                server_hostname=caller.known.name, login=str(meta.get("login", "")), url=f"recording:{request.sid}",
+                user=user, user_kind=1, user_roles=self._parts.policy.roles_of(user), sid=request.sid,
+                server_id=caller.known.uid, server_hostname=caller.known.name, login=str(meta.get("login", "")),
+                url=f"recording:{request.sid}",
             )
         )  # fmt: skip
         return m.Done()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import listed, output_option, parse_labels
 from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.output import printable, table, to_json, write
@@ -39,7 +40,7 @@ _labels = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def access() -> None:
     """Ask a folder of policy who reaches what; no cluster needed.
 

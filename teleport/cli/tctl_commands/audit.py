@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import moment, output_option
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput
@@ -37,7 +38,7 @@ _DETAILS = (
 """Fields that say most about an event in a line."""
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """Search and verify the audit log."""
 

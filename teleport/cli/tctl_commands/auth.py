@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import seconds
 from teleport.cli.tctl import Target
 from teleport.core.aio import utc
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["auth"]
 
 
-@click.group()
+@click.group(cls=Group)
 def auth() -> None:
     """Sign identity files, and export the certificate authorities."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
 from teleport.core.output import printable, table, to_json, write
@@ -42,7 +43,7 @@ def status(target: Target, /, form: str) -> None:
     write("".join(f"{name + ':':<11}{printable(value)}\n" for name, value in rows))
 
 
-@click.group()
+@click.group(cls=Group)
 def nodes() -> None:
     """List the hosts of the cluster."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_status import status
 from teleport.core.errors import Invalid
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["policy"]
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Validate a folder of policy, and show what governs the cluster."""
 

@@ -2,13 +2,14 @@
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
 
 __all__ = ["recordings"]
 
 
-@click.group()
+@click.group(cls=Group)
 def recordings() -> None:
     """List recorded sessions; `tsh play` replays them."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import output_option, parse_labels, seconds
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["tokens"]
 
 
-@click.group()
+@click.group(cls=Group)
 def tokens() -> None:
     """Make, list and remove join tokens."""
 

@@ -4,6 +4,8 @@ import shlex
 
 import click
 
+from teleport.cli.lazy import Group
+from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import table, to_json, write
@@ -11,7 +13,7 @@ from teleport.core.output import table, to_json, write
 __all__ = ["users"]
 
 
-@click.group()
+@click.group(cls=Group)
 def users() -> None:
     """Invite, list, reset, lock and unlock users."""
 
@@ -19,7 +21,7 @@ def users() -> None:
 @users.command()
 @click.argument("name")
 @click.option("--ttl", default="1h", metavar="DURATION", help="How long the invitation is good (at most 48h).")
-@click.option("-o", "--format", "form", type=click.Choice(["text", "json"]), default="text")
+@output_option()
 @click.pass_obj
 def invite(target: Target, /, name: str, ttl: str, form: str) -> None:
     """Print a link and a token with which a declared user sets a password and a second factor.
@@ -32,7 +34,7 @@ def invite(target: Target, /, name: str, ttl: str, form: str) -> None:
 @users.command()
 @click.argument("name")
 @click.option("--ttl", default="8h", metavar="DURATION", help="How long the invitation is good (at most 48h).")
-@click.option("-o", "--format", "form", type=click.Choice(["text", "json"]), default="text")
+@output_option()
 @click.pass_obj
 def reset(target: Target, /, name: str, ttl: str, form: str) -> None:
     """Take away a user's password and second factor, and print an invitation to set new ones.
@@ -74,7 +76,7 @@ def _invite(target: Target, name: str, ttl: str, form: str, *, reset: bool) -> N
 
 
 @users.command()
-@click.option("-o", "--format", "form", type=click.Choice(["text", "json"]), default="text")
+@output_option()
 @click.pass_obj
 def ls(target: Target, /, form: str) -> None:
     """List users, their roles, where they are declared, and whether they can log in.

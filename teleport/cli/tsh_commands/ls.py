@@ -2,6 +2,7 @@
 
 import click
 
+from teleport.cli.options import output_option
 from teleport.core.errors import BadInput
 from teleport.core.output import table, to_json, write
 
@@ -10,7 +11,7 @@ __all__ = ["ls"]
 
 @click.command()
 @click.argument("labels", nargs=-1, metavar="[LABEL=VALUE]...")
-@click.option("-o", "--format", "form", type=click.Choice(["text", "json", "names"]), default="text")
+@output_option("text", "json", "names")
 def ls(labels: tuple[str, ...], form: str) -> None:
     """List the hosts you can reach, with the logins that are open to you; all given labels must match.
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.lazy import Group
 from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
 
 __all__ = ["proxy"]
@@ -23,7 +24,7 @@ _PATIENCE = 60.0
 _CHUNK = 64 * 1024
 
 
-@click.group()
+@click.group(cls=Group)
 def proxy() -> None:
     """Connections for other programs."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.core.errors import BadInput, Conflict
 from teleport.core.output import printable, to_json, write
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["play", "recordings"]
 
 
-@click.group()
+@click.group(cls=Group)
 def recordings() -> None:
     """List recorded sessions, and bring them here."""
 

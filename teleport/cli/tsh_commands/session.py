@@ -6,6 +6,7 @@ import time
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.options import output_option
 from teleport.core.errors import NotFound
 from teleport.core.output import printable, to_json
 
@@ -13,7 +14,7 @@ __all__ = ["logout", "show", "status"]
 
 
 @click.command()
-@click.option("-o", "--format", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the output.")
+@output_option()
 def status(form: str) -> int:
     """Show the present login: who, where, until when, with which logins.
 
