@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyotp
 import pytest
 
-from tests.e2e.world import PASSWORD, Terminal, missing
+from tests.e2e.world import Terminal, enrol_at, log_in_at, missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,21 +61,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 def test_from_the_printed_commands_to_a_shell_that_an_edit_ends(demo: Demo) -> None:
     began = time.monotonic()
-    enrol = demo.paste(demo.command("enrol"))
-    enrol.expect("assword")
-    enrol.type(PASSWORD + "\n")
-    enrol.expect("Once more")
-    enrol.type(PASSWORD + "\n")
-    secret = enrol.expect(r"secret=([A-Z2-7]+)")[1]
-    enrol.expect("[Cc]ode")
-    enrol.type(pyotp.TOTP(secret).now() + "\n")
-    assert enrol.wait() == 0
-    login = demo.paste(demo.command("login"))
-    login.expect("assword")
-    login.type(PASSWORD + "\n")
-    login.expect("[Cc]ode")
-    login.type(pyotp.TOTP(secret).now() + "\n")
-    assert login.wait() == 0
+    app = enrol_at(demo.paste(demo.command("enrol")))
+    log_in_at(demo.paste(demo.command("login")), app)
 
     shell = demo.paste(demo.command("ssh"))
     shell.expect(r"[#$] ", timeout=60)
@@ -88,5 +74,4 @@ def test_from_the_printed_commands_to_a_shell_that_an_edit_ends(demo: Demo) -> N
     shell.expect("access withdrawn")
     assert shell.wait() == 255
     assert took < 60
-    for one in (enrol, login, shell):
-        one.close()
+    shell.close()

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyotp
 import pytest
 
-from tests.e2e.world import BIN, PASSWORD, Finished, Terminal, missing, wait_until
+from tests.e2e.world import BIN, Finished, Terminal, enrol_at, log_in_at, missing, wait_until
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "getting-started.md").read_text()
 
@@ -89,20 +88,8 @@ def test_the_page_is_true(reader: Reader) -> None:
     assert invited.status == 0, invited.errors
     token = re.search(r"--token (\S+)", invited.output)
     assert token is not None
-    enrol = reader.terminal(reader.line("tsh enrol").replace("--token …", f"--token {token[1]}"))
-    enrol.expect("New password")
-    enrol.type(PASSWORD + "\n")
-    enrol.expect("Once more")
-    enrol.type(PASSWORD + "\n")
-    secret = enrol.expect(r"secret=([A-Z2-7]+)")[1]
-    enrol.type(pyotp.TOTP(secret).now() + "\n")
-    assert enrol.wait() == 0
-    login = reader.terminal(reader.line("tsh login"))
-    login.expect("Password")
-    login.type(PASSWORD + "\n")
-    login.expect("Code")
-    login.type(pyotp.TOTP(secret).now() + "\n")
-    assert login.wait() == 0
+    app = enrol_at(reader.terminal(reader.line("tsh enrol").replace("--token …", f"--token {token[1]}")))
+    log_in_at(reader.terminal(reader.line("tsh login")), app)
     assert reader.run("tsh status").status == 0
     listed = reader.run("tsh ls")
     assert os.uname().nodename in listed.output
@@ -134,5 +121,4 @@ def test_the_page_is_true(reader: Reader) -> None:
     session = recorded.output.splitlines()[1].split()[0]
     wait_until(lambda: reader.run(f"tsh play {session} -o text").status == 0, what="playing as an auditor")
     assert session in reader.run(reader.line("tsh recordings ls")).output
-    for one in (enrol, login, shell):
-        one.close()
+    shell.close()

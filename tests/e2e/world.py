@@ -242,6 +242,30 @@ class Terminal:
             os.close(self.master)
 
 
+def enrol_at(terminal: Terminal) -> pyotp.TOTP:
+    """Answer what `tsh enrol` asks, to its end; the authenticator app from then on."""
+    terminal.expect("New password")
+    terminal.type(PASSWORD + "\n")
+    terminal.expect("Once more")
+    terminal.type(PASSWORD + "\n")
+    app = pyotp.TOTP(terminal.expect(r"secret=([A-Z2-7]+)")[1])
+    terminal.expect("Code")
+    terminal.type(app.now() + "\n")
+    assert terminal.wait() == 0
+    terminal.close()
+    return app
+
+
+def log_in_at(terminal: Terminal, app: pyotp.TOTP) -> None:
+    """Answer what `tsh login` asks, to its end."""
+    terminal.expect("Password")
+    terminal.type(PASSWORD + "\n")
+    terminal.expect("Code")
+    terminal.type(app.now() + "\n")
+    assert terminal.wait() == 0
+    terminal.close()
+
+
 @dataclass
 class World:
     """A running cluster: auth, proxy and agent in one process by default, governed by `policies`."""
