@@ -113,6 +113,8 @@ class JoinService:
 
 def _check_name(name: str) -> None:
     """Raises BadInput for what is no host name, and for one that could be taken for another host's id."""
+    if not name:
+        raise BadInput("a host needs a name")
     faults = host_name_faults(name, ())
     if faults:
         raise BadInput(faults[0].message, hint=faults[0].hint)
