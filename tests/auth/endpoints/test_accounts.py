@@ -80,3 +80,12 @@ async def test_signed_certificates_last_no_longer_than_the_roles_allow_and_name_
 async def test_for_whom_is_not_declared_nothing_is_signed(cluster: Cluster) -> None:
     with pytest.raises((NotFound, AccessDenied)):
         await cluster.call("sign", identity("zoe"))
+
+
+async def test_where_nobody_may_log_in_with_a_password_certificates_can_still_be_signed(cluster: Cluster) -> None:
+    shut = "kind: cluster_auth_preference\nversion: v2\nspec: {allow_local_auth: no}\n"
+    await cluster.declare(role(), user("ann", "dev, editor"), shut)
+
+    made = await cluster.call("sign", identity())
+
+    assert made.roles == ("dev", "editor")
