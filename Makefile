@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
+UNIT := tests --ignore tests/e2e --ignore tests/attacks -q -n 3 --dist worksteal
+ATTACKS := tests/attacks -q -n 3 --dist worksteal
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test unit e2e lint fmt generate bench clean
+.PHONY: demo test unit attacks e2e fuzz lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -23,16 +25,23 @@ demo: $(PROGRAM)
 test: $(STAMP) lint
 	scripts/install-test-programs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests --ignore tests/e2e -q -n auto --dist worksteal
+	$(BIN)/coverage run -m pytest $(UNIT)
+	$(BIN)/coverage run -m pytest $(ATTACKS)
 	$(BIN)/coverage run -m pytest tests/e2e -q
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 unit: $(STAMP)
-	$(BIN)/pytest tests --ignore tests/e2e -q -n auto --dist worksteal
+	$(BIN)/pytest $(UNIT)
+
+attacks: $(STAMP)
+	$(BIN)/pytest $(ATTACKS)
 
 e2e: $(STAMP)
 	$(BIN)/pytest tests/e2e -q
+
+fuzz: $(STAMP)
+	$(BIN)/pytest $(UNIT) --hypothesis-profile thorough
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.reach import Fleet, reach
@@ -51,7 +51,6 @@ def comparable(decision: Decision) -> Answer:
 Names = tuple[str, ...] | None
 
 
-@settings(max_examples=120, deadline=None)
 @given(policies(), FLEETS, SCOPES, RESTRICTIONS)
 def test_decide_agrees_with_the_oracle(documents: Documents, hosts: Hosts, scope: Names, restriction: Names) -> None:
     snapshot, oracle = compiled(documents), Oracle(documents)
@@ -68,7 +67,6 @@ def test_decide_agrees_with_the_oracle(documents: Documents, hosts: Hosts, scope
                 assert {key: found.conditions[key] for key in expected.conditions} == expected.conditions
 
 
-@settings(max_examples=120, deadline=None)
 @given(policies(), FLEETS, SCOPES, RESTRICTIONS)
 def test_reach_agrees_with_the_oracle_and_with_decide_on_every_login_and_host(
     documents: Documents, hosts: Hosts, scope: Names, restriction: Names

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from teleport.core.errors import BadInput, Unavailable
@@ -67,7 +67,6 @@ messages = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(messages, st.lists(st.integers(1, 30), min_size=1, max_size=6), st.binary(max_size=20))
 def test_any_cut_of_the_bytes_gives_the_same_messages(
     sent: list[dict[str, Any]], sizes: list[int], rest: bytes

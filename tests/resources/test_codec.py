@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from teleport.resources.codec import UnknownVersion, decode, encode, from_dict
 from teleport.resources.load import load
@@ -14,7 +14,6 @@ from tests.resources.documents import any_document
 ROLE: dict[str, Any] = {"kind": "role", "version": "v7", "metadata": {"name": "dev"}, "spec": {}}
 
 
-@settings(max_examples=100, deadline=None)
 @given(any_document())
 def test_a_resource_of_any_kind_is_decoded_as_it_was_encoded(document: dict[str, Any]) -> None:
     (resource,) = load(json.dumps(document).encode(), file="d.json", source="folder").resources

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
@@ -95,7 +95,6 @@ def test_a_document_of_an_unknown_kind_or_without_one_is_invalid() -> None:
     assert not ANY_KIND.is_valid({"version": "v7", "metadata": {"name": "r"}, "spec": {}})
 
 
-@settings(max_examples=150, deadline=None)
 @given(any_document())
 def test_what_a_schema_permits_is_valid_for_both_schemas_and_loads(document: dict[str, Any]) -> None:
     loaded = load(json.dumps(document).encode(), file="d.json")
@@ -105,7 +104,6 @@ def test_what_a_schema_permits_is_valid_for_both_schemas_and_loads(document: dic
     assert ANY_KIND.is_valid(document)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_schema_and_loader_agree_about_unknown_fields(data: st.DataObject) -> None:
     document = data.draw(any_document())

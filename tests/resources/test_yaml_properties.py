@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -58,7 +58,6 @@ def test_any_bytes_end_in_problems_inside_the_file(data: bytes) -> None:
     assert_places_lie_inside(data)
 
 
-@settings(max_examples=300)
 @given(texts)
 @example("a: 'x\n\n")
 @example("{\r\n")
@@ -69,7 +68,6 @@ def test_any_text_ends_in_problems_inside_the_file(text: str) -> None:
     assert_places_lie_inside(text.encode("utf-8", "replace"))
 
 
-@settings(max_examples=300, deadline=None)
 @given(damaged())
 def test_a_damaged_policy_file_ends_in_problems_inside_the_file(text: str) -> None:
     assert_places_lie_inside(text.encode("utf-8", "replace"))
@@ -124,7 +122,6 @@ lines = st.lists(st.tuples(st.sampled_from(LINES), values), min_size=1, max_size
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(lines)
 @example("- [yes, No, 1.10, 0o7, 0x1F, 2030-01-31, ~, '']\n")
 @example("- a: 'it''s'\n  b: \"\\x41\\n\"\n  c: |+\n    x\n\n- >\n  folded\n  text\n\n  more\n")

@@ -6,7 +6,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from teleport.resources.yaml_reader import MAX_DEPTH, MAX_DOCUMENT, MAX_DOCUMENTS, MAX_FILE, MAX_NODES, Marks, read
@@ -98,7 +98,6 @@ def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
     assert read(b"\xef\xbb\xbfkind: role", file="f")[0][0].value == {"kind": "role"}
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -26,7 +26,6 @@ def user(traits: dict[str, list[str]]) -> User:
     return User.model_validate({"version": "v2", "metadata": {"name": "ann"}, "spec": {"traits": traits}})
 
 
-@settings(max_examples=100, deadline=None)
 @given(any_document())
 def test_a_resource_of_any_kind_reads_back_equal(document: dict[str, Any]) -> None:
     (resource,) = loaded(json.dumps(document))
@@ -37,7 +36,6 @@ def test_a_resource_of_any_kind_reads_back_equal(document: dict[str, Any]) -> No
     assert again.to_dict() == resource.to_dict()
 
 
-@settings(deadline=None)
 @given(st.text(), st.text())
 @example("no", "on")
 @example("1.10", "0x1F")
@@ -94,7 +92,6 @@ def test_several_resources_are_several_documents() -> None:
     assert [one.name for one in loaded(text)] == ["access", "editor", "auditor"]
 
 
-@settings(max_examples=50, deadline=None)
 @given(any_document())
 def test_another_reader_sees_the_same_values(document: dict[str, Any]) -> None:
     (resource,) = loaded(json.dumps(document))

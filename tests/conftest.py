@@ -1,0 +1,7 @@
+"""How long properties are looked for: a moment in `make test`, for as long as it takes in `make fuzz`."""
+
+from hypothesis import settings
+
+settings.register_profile("moment", max_examples=50, deadline=None)
+settings.register_profile("thorough", max_examples=5000, deadline=None)
+settings.load_profile("moment")
