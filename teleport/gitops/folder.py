@@ -7,6 +7,7 @@ refused, so that no folder can make the reader leave it or choke.
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,7 @@ class FolderSource:
     def _load(self) -> Loaded:
         files, problems = read_folder(self.path)
         loaded = self._loader.load(files)
-        return Loaded(loaded.resources, (*problems, *loaded.problems), loaded.broken)
+        return replace(loaded, problems=(*problems, *loaded.problems))
 
 
 def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:

@@ -73,7 +73,7 @@ class AuthService:
 
     async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
         """See `gitops.loop.PolicyService`."""
-        files = {resource.origin.file for resource in loaded.resources}
+        files = {resource.origin.file for resource in (*loaded.resources, *loaded.remnants)}
         judgement = await self.auth.writer.judged(source, loaded)
         return tuple(problem for problem in judgement.problems if problem.file in files)
 

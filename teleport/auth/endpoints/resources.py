@@ -248,7 +248,7 @@ def _other_problems(request: m.ApplyRequest, loaded: Loaded, found: Mapping[Ref,
     """What the judge finds in those documents that could be read; the others count as if they were right."""
     proposed = {ref: stored.resource for ref, stored in found.items()}
     proposed |= {(one.kind, one.name): one for one in loaded.resources}
-    judgement = judge(proposed.values(), broken=loaded.broken)
+    judgement = judge([*proposed.values(), *loaded.remnants], broken=loaded.broken)
     yield from (one for one in judgement.problems if _concerns(request, one.file))
 
 
