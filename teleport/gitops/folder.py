@@ -48,19 +48,20 @@ def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
     """Names (relative to the folder, in order) and contents of the policy files, and what could not be read."""
     if not root.is_dir():
         return [], [Problem(str(root), 0, 0, "is not a folder")]
-    real, total = root.resolve(), 0
+    real, total = os.path.realpath(root), 0
     files: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
-    for path in _policy_files(root):
-        name = path.relative_to(root).as_posix()
+    for name in _policy_files(root):
         if len(files) >= MAX_FILES or total > MAX_BYTES:
             problems.append(Problem(name, 0, 0, f"more than {MAX_FILES} files or {MAX_BYTES} bytes"))
             break
+        path = os.path.join(real, name)
         try:
-            if not path.resolve(strict=True).is_relative_to(real):
+            target = os.path.realpath(path, strict=True) if os.path.islink(path) else path
+            if not target.startswith(f"{real}{os.sep}"):
                 problems.append(Problem(name, 0, 0, "a link that leads out of the folder", "put the file itself here"))
                 continue
-            data = _read(path)
+            data = _read(target)
         except OSError as error:
             problems.append(Problem(name, 0, 0, f"cannot be read: {error.strerror or error}"))
             continue
@@ -69,17 +70,19 @@ def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
     return files, problems
 
 
-def _policy_files(root: Path) -> Iterator[Path]:
+def _policy_files(root: Path) -> Iterator[str]:
+    """Names relative to the folder. Links to other folders are not followed."""
     for directory, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = os.path.relpath(directory, root)
         for name in sorted(names):
             if name.endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(directory) / name
+                yield name if below == os.curdir else f"{below}{os.sep}{name}"
 
 
-def _read(path: Path) -> bytes:
-    """Regular files only: a pipe would block for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def _read(path: str) -> bytes:
+    """Regular files only: a pipe would block for ever, and a link is one that was put there just now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if (status.st_mode & 0o170000) != 0o100000:

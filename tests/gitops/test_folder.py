@@ -54,6 +54,33 @@ def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
     assert ([name for name, _ in files], problems) == (["alias.yaml", "real.yaml"], [])
 
 
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.yaml").write_text("{}")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "more").symlink_to(tmp_path / "elsewhere")
+
+    assert read_folder(tmp_path / "policies") == ([], [])
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "v1" / "locks").mkdir(parents=True)
+    (tmp_path / "v1" / "locks" / "x.yaml").write_text("{}")
+    (tmp_path / "current").symlink_to("v1")
+
+    assert read_folder(tmp_path / "current") == ([("locks/x.yaml", b"{}")], [])
+
+
+def test_a_folder_beside_of_a_like_name_is_outside(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies-old.yaml").write_text("{}")
+    (tmp_path / "policies" / "x.yaml").symlink_to(tmp_path / "policies-old.yaml")
+
+    files, problems = read_folder(tmp_path / "policies")
+
+    assert (files, [problem.message for problem in problems]) == ([], ["a link that leads out of the folder"])
+
+
 def test_a_dangling_link_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
     (tmp_path / "gone.yaml").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.yaml")
