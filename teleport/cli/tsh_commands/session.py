@@ -76,13 +76,14 @@ def logout() -> None:
 
     Example: tsh logout
     """
-    from teleport.cli.tsh_commands.login import remove_from_agent
+    from teleport.cli import ssh_agent
 
     try:
         profile = p.current()
     except NotFound:
         click.echo("Nobody is logged in.")
         return
-    remove_from_agent(profile)
+    if not ssh_agent.remove(profile):
+        ssh_agent.tell_what_stays(profile)
     p.forget(profile)
     click.echo(f"{profile.user} is logged out of {profile.cluster}.")
