@@ -90,11 +90,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
-        return True
+        return not self._reason
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return len(command) <= _MAX_COMMAND and "\x00" not in command
+        return not self._reason and len(command) <= _MAX_COMMAND and "\x00" not in command
 
     def subsystem_requested(self, subsystem: str) -> bool:
         refused = SubsystemRequested(
