@@ -152,6 +152,16 @@ def test_an_ssh_agent_that_is_gone_is_as_good_as_none(world: World) -> None:
     assert (login.status, login.errors, out.status, out.errors) == (0, "", 0, "")
 
 
+def test_half_a_pin_is_told_from_another_server(world: World) -> None:
+    result = world.person("ben").tsh(
+        "login", "--proxy", world.proxy, "--user", "ben", "--ca-pin", world.pin[:-1], "--password-stdin",
+        "--mfa-code", "123456", stdin="\n",
+    )  # fmt: skip
+
+    assert result.status == 2
+    assert "is not a pin" in result.errors
+
+
 def test_a_proxy_with_another_key_than_pinned_is_refused(world: World) -> None:
     nobody = world.person("nobody")
     pin = "sha256:" + "0" * 64

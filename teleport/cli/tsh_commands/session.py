@@ -67,7 +67,9 @@ def _left(seconds: float) -> str:
     if seconds <= 0:
         return "expired"
     hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}h{rest // 60:02d}m left" if hours else f"{rest // 60}m left"
+    if hours:
+        return f"{hours}h{rest // 60:02d}m left"
+    return f"{rest // 60}m left" if rest >= 60 else f"{rest}s left"
 
 
 @click.command()
