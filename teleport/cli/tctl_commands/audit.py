@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import moment, output_option
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput
 from teleport.core.output import table, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.api import models as m
