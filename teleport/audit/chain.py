@@ -69,12 +69,12 @@ class Checkpoint:
     @classmethod
     def of_line(cls, line: bytes | str) -> "Checkpoint":
         """Raises ValueError for what is not a checkpoint."""
-        body = json.loads(line)
         try:
+            body = json.loads(line)
             seq, purpose = int(body["seq"]), body.get("purpose", "head")
             head, time, key, signature = (str(body[name]) for name in ("hash", "time", "key", "signature"))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a checkpoint: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError("not a checkpoint") from None
         if purpose not in ("head", "cut"):
             raise ValueError(f"a checkpoint of an unknown purpose: {purpose}")
         return cls(seq, head, time, key, signature, purpose)

@@ -7,6 +7,7 @@ that no folder can make the reader leave it or choke.
 import asyncio
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,7 @@ class FolderSource:
     def _load(self) -> Loaded:
         files, problems = read_folder(self.path)
         loaded = self._loader.load(files)
-        return Loaded(loaded.resources, (*problems, *loaded.problems), loaded.broken)
+        return replace(loaded, problems=(*problems, *loaded.problems))
 
 
 def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
@@ -75,7 +76,7 @@ def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
             problems.append(Problem(name, 0, 0, found.refusal, found.hint))
             continue
         try:
-            data = _read(found.path)
+            data = _read(found.target)
         except OSError as error:
             problems.append(Problem(name, 0, 0, f"cannot be read: {error.strerror or error}"))
             continue
@@ -85,8 +86,8 @@ def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
 
 
 def _read(path: Path) -> bytes:
-    """Regular files only: a pipe would block for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Regular files only: a pipe would block for ever, and a link is one that was put there just now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if (status.st_mode & 0o170000) != 0o100000:

@@ -20,6 +20,8 @@ class Found:
     """A policy file, or what stands in its way."""
 
     path: Path
+    target: Path
+    """Where that leads: the path itself, if it is no link."""
     refusal: str = ""
     """Why it, or what may be below it, cannot count."""
     hint: str = ""
@@ -36,25 +38,30 @@ def _below(folder: Path, real: Path, seen: set[Path]) -> Iterator[Found]:
         with os.scandir(folder) as found:
             entries = sorted((one for one in found if not one.name.startswith(".")), key=lambda one: one.name)
     except OSError as error:
-        yield Found(folder, f"cannot be read: {error.strerror}")
+        yield Found(folder, folder, f"cannot be read: {error.strerror}")
         return
-    deeper = [entry for entry in entries if _is_folder(entry)]
+    deeper = []
     for entry in entries:
-        if entry not in deeper and entry.name.endswith(SUFFIXES):
-            yield _judged(folder / entry.name, real)
-    for entry in deeper:
-        path, target = folder / entry.name, _real(folder / entry.name)
-        if not target.is_relative_to(real):
-            yield _judged(path, real)
-        elif target not in seen:
-            seen.add(target)
-            yield from _below(path, real, seen)
+        if _is_folder(entry):
+            deeper.append(_followed(folder, entry, real))
+        elif entry.name.endswith(SUFFIXES):
+            yield _followed(folder, entry, real)
+    for one in deeper:
+        if one.refusal:
+            yield one
+        elif (place := _real(one.path)) not in seen:
+            seen.add(place)
+            yield from _below(one.path, real, seen)
 
 
-def _judged(path: Path, real: Path) -> Found:
-    if _real(path).is_relative_to(real):
-        return Found(path)
-    return Found(path, "a link that leads out of the folder", "put what it leads to here")
+def _followed(folder: Path, entry: "os.DirEntry[str]", real: Path) -> Found:
+    path = folder / entry.name
+    if not entry.is_symlink():
+        return Found(path, path)
+    target = _real(path)
+    if target.is_relative_to(real):
+        return Found(path, target)
+    return Found(path, target, "a link that leads out of the folder", "put what it leads to here")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
