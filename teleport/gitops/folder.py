@@ -68,24 +68,23 @@ def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
     files: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
     for found in policy_files(root):
-        name = found.path.relative_to(root).as_posix()
         if len(files) >= MAX_FILES or total > MAX_BYTES:
-            problems.append(Problem(name, 0, 0, f"more than {MAX_FILES} files or {MAX_BYTES} bytes"))
+            problems.append(Problem(found.name, 0, 0, f"more than {MAX_FILES} files or {MAX_BYTES} bytes"))
             break
         if found.refusal:
-            problems.append(Problem(name, 0, 0, found.refusal, found.hint))
+            problems.append(Problem(found.name, 0, 0, found.refusal, found.hint))
             continue
         try:
             data = _read(found.target)
         except OSError as error:
-            problems.append(Problem(name, 0, 0, f"cannot be read: {error.strerror or error}"))
+            problems.append(Problem(found.name, 0, 0, f"cannot be read: {error.strerror or error}"))
             continue
         total += len(data)
-        files.append((name, data))
+        files.append((found.name, data))
     return files, problems
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     """Regular files only: a pipe would block for ever, and a link is one that was put there just now."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as file:

@@ -18,7 +18,7 @@ class Glance:
     """What a folder looks like from outside; equal to a later one if nobody wrote to it in between."""
 
     files: tuple[tuple[str, int, int, int], ...]
-    """Path, inode, size and time of change (ns) of every policy file."""
+    """Name, inode, size and time of change (ns) of every policy file."""
     locked: bool
     """Whether git is at work: it removes and writes files one by one."""
 
@@ -28,10 +28,10 @@ def glance(root: Path) -> Glance:
     files = []
     for one in policy_files(root):
         try:
-            status = os.stat(one.path)
+            status = os.stat(one.target)
         except OSError:
             continue
-        files.append((str(one.path), status.st_ino, status.st_size, status.st_ctime_ns))
+        files.append((one.name, status.st_ino, status.st_size, status.st_ctime_ns))
     return Glance(tuple(files), _locked(root))
 
 

@@ -6,22 +6,21 @@ hidden folder. Each folder is read once, whatever links to it.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["SUFFIXES", "Found", "policy_files"]
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A policy file, or what stands in its way."""
 
-    path: Path
-    target: Path
-    """Where that leads: the path itself, if it is no link."""
+    name: str
+    """Relative to the folder."""
+    target: str
+    """Where it really is, links followed."""
     refusal: str = ""
     """Why it, or what may be below it, cannot count."""
     hint: str = ""
@@ -29,39 +28,40 @@ class Found:
 
 def policy_files(root: Path) -> Iterator[Found]:
     """In the order of their names, the files of a folder before those of the folders in it."""
-    real = _real(root)
-    return _below(root, real, {real})
+    real = os.path.realpath(root)
+    return _below(Found(".", real), real, {real})
 
 
-def _below(folder: Path, real: Path, seen: set[Path]) -> Iterator[Found]:
+def _below(folder: Found, root: str, seen: set[str]) -> Iterator[Found]:
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(folder.target) as found:
             entries = sorted((one for one in found if not one.name.startswith(".")), key=lambda one: one.name)
     except OSError as error:
-        yield Found(folder, folder, f"cannot be read: {error.strerror}")
+        yield folder._replace(refusal=f"cannot be read: {error.strerror}")
         return
+    prefix = "" if folder.name == "." else f"{folder.name}/"
     deeper = []
     for entry in entries:
         if _is_folder(entry):
-            deeper.append(_followed(folder, entry, real))
+            deeper.append(_followed(entry, prefix, root))
         elif entry.name.endswith(SUFFIXES):
-            yield _followed(folder, entry, real)
+            yield _followed(entry, prefix, root)
     for one in deeper:
         if one.refusal:
             yield one
-        elif (place := _real(one.path)) not in seen:
-            seen.add(place)
-            yield from _below(one.path, real, seen)
+        elif one.target not in seen:
+            seen.add(one.target)
+            yield from _below(one, root, seen)
 
 
-def _followed(folder: Path, entry: "os.DirEntry[str]", real: Path) -> Found:
-    path = folder / entry.name
+def _followed(entry: "os.DirEntry[str]", prefix: str, root: str) -> Found:
+    name = prefix + entry.name
     if not entry.is_symlink():
-        return Found(path, path)
-    target = _real(path)
-    if target.is_relative_to(real):
-        return Found(path, target)
-    return Found(path, target, "a link that leads out of the folder", "put what it leads to here")
+        return Found(name, entry.path)
+    target = os.path.realpath(entry.path)
+    if f"{target}/".startswith(f"{root}/"):
+        return Found(name, target)
+    return Found(name, target, "a link that leads out of the folder", "put what it leads to here")
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -69,7 +69,3 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))

@@ -8,11 +8,11 @@ from teleport.gitops.tree import policy_files
 
 
 def names(root: Path) -> list[str]:
-    return [found.path.relative_to(root).as_posix() for found in policy_files(root) if not found.refusal]
+    return [found.name for found in policy_files(root) if not found.refusal]
 
 
 def refusals(root: Path) -> list[str]:
-    return [found.path.relative_to(root).as_posix() for found in policy_files(root) if found.refusal]
+    return [found.name for found in policy_files(root) if found.refusal]
 
 
 def put(path: Path) -> None:
@@ -51,6 +51,14 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     assert names(tmp_path) == ["loop.yaml", "a/x.yaml", "a/over/y.yaml"]
 
 
+def test_a_folder_beside_of_a_like_name_is_outside(tmp_path: Path) -> None:
+    put(tmp_path / "policies-old" / "x.yaml")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "y.yaml").symlink_to(tmp_path / "policies-old" / "x.yaml")
+
+    assert refusals(tmp_path / "policies") == ["y.yaml"]
+
+
 def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     put(tmp_path / "release-1" / "users" / "ann.yaml")
     (tmp_path / "current").symlink_to("release-1")
@@ -63,8 +71,8 @@ def test_a_folder_that_cannot_be_looked_into_is_a_fault_and_not_empty(
 ) -> None:
     put(tmp_path / "users" / "ann.yaml")
 
-    def closed(path: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def closed(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("teleport.gitops.tree.os.scandir", closed)
 
