@@ -156,6 +156,6 @@ async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, *, clock: C
             await outbox.flush()
             await audit.checkpoint()
             if retention:
-                audit.forget_before(utc(clock.time() - retention)[:10])
+                await asyncio.to_thread(audit.forget_before, utc(clock.time() - retention)[:10])
         except (OSError, TeleportError) as error:
             log.error("the audit log's upkeep failed: %s", error)

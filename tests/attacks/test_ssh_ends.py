@@ -192,7 +192,7 @@ async def test_a_shorter_lifetime_ends_a_session_whose_login_is_older(tmp_path: 
     async with running(tmp_path, {"authenticated": int(time.time()) - 600}) as (made, client, channel):
         await made.live.write(role("dev", logins=LOGIN, options={"max_session_ttl": "5m"}))
 
-        assert "the roles permit logins of at most 5m" in await ended(made, client, channel)
+        assert "role/dev permits logins of at most 5m" in await ended(made, client, channel)
 
 
 async def test_a_shorter_idle_timeout_counts_for_a_session_that_is_silent_already(tmp_path: Path) -> None:
