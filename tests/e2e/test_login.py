@@ -33,6 +33,11 @@ def test_somebody_enrols_and_logs_in_by_answering_questions(world: World) -> Non
         terminal.expect("New password")
         terminal.type(PASSWORD + "\n")
         terminal.expect("Once more")
+        terminal.type("something else\n")
+        terminal.expect("tsh: .*the two passwords are not the same")
+        terminal.expect("New password")
+        terminal.type(PASSWORD + "\n")
+        terminal.expect("Once more")
         terminal.type(PASSWORD + "\n")
         shown = terminal.expect(r"Scan this(.|\n)*secret=([A-Z2-7]+)&")
         assert "█" in shown[0] or "▄" in shown[0]
