@@ -24,7 +24,7 @@ class Event:
 
     event: ClassVar[str]
     codes: ClassVar[tuple[str, ...]]
-    """One for each outcome, which is its last letter: I happened, W was refused or failed, E is an error."""
+    """One for each outcome, which is its last letter: I happened, S stopped, W was refused or failed, E is an error."""
     summary: ClassVar[str]
 
     uid: str = field(default_factory=_new_uid)
@@ -435,8 +435,20 @@ class SubsystemRequested(_Session):
 @dataclass(frozen=True, kw_only=True)
 class PortForwarded(_Session):
     event = "port"
-    codes = ("T3003I", "T3003E")
-    summary = "a port was forwarded, or refused"
+    codes = ("T3003I", "T3003S", "T3003E")
+    summary = "a port, a socket or the agent was forwarded, ceased to be, or was refused"
+    addr: str = ""
+    kind: str = ""
+    reason: str = ""
+    tx: int = 0
+    rx: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class X11Forwarded(_Session):
+    event = "x11-forward"
+    codes = ("T3008I", "T3008W")
+    summary = "the display of a client was forwarded, or refused"
     addr: str = ""
 
 
@@ -489,7 +501,7 @@ CATALOGUE: Final[Mapping[str, type[Event]]] = {cls.event: cls for cls in sorted(
 AGENT_EVENTS: Final = frozenset(
     {
         "auth", "client.disconnect", "exec", "port", "session.data", "session.end", "session.leave",
-        "session.recording.lost", "session.rejected", "session.resize", "session.start", "subsystem",
+        "session.recording.lost", "session.rejected", "session.resize", "session.start", "subsystem", "x11-forward",
     }
 )  # fmt: skip
 """The types that an agent may report, of its own host; everything else only auth itself writes."""

@@ -10,7 +10,8 @@ __all__ = ["MEANINGS", "reference"]
 
 MEANINGS: Final = {
     "event": "the type",
-    "code": "the type and how it went: the last letter is I for what happened, W for what was refused, E for an error",
+    "code": "the type and how it went: the last letter is I for what happened, S for its end, W for what was refused, "
+    "E for an error",
     "time": "when, as RFC 3339 in UTC with milliseconds",
     "uid": "the event's own id; an event sent twice is written once",
     "seq": "its number in the log, without gaps",
@@ -78,7 +79,8 @@ MEANINGS: Final = {
     "command": "the command",
     "exitCode": "its exit status",
     "exitError": "why it could not run",
-    "addr": "where the port leads",
+    "addr": "where a forwarded connection leads or comes from, or what listens for them",
+    "kind": "what was forwarded: local, remote (something listens), remote-connection, agent, agent-connection",
 }
 """Field to what it says, as it is written in events."""
 

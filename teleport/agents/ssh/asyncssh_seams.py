@@ -2,8 +2,9 @@
 
 - The raw certificate: asyncssh's decoder drops extensions it does not know and compares `source-address` with the
   peer of the socket, which here is the proxy. So the whole validation of a certificate is ours.
-- Requests that concern the whole connection: keep-alives are answered, all others refused. asyncssh would end the
-  connection, with every session on it, over some of them.
+- Requests that concern the whole connection, and channels that forward: keep-alives are answered, what asks for
+  forwarding goes unread to whoever forwards, all others are refused. asyncssh would end the connection, with every
+  session on it, over some of them.
 - Bounds on what a client may pile up: requests and variables on a channel, attempts and bytes before it has logged in.
 - Fairness: what comes in is worked off in portions, so that a flood of tiny packets (each costs a copy of all that
   waits) leaves time for other connections; what goes out waits when the transport is full, whatever window a client
@@ -12,27 +13,47 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, Final, Protocol
 
 import asyncssh
-from asyncssh.channel import SSHServerChannel
+from asyncssh.channel import SSHChannel, SSHForwardChannel, SSHServerChannel
 from asyncssh.connection import SSHServerConnection, SSHServerConnectionOptions
-from asyncssh.constants import MSG_CHANNEL_REQUEST, MSG_GLOBAL_REQUEST, MSG_REQUEST_FAILURE, MSG_REQUEST_SUCCESS
+from asyncssh.constants import MSG_CHANNEL_REQUEST, MSG_GLOBAL_REQUEST
 from asyncssh.kex import get_kex_algs
 from asyncssh.packet import SSHPacket, String
 
-__all__ = ["Channel", "Connection", "CredentialCheck", "new_connection", "server_options"]
+__all__ = ["Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "new_connection", "server_options"]
+
+log = logging.getLogger(__name__)
 
 CredentialCheck = Callable[[str, bytes, bool], Awaitable[str | None]]
 """`(login, certificate line, proved) -> the OpenSSH line of the key that must sign`, None to refuse.
 
 Called first when a key is offered, then once its signature is proved."""
 
+
+class Forwards(Protocol):
+    """Whoever forwards for a connection."""
+
+    async def open(self, kind: bytes, body: bytes) -> "asyncssh.SSHTCPSession[bytes]":
+        """Serve a channel. Raises asyncssh.ChannelOpenError, whose text the client reads."""
+
+    async def asked(self, name: bytes, body: bytes) -> bool | bytes:
+        """Answer a request that concerns the whole connection: granted or not, or granted with this answer."""
+
+
 _KEEP_ALIVE: Final = b"keepalive@openssh.com"
 _MAX_ENVIRONMENT: Final = 64
 _MAX_VARIABLE: Final = 4096
 _MAX_REQUESTS: Final = 64
+_MAX_OF_THE_CONNECTION: Final = 128
+"""Requests that concern the whole connection and wait for their answer."""
+_MAX_FORWARD: Final = 4096
+"""Bytes of a request to forward something."""
+_FORWARD_WINDOW: Final = 1 << 20
 _MIN_PACKET: Final = 256
 """Bytes that a client must be willing to take in one packet; RFC 4254 suggests 32,768."""
 _MAX_ATTEMPTS: Final = 20
@@ -78,7 +99,36 @@ def server_options(host_key: str, host_certificate: str, **more: Any) -> SSHServ
     )  # fmt: skip
 
 
-class Channel(SSHServerChannel[bytes]):
+class _Bounds(SSHChannel[bytes]):
+    """What bounds every channel."""
+
+    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+        if send_pktsize < _MIN_PACKET:
+            channel: Any = self._recv_chan  # None for a channel of our own alone; this one is the client's
+            self._connection.remove_channel(channel)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "packets as small as that are not sent")
+        super().process_open(send_chan, send_window, send_pktsize, session)
+
+    def _flush_send_buf(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.full:
+            self._pause_resume_writing()
+        else:
+            super()._flush_send_buf()
+
+    def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        if len(self._request_queue) >= _MAX_REQUESTS:
+            raise asyncssh.ProtocolError("too many requests are waiting on a channel")
+        super()._process_request(pkttype, pktid, packet)
+
+    @property
+    def _connection(self) -> Any:
+        return self._conn
+
+    _packet_handlers = {**SSHChannel._packet_handlers, MSG_CHANNEL_REQUEST: _process_request}  # noqa: RUF012
+
+
+class Channel(_Bounds, SSHServerChannel[bytes]):
     """A session channel with bounds on what a client may request before anything starts."""
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
@@ -92,26 +142,53 @@ class Channel(SSHServerChannel[bytes]):
             return False
         return accepted
 
-    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
+    def _process_auth_agent_req_at_openssh_dot_com_request(self, packet: SSHPacket) -> None:
+        self._answer_later(self._session.agent_requested())  # type: ignore[attr-defined]
+
+    def _process_x11_req_request(self, packet: SSHPacket) -> None:
+        self._answer_later(self._session.x11_requested(packet.get_remaining_payload()))  # type: ignore[attr-defined]
+
+    def _answer_later(self, granted: "asyncio.Future[bool]") -> None:
+        granted.add_done_callback(self._answer)
+
+    def _answer(self, granted: "asyncio.Future[bool]") -> None:
+        yes = not granted.cancelled() and granted.exception() is None and granted.result()
+        if self._connection is not None:
+            self._report_response(yes)
+
+
+class ForwardChannel(_Bounds, SSHForwardChannel[bytes]):
+    """A channel that carries a forwarded connection."""
+
+    def __init__(self, connection: "Connection") -> None:
+        super().__init__(connection, connection._loop, None, "strict", _FORWARD_WINDOW, connection._max_pktsize)
+
+    async def open(self, session: "asyncssh.SSHTCPSession[bytes]", kind: bytes, *parts: bytes) -> None:
+        """Ask the client to take it. Raises asyncssh.Error."""
+        await self._open(kind, *parts)
+        if self._connection is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the client took it and closed it at once")
+        self._session = session
+        session.connection_made(self)  # type: ignore[arg-type]
+        session.session_started()
+        self._connection.create_task(self._start_reading())
+
+    def process_open_confirmation(self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket) -> None:
         if send_pktsize < _MIN_PACKET:
-            channel: Any = self._recv_chan  # None for a channel of our own alone; this one is the client's
-            self._conn.remove_channel(channel)
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "packets as small as that are not sent")
-        super().process_open(send_chan, send_window, send_pktsize, session)
+            raise asyncssh.ProtocolError("packets as small as that are not sent")
+        super().process_open_confirmation(send_chan, send_window, send_pktsize, packet)
 
-    def _flush_send_buf(self) -> None:
-        connection: Any = self._conn
-        if connection is not None and connection.full:
-            self._pause_resume_writing()
-        else:
-            super()._flush_send_buf()
+    _packet_handlers = _Bounds._packet_handlers
 
-    def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        if len(self._request_queue) >= _MAX_REQUESTS:
-            raise asyncssh.ProtocolError("too many requests are waiting on a channel")
-        super()._process_request(pkttype, pktid, packet)
 
-    _packet_handlers = {**SSHServerChannel._packet_handlers, MSG_CHANNEL_REQUEST: _process_request}  # noqa: RUF012
+class _Opening:
+    """A channel about to be served. Nothing is begun until it is awaited, which it may never be."""
+
+    def __init__(self, open_it: Callable[[], Awaitable[Any]]) -> None:
+        self._open = open_it
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._open().__await__()
 
 
 class Connection(SSHServerConnection):
@@ -122,6 +199,8 @@ class Connection(SSHServerConnection):
     """Address and port of the client, from the dial-back ticket: the socket's peer is the proxy."""
     full = False
     """Whether the transport takes no more for now."""
+    forwards: Forwards | None = None
+    """Who forwards, once the client is in."""
     _attempts = 0
     _before_login = 0
     _unread = b""
@@ -167,10 +246,46 @@ class Connection(SSHServerConnection):
             self._force_close(asyncssh.ProtocolError("too much was said before the login"))
         return self._before_login <= _MAX_BEFORE_LOGIN
 
+    # -- what concerns the whole connection, and what forwards
+
     def _process_global_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """Requests are answered in their order, whatever each takes."""
         name, answer = packet.get_string(), packet.get_boolean()
-        if answer:
-            self.send_packet(MSG_REQUEST_SUCCESS if name == _KEEP_ALIVE else MSG_REQUEST_FAILURE)
+        if len(self._global_request_queue) >= _MAX_OF_THE_CONNECTION:
+            if answer:
+                raise asyncssh.ProtocolError("too many requests are waiting on the connection")
+            return
+        serve: Any = partial(self._serve_global, name, packet.get_remaining_payload())
+        self._global_request_queue.append((serve, SSHPacket(b""), answer))
+        if len(self._global_request_queue) == 1:
+            self._service_next_global_request()
+
+    def _serve_global(self, name: bytes, body: bytes, _: SSHPacket) -> None:
+        if name == _KEEP_ALIVE or self.forwards is None or len(body) > _MAX_FORWARD:
+            self._report_global_response(name == _KEEP_ALIVE)
+        else:
+            self.create_task(self._answer_global(self.forwards, name, body))
+
+    async def _answer_global(self, forwards: Forwards, name: bytes, body: bytes) -> None:
+        answer: bool | bytes = False
+        try:
+            answer = await forwards.asked(name, body)
+        except Exception:
+            log.exception("a request to forward failed")
+        if self._transport is not None:
+            self._report_global_response(answer)
+
+    def _forward(self, kind: bytes, packet: SSHPacket) -> tuple[ForwardChannel, Any]:
+        body, forwards = packet.get_remaining_payload(), self.forwards
+        if forwards is None or len(body) > _MAX_FORWARD:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "that is not forwarded")
+        return ForwardChannel(self), _Opening(lambda: forwards.open(kind, body))
+
+    def _process_direct_tcpip_open(self, packet: SSHPacket) -> Any:
+        return self._forward(b"direct-tcpip", packet)
+
+    def _process_direct_streamlocal_at_openssh_dot_com_open(self, packet: SSHPacket) -> Any:
+        return self._forward(b"direct-streamlocal@openssh.com", packet)
 
     _packet_handlers = {  # noqa: RUF012
         **SSHServerConnection._packet_handlers,
@@ -224,8 +339,8 @@ class Connection(SSHServerConnection):
         self._send_disconnect(code, reason, "en")
 
     @property
-    def channel_count(self) -> int:
-        return len(self._channels)
+    def session_count(self) -> int:
+        return sum(isinstance(channel, Channel) for channel in self._channels.values())
 
 
 def _algorithm(signature: bytes) -> bytes:

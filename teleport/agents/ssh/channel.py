@@ -8,13 +8,14 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import asyncssh
 
 from teleport.agents.ssh import terminal
+from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.process import Account, Cgroups, Program, start
 from teleport.agents.ssh.pump import Reader, Writer
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
@@ -53,6 +54,7 @@ class Surroundings:
     client: tuple[str, int]
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
+    forwarding: Forwarding
 
 
 class SessionChannel(asyncssh.SSHServerSession[bytes]):
@@ -71,6 +73,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._early: list[bytes] = []
         self._early_end = False
         self._reason = ""
+        self._forwarded: dict[str, str] = {}
+        """Variables that lead programs to what is forwarded."""
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[Recording] | None = None
         self._starting: asyncio.Future[Program] | None = None
@@ -89,6 +93,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         columns, rows, _, _ = term_size
         self._term, self._modes = (_printable(term_type), rows, columns), dict(term_modes)
         return True
+
+    def agent_requested(self) -> "asyncio.Future[bool]":
+        return asyncio.ensure_future(self._forward(self._around.forwarding.agent()))
 
     def shell_requested(self) -> bool:
         return not self._reason
@@ -173,6 +180,15 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         if self._finishing is not None:
             await asyncio.wait([self._finishing])
 
+    async def _forward(self, variables: Awaitable[Mapping[str, str]]) -> bool:
+        """Whether something could be forwarded of which the programs of this channel are to know."""
+        try:
+            self._forwarded |= await variables
+        except (OSError, TeleportError) as error:
+            self._around.forwarding.say(str(error))
+            return False
+        return True
+
     def _step_done(self, _: object = None) -> None:
         """Called when the channel is gone, when the session's task has ended, and when it has tidied up."""
         if self._gone and all(step is None or step.done() for step in (self._task, self._finishing)):
@@ -254,6 +270,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             "SSH_TELEPORT_HOST_UUID": around.records.host_id,
             "SSH_SESSION_ID": sid,
         }
+        environment |= self._forwarded
         if self._term is not None:
             environment["TERM"] = self._term[0]
         return environment

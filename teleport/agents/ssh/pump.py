@@ -65,6 +65,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._waiting = self._choked = self._ending = self.closed = False
+        self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def write(self, data: bytes) -> None:
         if self.closed or self._ending:
@@ -112,6 +113,7 @@ class Writer:
         if self.closed:
             return
         self.closed = True
+        self.ended.set_result(None)
         self._buffer.clear()
         if self._waiting:
             self._loop.remove_writer(self._descriptor)

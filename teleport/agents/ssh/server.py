@@ -18,6 +18,7 @@ from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
+from teleport.agents.ssh.forwarding import Forwarding, Party
 from teleport.agents.ssh.idle import IdleTime
 from teleport.agents.ssh.process import Cgroups, account
 from teleport.agents.ssh.recorded import RecordingHost
@@ -122,7 +123,7 @@ class _Served(asyncssh.SSHServer):
 
     def session_requested(self) -> Any:
         limit = self._session.conditions.max_sessions if self._session is not None else 0
-        if self._around is None or self._connection.channel_count >= min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
+        if self._around is None or self._connection.session_count >= min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
             return False
         channel = SessionChannel(self._around, gone=self._channels.discard)
         self._channels.add(channel)
@@ -207,6 +208,8 @@ class _Served(asyncssh.SSHServer):
         server = self._server
         who = account(login, forbidden_uid=server.host.forbidden_uid)
         self._session = session
+        party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
+        self._connection.forwards = forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
             session,
             who,
@@ -215,6 +218,7 @@ class _Served(asyncssh.SSHServer):
             server.host.cluster,
             self._connection.client,
             self._idle.touch,
+            forwarding,
         )
         self._verdict.set_result("")
 
@@ -256,6 +260,8 @@ class _Served(asyncssh.SSHServer):
         if not self._verdict.done():
             self._verdict.set_result("the connection ended")
         self._stream.transport.abort() if self._session is not None else self._stream.close()
+        if self._around is not None:
+            await self._around.forwarding.close()
         await asyncio.gather(*(channel.wait_ended() for channel in self._channels), return_exceptions=True)
 
     async def _refuse(self, event: Event, text: str) -> None:

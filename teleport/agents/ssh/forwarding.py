@@ -1,0 +1,409 @@
+"""Forwarding on one connection: what the roles permit now, opened by the login's own child, counted and written down.
+
+Each thing that is forwarded rests on its condition: when the roles no longer permit it, it ends at once and the
+session goes on. Nothing is forwarded of which no event could be written.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import asyncssh
+from asyncssh.packet import String, UInt32
+
+from teleport.agents.ssh.asyncssh_seams import Connection, ForwardChannel
+from teleport.agents.ssh.carried import Carried
+from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening
+from teleport.agents.ssh.forward_requests import (
+    CANCELS,
+    LISTENS,
+    TcpAddress,
+    Where,
+    cancelled,
+    destination,
+    listener,
+)  # fmt: skip
+from teleport.agents.ssh.process import Account
+from teleport.agents.ssh.recorded import RecordingHost
+from teleport.audit.events import Event, PortForwarded
+from teleport.core.errors import AccessDenied, TeleportError
+from teleport.sessions import conditions
+from teleport.sessions.session import Session, Still
+
+__all__ = ["Forwarding", "Party"]
+
+log = logging.getLogger(__name__)
+
+_MAX_CONNECTIONS: Final = 256
+"""Forwarded connections at a time; each may hold a window of the client's in memory."""
+_MAX_LISTENERS: Final = 64
+_FIRST_DISPLAY: Final = 10
+_DISPLAYS: Final = 100
+_X11_PORT: Final = 6000
+
+
+@dataclass(frozen=True)
+class Party:
+    """Whose connection it is, and who keeps its records. `sid` names the connection."""
+
+    session: Session
+    account: Account
+    records: RecordingHost
+    sid: str
+    touched: Callable[[], None]
+
+    def about(self) -> dict[str, Any]:
+        session = self.session
+        return {
+            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
+            "server_id": self.records.host_id, "server_hostname": self.records.hostname, "login": session.login,
+            "addr__remote": session.client_address,
+            "with_mfa": True if session.request.identity.mfa_verified else None,
+        }  # fmt: skip
+
+    async def write(self, event: Event) -> None:
+        """Raises TeleportError: then what it tells of may not happen."""
+        await self.records.sink(self.session.conditions.recording_mode).emit(event)
+
+
+@dataclass(eq=False)
+class _Listener:
+    """Something that listens on the host for the client."""
+
+    at: Listening
+    gone: "asyncio.Future[str]"
+    addr: str
+
+    def end(self, reason: str) -> None:
+        if not self.gone.done():
+            self.gone.set_result(reason)
+
+
+_Open = Callable[[Accepted], tuple[bytes, tuple[bytes, ...]]]
+"""Kind and fields of the channel that a connection to a listener is offered on."""
+
+
+class Forwarding:
+    """See `asyncssh_seams.Forwards`. `close` ends everything."""
+
+    def __init__(self, party: Party, connection: Connection) -> None:
+        self._party, self._connection = party, connection
+        self._endpoints: asyncio.Future[Endpoints] | None = None
+        self._ending: set[asyncio.Future[None]] = set()
+        self._carried: set[Carried] = set()
+        self._connections = 0
+        self._listeners: dict[object, _Listener] = {}
+        self._listening: set[object] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # -- connections from the client's side
+
+    async def open(self, kind: bytes, body: bytes) -> Carried:
+        try:
+            where = destination(kind, body)
+        except ValueError as error:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)) from None
+        event = PortForwarded(**self._party.about(), kind="local", addr=str(where))
+        opened: asyncio.Future[Carried] = asyncio.get_running_loop().create_future()
+        self._run(self._serve_local(where, event, opened))
+        return await opened
+
+    async def _serve_local(self, where: Where, event: PortForwarded, opened: "asyncio.Future[Carried]") -> None:
+        async def connect() -> Carried:
+            endpoints = await self._child()
+            return Carried(await endpoints.connect(where.order()), touched=self._party.touched)
+
+        try:
+            async with self._held(conditions.local_forwarding, event, connect) as carried:
+                if not opened.done():
+                    opened.set_result(carried)
+                else:
+                    carried.end("the client disconnected")
+                await carried.done
+        except AccessDenied as error:
+            _refuse(opened, asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, error.message)
+        except (OSError, TeleportError) as error:
+            _refuse(opened, asyncssh.OPEN_CONNECT_FAILED, str(error))
+        except BaseException:
+            _refuse(opened, asyncssh.OPEN_CONNECT_FAILED, "an internal error")
+            raise
+
+    @asynccontextmanager
+    async def _held(
+        self, still: Still, event: PortForwarded, connect: Callable[[], Awaitable[Carried]]
+    ) -> AsyncIterator[Carried]:
+        """A connection with its events, for as long as it is permitted. Raises OSError and TeleportError."""
+        withdrawn: list[str] = []
+        carried: Carried | None = None
+
+        def end(reason: str) -> None:
+            withdrawn.append(reason)
+            if carried is not None:
+                self._end_now(carried, reason)
+
+        async with AsyncExitStack() as stack:
+            try:
+                stack.enter_context(self._party.session.hold(still, end))
+                stack.enter_context(self._counted())
+                carried = await connect()
+                self._carried.add(carried)
+                stack.callback(self._let_go, carried)
+                await self._party.write(event)
+                if withdrawn or self._closed:
+                    raise AccessDenied(withdrawn[0] if withdrawn else "the connection ended")
+            except (OSError, TeleportError) as error:
+                await self._write_anyway(replace(event, uid=_another(), outcome="E", error=str(error)))
+                raise
+            try:
+                yield carried
+            finally:
+                self._let_go(carried)
+                stopped = replace(event, uid=_another(), outcome="S", reason=carried.done.result())
+                await self._write_anyway(replace(stopped, tx=carried.sent, rx=carried.received))
+
+    @contextlib.contextmanager
+    def _counted(self) -> Any:
+        if self._connections >= _MAX_CONNECTIONS:
+            raise OSError(f"{_MAX_CONNECTIONS} connections are forwarded already")
+        self._connections += 1
+        try:
+            yield
+        finally:
+            self._connections -= 1
+
+    def _end_now(self, carried: Carried, reason: str) -> None:
+        carried.end(reason)
+        endpoints = self._living()
+        if endpoints is not None:
+            endpoints.drop(carried.number)
+
+    def _let_go(self, carried: Carried) -> None:
+        self._carried.discard(carried)
+        if not carried.done.done():
+            self._end_now(carried, "the connection ended")
+
+    # -- connections from the host's side
+
+    async def asked(self, name: bytes, body: bytes) -> bool | bytes:
+        try:
+            if name in CANCELS:
+                return self._cancel(cancelled(name, body))
+            if name in LISTENS:
+                return await self._listen_for(listener(name, body))
+        except ValueError as error:
+            self.say(str(error))
+        return False
+
+    def _cancel(self, where: Where) -> bool:
+        found = self._listeners.get(where)
+        if found is not None:
+            found.end("")
+        return found is not None
+
+    async def _listen_for(self, where: Where) -> bool | bytes:
+        """Whatever address was asked for, ports listen on the loopback alone, as under GatewayPorts no."""
+        if isinstance(where, TcpAddress):
+            order: Mapping[str, str | int] = {"port": where.port}
+        else:
+            order = where.order()
+
+        def offer(accepted: Accepted) -> tuple[bytes, tuple[bytes, ...]]:
+            if isinstance(where, TcpAddress):
+                bound = UInt32(where.port or found.at.port)
+                return b"forwarded-tcpip", (String(where.host), bound, String(accepted.host), UInt32(accepted.port))
+            return b"forwarded-streamlocal@openssh.com", (String(where.path), String(b""))
+
+        event = PortForwarded(**self._party.about(), kind="remote", addr=str(where))
+        try:
+            found = await self._listen(where, order, (conditions.remote_forwarding, event, offer))
+        except (OSError, TeleportError) as error:
+            self.say(str(error))
+            return False
+        if isinstance(where, TcpAddress) and not where.port:
+            self._listeners[TcpAddress(where.host, found.at.port)] = self._listeners.pop(where)
+            return bytes(UInt32(found.at.port))
+        return True
+
+    async def agent(self) -> Mapping[str, str]:
+        """Variables by which programs find the client's agent; one socket a connection.
+
+        Raises OSError and TeleportError.
+        """
+        found = self._listeners.get("agent")
+        if found is None:
+            event = PortForwarded(**self._party.about(), kind="agent", addr="")
+            terms = (conditions.agent_forwarding, event, lambda _: (b"auth-agent@openssh.com", ()))
+            found = await self._listen("agent", {}, terms)
+        return {"SSH_AUTH_SOCK": found.at.path}
+
+    async def _listen(
+        self, key: object, order: Mapping[str, str | int], terms: tuple[Still, PortForwarded, _Open]
+    ) -> _Listener:
+        """Raises OSError and TeleportError."""
+        if key in self._listening or key in self._listeners:
+            raise OSError(f"{key} is forwarded already")
+        if len(self._listening) + len(self._listeners) >= _MAX_LISTENERS:
+            raise OSError(f"{_MAX_LISTENERS} addresses are forwarded already")
+        started: asyncio.Future[_Listener] = asyncio.get_running_loop().create_future()
+        self._listening.add(key)
+        try:
+            self._run(self._serve_listener(key, order, terms, started))
+            return await started
+        finally:
+            self._listening.discard(key)
+
+    async def _serve_listener(
+        self, key: object, order: Mapping[str, str | int], terms: tuple[Still, PortForwarded, _Open],
+        started: "asyncio.Future[_Listener]",
+    ) -> None:  # fmt: skip
+        still, event, _ = terms
+        gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def accept(accepted: Accepted) -> None:
+            self._run(self._serve_accepted(accepted, terms))
+
+        endpoints: Endpoints | None = None
+        at: Listening | None = None
+
+        def end(reason: str) -> None:
+            if not gone.done():
+                gone.set_result(reason)
+
+        try:
+            with self._party.session.hold(still, end):
+                endpoints = await self._child()
+                at = await endpoints.listen(order, accept)
+                event = replace(event, addr=_address(at))
+                await self._party.write(event)
+                found = _Listener(at, gone, event.addr)
+                if gone.done() or self._closed or started.done():
+                    raise AccessDenied(gone.result() if gone.done() else "the connection ended")
+                self._listeners[key] = found
+                started.set_result(found)
+                reason = await gone
+        except (OSError, TeleportError) as error:
+            await self._write_anyway(replace(event, uid=_another(), outcome="E", error=str(error)))
+            if not started.done():
+                started.set_exception(error)
+            return
+        finally:
+            if endpoints is not None and at is not None:
+                endpoints.unlisten(at.number)
+            for known in [known for known, one in self._listeners.items() if one.gone is gone]:
+                del self._listeners[known]
+            if not started.done():
+                started.cancel()
+        await self._write_anyway(replace(event, uid=_another(), outcome="S", reason=reason))
+
+    async def _serve_accepted(self, accepted: Accepted, terms: tuple[Still, PortForwarded, _Open]) -> None:
+        still, event, offer = terms
+        endpoints = self._living()
+        if endpoints is None:
+            return
+        peer = str(TcpAddress(accepted.host, accepted.port)) if accepted.host else event.addr
+        told = replace(event, uid=_another(), kind=f"{event.kind}-connection", addr=peer)
+        taken = False
+
+        async def take() -> Carried:
+            nonlocal taken
+            taken = True
+            return Carried(await endpoints.take(accepted), touched=self._party.touched)
+
+        try:
+            async with self._held(still, told, take) as carried:
+                kind, parts = offer(accepted)
+                await ForwardChannel(self._connection).open(carried, kind, *parts)
+                await carried.done
+        except (OSError, TeleportError, asyncssh.Error) as error:
+            log.debug("a connection to a forwarded address was not carried: %s", error)
+        finally:
+            if not taken:
+                endpoints.refuse(accepted)
+
+    # -- the child
+
+    def _child(self) -> "asyncio.Future[Endpoints]":
+        """The login's child, started if there is none. Raises Unavailable."""
+        if self._endpoints is None or (self._endpoints.done() and self._living() is None):
+            self._endpoints = asyncio.ensure_future(Endpoints.start(self._party.account, lost=self._lost))
+        return asyncio.shield(self._endpoints)
+
+    def _living(self) -> Endpoints | None:
+        started = self._endpoints
+        if started is None or not started.done() or started.cancelled() or started.exception() is not None:
+            return None
+        return None if started.result().gone else started.result()
+
+    def _lost(self) -> None:
+        """Without the child there is nothing to forward to."""
+        for carried in tuple(self._carried):
+            carried.end("the login's child is gone")
+        for found in tuple(self._listeners.values()):
+            found.end("the login's child is gone")
+        started = self._endpoints
+        if not self._closed and started is not None and started.done() and not started.cancelled():
+            closing = asyncio.ensure_future(started.result().close())
+            self._ending.add(closing)
+            closing.add_done_callback(self._ending.discard)
+
+    # -- ends
+
+    async def close(self) -> None:
+        """End everything, and wait until nothing of it is left."""
+        self._closed = True
+        started = self._endpoints
+        if started is not None:
+            started.cancel()  # which does nothing to a child that has started
+            await asyncio.wait([started])
+            if not started.cancelled() and started.exception() is None:
+                await started.result().close()
+        self._lost()
+        if self._tasks:
+            _, stuck = await asyncio.wait(self._tasks, timeout=5)
+            for task in stuck:
+                task.cancel()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ran)
+
+    def _ran(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("forwarding for %s failed", self._party.session.user, exc_info=error)
+
+    async def _write_anyway(self, event: Event) -> None:
+        """For what has happened already: at auth or in the spool."""
+        try:
+            await self._party.write(event)
+        except TeleportError:
+            try:
+                await self._party.records.spool.emit(event)
+            except TeleportError as error:
+                log.error("an audit event could not be kept: %s", error)
+
+    def say(self, text: str) -> None:
+        """Requests of the whole connection are refused without a word; clients show this when asked to be verbose."""
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._connection.send_debug(text)
+
+
+def _address(at: Listening) -> str:
+    return at.path or str(TcpAddress("localhost", at.port))
+
+
+def _refuse(opened: "asyncio.Future[Carried]", code: int, text: str) -> None:
+    if not opened.done():
+        opened.set_exception(asyncssh.ChannelOpenError(code, text))
+
+
+def _another() -> str:
+    return Event().uid
