@@ -433,10 +433,9 @@ class SubsystemRequested(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PortForwarded(_Session):
-    event = "port"
-    codes = ("T3003I", "T3003S", "T3003E")
-    summary = "a port, a socket or the agent was forwarded, ceased to be, or was refused"
+class Forwarded(_Session):
+    """Something that was forwarded."""
+
     addr: str = ""
     kind: str = ""
     reason: str = ""
@@ -445,11 +444,17 @@ class PortForwarded(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
-class X11Forwarded(_Session):
+class PortForwarded(Forwarded):
+    event = "port"
+    codes = ("T3003I", "T3003S", "T3003E")
+    summary = "a port, a socket or the agent was forwarded, ceased to be, or was refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class X11Forwarded(Forwarded):
     event = "x11-forward"
-    codes = ("T3008I", "T3008W")
-    summary = "the display of a client was forwarded, or refused"
-    addr: str = ""
+    codes = ("T3008I", "T3008S", "T3008W")
+    summary = "the display of a client was forwarded, ceased to be, or was refused"
 
 
 @dataclass(frozen=True, kw_only=True)

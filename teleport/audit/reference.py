@@ -80,7 +80,7 @@ MEANINGS: Final = {
     "exitCode": "its exit status",
     "exitError": "why it could not run",
     "addr": "where a forwarded connection leads or comes from, or what listens for them",
-    "kind": "what was forwarded: local, remote (something listens), remote-connection, agent, agent-connection",
+    "kind": "what was forwarded: local; remote, agent or display for what listens; those with -connection",
 }
 """Field to what it says, as it is written in events."""
 

@@ -205,6 +205,11 @@ class Connection(SSHServerConnection):
     _before_login = 0
     _unread = b""
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._in_turn: list[asyncio.Future[None]] = []
+        """Sessions that open when all requests of the whole connection are answered."""
+
     # -- what comes in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -274,6 +279,28 @@ class Connection(SSHServerConnection):
             log.exception("a request to forward failed")
         if self._transport is not None:
             self._report_global_response(answer)
+
+    def _report_global_response(self, result: bool | bytes) -> None:
+        super()._report_global_response(result)
+        if not self._global_request_queue:
+            for waiting in self._in_turn:
+                if not waiting.done():
+                    waiting.set_result(None)
+            self._in_turn.clear()
+
+    def _process_session_open(self, packet: SSHPacket) -> Any:
+        """A session opens when what was asked before it is answered: its program may rely on a port that listens."""
+        channel, session = super()._process_session_open(packet)
+        if not self._global_request_queue:
+            return channel, session
+        answered: asyncio.Future[None] = self._loop.create_future()
+        self._in_turn.append(answered)
+
+        async def open_in_turn() -> Any:
+            await answered
+            return session
+
+        return channel, _Opening(open_in_turn)
 
     def _forward(self, kind: bytes, packet: SSHPacket) -> tuple[ForwardChannel, Any]:
         body, forwards = packet.get_remaining_payload(), self.forwards

@@ -97,6 +97,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     def agent_requested(self) -> "asyncio.Future[bool]":
         return asyncio.ensure_future(self._forward(self._around.forwarding.agent()))
 
+    def x11_requested(self, body: bytes) -> "asyncio.Future[bool]":
+        return asyncio.ensure_future(self._forward(self._around.forwarding.display(self, body)))
+
     def shell_requested(self) -> bool:
         return not self._reason
 
@@ -161,6 +164,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
+        self._around.forwarding.release(self)
         if self._task is not None:
             self._task.cancel()
         self._step_done()
@@ -187,6 +191,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         except (OSError, TeleportError) as error:
             self._around.forwarding.say(str(error))
             return False
+        if self._gone:
+            self._around.forwarding.release(self)
         return True
 
     def _step_done(self, _: object = None) -> None:

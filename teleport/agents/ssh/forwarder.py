@@ -7,6 +7,7 @@ about who opened, owns or writes to one applies to the user. When the agent is g
 
 import array
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -140,12 +141,23 @@ class Listener:
         self._made = (0, 0)
         try:
             if "port" in order:
-                self._listen_tcp(order["port"])
+                self._listen_first(order["port"], order.get("ports", 1))
             else:
                 self._listen_unix(order.get("path", ""))
         except BaseException:
             self.close()
             raise
+
+    def _listen_first(self, port: int, count: int) -> None:
+        """On the first of so many ports that is free."""
+        for one in range(port, port + count):
+            try:
+                self._listen_tcp(one)
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or one == port + count - 1:
+                    raise
+                self.close()
 
     def _listen_tcp(self, port: int) -> None:
         """On the loopback addresses that there are, with one number."""
@@ -179,8 +191,8 @@ class Listener:
         sock.listen(128)
 
     def close(self) -> None:
-        for sock in self.sockets:
-            sock.close()
+        while self.sockets:
+            self.sockets.pop().close()
         try:
             found = os.lstat(self.path) if self.path else None
             if found is not None and (found.st_dev, found.st_ino) == self._made and stat.S_ISSOCK(found.st_mode):

@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncssh
 from asyncssh.packet import String, UInt32
 
+from teleport.agents.ssh import x11
 from teleport.agents.ssh.asyncssh_seams import Connection, ForwardChannel
 from teleport.agents.ssh.carried import Carried
 from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening
@@ -29,7 +30,7 @@ from teleport.agents.ssh.forward_requests import (
 )  # fmt: skip
 from teleport.agents.ssh.process import Account
 from teleport.agents.ssh.recorded import RecordingHost
-from teleport.audit.events import Event, PortForwarded
+from teleport.audit.events import Event, Forwarded, PortForwarded, X11Forwarded
 from teleport.core.errors import AccessDenied, TeleportError
 from teleport.sessions import conditions
 from teleport.sessions.session import Session, Still
@@ -41,9 +42,6 @@ log = logging.getLogger(__name__)
 _MAX_CONNECTIONS: Final = 256
 """Forwarded connections at a time; each may hold a window of the client's in memory."""
 _MAX_LISTENERS: Final = 64
-_FIRST_DISPLAY: Final = 10
-_DISPLAYS: Final = 100
-_X11_PORT: Final = 6000
 
 
 @dataclass(frozen=True)
@@ -86,6 +84,8 @@ class _Listener:
 _Open = Callable[[Accepted], tuple[bytes, tuple[bytes, ...]]]
 """Kind and fields of the channel that a connection to a listener is offered on."""
 
+_Terms = tuple[Still, Forwarded, _Open]
+
 
 class Forwarding:
     """See `asyncssh_seams.Forwards`. `close` ends everything."""
@@ -98,6 +98,7 @@ class Forwarding:
         self._connections = 0
         self._listeners: dict[object, _Listener] = {}
         self._listening: set[object] = set()
+        self._one_agent = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -113,7 +114,7 @@ class Forwarding:
         self._run(self._serve_local(where, event, opened))
         return await opened
 
-    async def _serve_local(self, where: Where, event: PortForwarded, opened: "asyncio.Future[Carried]") -> None:
+    async def _serve_local(self, where: Where, event: Forwarded, opened: "asyncio.Future[Carried]") -> None:
         async def connect() -> Carried:
             endpoints = await self._child()
             return Carried(await endpoints.connect(where.order()), touched=self._party.touched)
@@ -135,7 +136,7 @@ class Forwarding:
 
     @asynccontextmanager
     async def _held(
-        self, still: Still, event: PortForwarded, connect: Callable[[], Awaitable[Carried]]
+        self, still: Still, event: Forwarded, connect: Callable[[], Awaitable[Carried]]
     ) -> AsyncIterator[Carried]:
         """A connection with its events, for as long as it is permitted. Raises OSError and TeleportError."""
         withdrawn: list[str] = []
@@ -157,7 +158,7 @@ class Forwarding:
                 if withdrawn or self._closed:
                     raise AccessDenied(withdrawn[0] if withdrawn else "the connection ended")
             except (OSError, TeleportError) as error:
-                await self._write_anyway(replace(event, uid=_another(), outcome="E", error=str(error)))
+                await self._write_anyway(_refused(event, error))
                 raise
             try:
                 yield carried
@@ -234,19 +235,40 @@ class Forwarding:
 
         Raises OSError and TeleportError.
         """
-        found = self._listeners.get("agent")
-        if found is None:
-            event = PortForwarded(**self._party.about(), kind="agent", addr="")
-            terms = (conditions.agent_forwarding, event, lambda _: (b"auth-agent@openssh.com", ()))
-            found = await self._listen("agent", {}, terms)
+        async with self._one_agent:
+            found = self._listeners.get("agent")
+            if found is None:
+                event = PortForwarded(**self._party.about(), kind="agent", addr="")
+                terms: _Terms = (conditions.agent_forwarding, event, lambda _: (b"auth-agent@openssh.com", ()))
+                found = await self._listen("agent", {}, terms)
         return {"SSH_AUTH_SOCK": found.at.path}
 
-    async def _listen(
-        self, key: object, order: Mapping[str, str | int], terms: tuple[Still, PortForwarded, _Open]
-    ) -> _Listener:
+    async def display(self, owner: object, body: bytes) -> Mapping[str, str]:
+        """Variables by which programs find the client's display, until `release`. Raises OSError, TeleportError."""
+        try:
+            cookie = x11.cookie(body)
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        event = X11Forwarded(**self._party.about(), kind="display", addr="")
+        terms = (conditions.x11_forwarding, event, _offer_display)
+        found = await self._listen(owner, {"port": x11.FIRST_PORT, "ports": x11.PORTS}, terms)
+        try:
+            await x11.authorise(self._party.account, cookie, found.at.port)
+        except (OSError, TeleportError) as error:
+            found.end(str(error))
+            raise
+        return {"DISPLAY": f"localhost:{cookie.display(found.at.port)}"}
+
+    def release(self, owner: object) -> None:
+        """Nobody is left who would use what listens for this owner."""
+        found = self._listeners.get(owner)
+        if found is not None:
+            found.end("")
+
+    async def _listen(self, key: object, order: Mapping[str, str | int], terms: _Terms) -> _Listener:
         """Raises OSError and TeleportError."""
         if key in self._listening or key in self._listeners:
-            raise OSError(f"{key} is forwarded already")
+            raise OSError("that is forwarded already")
         if len(self._listening) + len(self._listeners) >= _MAX_LISTENERS:
             raise OSError(f"{_MAX_LISTENERS} addresses are forwarded already")
         started: asyncio.Future[_Listener] = asyncio.get_running_loop().create_future()
@@ -258,7 +280,7 @@ class Forwarding:
             self._listening.discard(key)
 
     async def _serve_listener(
-        self, key: object, order: Mapping[str, str | int], terms: tuple[Still, PortForwarded, _Open],
+        self, key: object, order: Mapping[str, str | int], terms: _Terms,
         started: "asyncio.Future[_Listener]",
     ) -> None:  # fmt: skip
         still, event, _ = terms
@@ -287,7 +309,7 @@ class Forwarding:
                 started.set_result(found)
                 reason = await gone
         except (OSError, TeleportError) as error:
-            await self._write_anyway(replace(event, uid=_another(), outcome="E", error=str(error)))
+            await self._write_anyway(_refused(event, error))
             if not started.done():
                 started.set_exception(error)
             return
@@ -300,7 +322,7 @@ class Forwarding:
                 started.cancel()
         await self._write_anyway(replace(event, uid=_another(), outcome="S", reason=reason))
 
-    async def _serve_accepted(self, accepted: Accepted, terms: tuple[Still, PortForwarded, _Open]) -> None:
+    async def _serve_accepted(self, accepted: Accepted, terms: _Terms) -> None:
         still, event, offer = terms
         endpoints = self._living()
         if endpoints is None:
@@ -400,9 +422,18 @@ def _address(at: Listening) -> str:
     return at.path or str(TcpAddress("localhost", at.port))
 
 
+def _offer_display(accepted: Accepted) -> tuple[bytes, tuple[bytes, ...]]:
+    return b"x11", (String(accepted.host), UInt32(accepted.port))
+
+
 def _refuse(opened: "asyncio.Future[Carried]", code: int, text: str) -> None:
     if not opened.done():
         opened.set_exception(asyncssh.ChannelOpenError(code, text))
+
+
+def _refused(event: Forwarded, error: Exception) -> Forwarded:
+    outcome = event.codes[-1][-1]
+    return replace(event, uid=_another(), outcome=outcome, error=str(error))
 
 
 def _another() -> str:

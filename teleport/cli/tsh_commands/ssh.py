@@ -37,9 +37,11 @@ _QUICK_SECONDS = 30.0
 @click.option("-v", "verbose", count=True, help="Show what ssh does.")
 @click.option("-A", "--forward-agent", is_flag=True, help="Forward the ssh-agent.")
 @click.option("-X", "--x11", is_flag=True, help="Forward X11.")
+@click.option("-Y", "--x11-trusted", is_flag=True, help="Forward X11, trusting the host with the display.")
 @click.option("-L", "--forward", "local", multiple=True, metavar="SPEC", help="Forward a local port.")
 @click.option("-R", "--remote-forward", "remote", multiple=True, metavar="SPEC", help="Forward a remote port.")
 @click.option("-D", "--dynamic-forward", "dynamic", multiple=True, metavar="SPEC", help="SOCKS proxy.")
+@click.option("-W", "--stdio-forward", "stdio", metavar="HOST:PORT", help="Join standard input and output to a port.")
 @click.option("-o", "--option", "options", multiple=True, metavar="OPTION", help="As for ssh.")
 @click.option("--mfa-code", metavar="CODE", default="", help="A code for a session that needs one, for scripts.")
 def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
@@ -166,9 +168,11 @@ def _default_login(profile: p.Profile) -> str:
 def _flags(given: dict[str, object]) -> Iterator[str]:
     switches = {
         "tty": "-t", "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
-        "forward_agent": "-A", "x11": "-X",
+        "forward_agent": "-A", "x11": "-X", "x11_trusted": "-Y",
     }  # fmt: skip
     yield from (flag for name, flag in switches.items() if given[name])
+    if given["stdio"]:
+        yield from ("-W", str(given["stdio"]))
     verbose = given["verbose"]
     yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
     for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D"), ("options", "-o")):
