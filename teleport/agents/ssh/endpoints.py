@@ -62,7 +62,6 @@ class Accepted:
 
 @dataclass(frozen=True)
 class _Answer:
-    error: str
     port: int
     path: str
 
@@ -90,9 +89,10 @@ class Endpoints:
             starting.add_done_callback(_undo)
             raise
         endpoints = cls(program, control, lost)
+        ready = endpoints._expect(0)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await endpoints._answer(0)
+                await ready
         except (TimeoutError, OSError, asyncio.CancelledError) as error:
             await endpoints.close()
             if isinstance(error, asyncio.CancelledError):
@@ -176,18 +176,19 @@ class Endpoints:
     def _question(
         self, number: int, order: Mapping[str, Any], pipes: tuple[int, ...] = ()
     ) -> "asyncio.Future[_Answer]":
-        self._send({"id": number, **order}, pipes)
-        return asyncio.ensure_future(self._answer(number))
-
-    async def _answer(self, number: int) -> _Answer:
-        answered = self._asked[number] = self._loop.create_future()
+        """Send an order; its answer, which is an OSError where there is an error in it."""
+        answered = self._expect(number)
         try:
-            answer: _Answer = await answered
-        finally:
-            self._asked.pop(number, None)
-        if answer.error:
-            raise OSError(answer.error)
-        return answer
+            self._send({"id": number, **order}, pipes)
+        except OSError:
+            answered.cancel()
+            raise
+        return answered
+
+    def _expect(self, number: int) -> "asyncio.Future[_Answer]":
+        answered = self._asked[number] = self._loop.create_future()
+        answered.add_done_callback(lambda _: self._asked.pop(number, None))
+        return answered
 
     def _send(self, order: Mapping[str, Any], pipes: tuple[int, ...] = ()) -> None:
         if self.gone:
@@ -222,7 +223,11 @@ class Endpoints:
         answered = self._asked.get(message.get("id", 0))
         if answered is not None and not answered.done():
             error, path = str(message.get("error", "")), str(message.get("path", ""))
-            answered.set_result(_Answer(_printable(error), int(message.get("port", 0)) & 0xFFFF, path))
+            port = int(message.get("port", 0)) & 0xFFFF
+            if error:
+                answered.set_exception(OSError(_printable(error)))
+            else:
+                answered.set_result(_Answer(port, path))
 
     def _hang_up(self) -> None:
         if self.gone:
@@ -230,9 +235,9 @@ class Endpoints:
         self.gone = True
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
-        for answered in self._asked.values():
+        for answered in tuple(self._asked.values()):
             if not answered.done():
-                answered.set_result(_Answer("the login's child is gone", 0, ""))
+                answered.set_exception(OSError("the login's child is gone"))
         self._lost()
 
 

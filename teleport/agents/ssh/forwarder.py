@@ -6,7 +6,6 @@ about who opened, owns or writes to one applies to the user. When the agent is g
 """
 
 import array
-import contextlib
 import errno
 import json
 import os
@@ -59,6 +58,7 @@ class Joined:
     def __init__(self, loop: "Loop", sock: socket.socket, pipes: tuple[int, int]) -> None:
         self._loop, self._sock = loop, sock
         self._upward, self._downward = pipes
+        self._open = set(pipes)
         self._up, self._down = Way(self._upward, sock.fileno()), Way(sock.fileno(), self._downward)
         sock.setblocking(False)
         for pipe in pipes:
@@ -88,9 +88,7 @@ class Joined:
 
     def _downward_ready(self, events: int) -> None:
         if events & select.EPOLLERR:  # the agent reads no more: deliver what is on its way, and that was it
-            with contextlib.suppress(OSError):
-                if not self._up.ended:
-                    self._up.move()
+            self._move(up=True, down=False)
             self.drop()
         else:
             self._move(up=False, down=True)
@@ -109,26 +107,26 @@ class Joined:
 
     def _end(self, way: Way) -> None:
         """If it has ended, say so at its other side."""
-        if not way.ended:
-            return
-        if way is self._up:
-            self._loop.forget(self._upward)
-            os.close(self._upward)
+        if way.ended and way is self._up:
+            self._close(self._upward)
             self._sock.shutdown(socket.SHUT_WR)
-        else:
-            self._loop.forget(self._downward)
-            os.close(self._downward)
+        elif way.ended:
+            self._close(self._downward)
+
+    def _close(self, pipe: int) -> None:
+        if pipe in self._open:
+            self._open.discard(pipe)
+            self._loop.forget(pipe)
+            os.close(pipe)
 
     def drop(self) -> None:
         """Close everything, whatever was on its way."""
+        self._up.ended = self._down.ended = True
         self._loop.gone(self)
         self._loop.forget(self._sock.fileno())
         self._sock.close()
-        for way, pipe in ((self._up, self._upward), (self._down, self._downward)):
-            if not way.ended:
-                way.ended = True
-                self._loop.forget(pipe)
-                os.close(pipe)
+        self._close(self._upward)
+        self._close(self._downward)
 
 
 class Listener:
