@@ -316,8 +316,8 @@ class SshSection(Section):
     public_addr: Annotated[Any, Ignored(_NO_PORT)] = None
     force_listen: Annotated[Any, Ignored(_NO_PORT)] = None
     permit_user_env: Annotated[Any, Ignored("~/.tsh/environment is never read")] = None
-    x11: Annotated[Any, Ignored("X11 is not forwarded yet, for anybody")] = None
-    port_forwarding: Annotated[Any, Ignored("ports are not forwarded yet, for anybody")] = None
+    x11: Annotated[Any, Ignored("the roles decide: permit_x11_forwarding")] = None
+    port_forwarding: Annotated[Any, Ignored("the roles decide: ssh_port_forwarding")] = None
     ssh_file_copy: Annotated[Any, Ignored("files are not copied yet, for anybody")] = None
     disable_create_host_user: Switch = Field(default=True, description="accepted; no host users are created")
 

@@ -14,9 +14,9 @@ TYPES = pytest.mark.parametrize("cls", CATALOGUE.values(), ids=list(CATALOGUE))
 
 @TYPES
 def test_a_type_has_a_code_for_each_outcome_and_says_what_it_is(cls: type[Event]) -> None:
-    assert re.fullmatch(r"[a-z_.]+", cls.event)
+    assert re.fullmatch(r"[a-z0-9_.-]+", cls.event)
     assert cls.summary
-    assert all(re.fullmatch(r"T[A-Z]*\d{2,4}[IWE]", code) for code in cls.codes), cls.codes
+    assert all(re.fullmatch(r"T[A-Z]*\d{2,4}[ISWE]", code) for code in cls.codes), cls.codes
     assert len({code[-1] for code in cls.codes}) == len(cls.codes)
 
 

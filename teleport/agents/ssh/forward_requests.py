@@ -106,8 +106,8 @@ def _tcpip(body: _Body) -> Where:
 
 def _path(body: _Body) -> Where:
     address = SocketAddress(body.text(_MAX_PATH))
-    if not address.path or len(address.path.encode()) > _MAX_PATH:
-        raise ValueError("there is no such path")
+    if not address.path.startswith("/") or len(address.path.encode()) > _MAX_PATH:
+        raise ValueError("a socket is named by its whole path, of at most 107 bytes")
     return address
 
 
