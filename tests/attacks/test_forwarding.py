@@ -74,6 +74,16 @@ async def test_hundreds_of_forwarded_connections_are_bounded_and_leave_room_for_
                 pass
 
 
+async def test_a_flood_of_requests_to_forward_is_answered_at_once_where_it_is_too_much(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        channels = [at.eve.request_channel(b"direct-tcpip", rest=tcp(port)) for port in [9] * 3000]
+
+        await asyncio.wait_for(asyncio.gather(*(channel.answered for channel in channels)), 60)
+
+        assert await at.fine()
+        assert 256 <= len(at.host.events("port")) <= 1500
+
+
 async def test_listeners_are_bounded_and_end_with_the_connection(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
         granted = [await listen(at) for _ in range(70)]

@@ -53,6 +53,8 @@ _MAX_OF_THE_CONNECTION: Final = 128
 """Requests that concern the whole connection and wait for their answer."""
 _MAX_FORWARD: Final = 4096
 """Bytes of a request to forward something."""
+_MAX_FORWARDS: Final = 512
+"""Channels that forward, or that somebody asked for and has no answer about yet."""
 _FORWARD_WINDOW: Final = 1 << 20
 _MIN_PACKET: Final = 256
 """Bytes that a client must be willing to take in one packet; RFC 4254 suggests 32,768."""
@@ -306,6 +308,8 @@ class Connection(SSHServerConnection):
         body, forwards = packet.get_remaining_payload(), self.forwards
         if forwards is None or len(body) > _MAX_FORWARD:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "that is not forwarded")
+        if len(self._channels) - self.session_count >= _MAX_FORWARDS:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "too much is being forwarded")
         return ForwardChannel(self), _Opening(lambda: forwards.open(kind, body))
 
     def _process_direct_tcpip_open(self, packet: SSHPacket) -> Any:

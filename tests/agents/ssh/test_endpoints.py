@@ -204,6 +204,19 @@ async def test_a_child_that_talks_nonsense_is_hung_up_on() -> None:
             assert fooled.gone
 
 
+async def test_an_answer_that_comes_at_once_is_not_missed() -> None:
+    async with endpoints() as ends:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        asking = Endpoints(ends._program, near, lambda: None)
+        with far:
+            answered = asking._question(1, {"do": "connect"})
+            far.send(b'{"id": 1}')
+            asking._read()
+
+            assert answered.done()
+            asking._hang_up()
+
+
 async def test_a_listener_tells_who_came_and_gives_the_connection() -> None:
     async with endpoints() as ends:
         came: list[Accepted] = []
