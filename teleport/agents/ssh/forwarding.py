@@ -19,6 +19,7 @@ from teleport.agents.ssh import x11
 from teleport.agents.ssh.asyncssh_seams import Connection, ForwardChannel
 from teleport.agents.ssh.carried import Carried
 from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening
+from teleport.agents.ssh.forward_records import Party, another
 from teleport.agents.ssh.forward_requests import (
     CANCELS,
     LISTENS,
@@ -28,44 +29,18 @@ from teleport.agents.ssh.forward_requests import (
     destination,
     listener,
 )  # fmt: skip
-from teleport.agents.ssh.process import Account
-from teleport.agents.ssh.recorded import RecordingHost
-from teleport.audit.events import Event, Forwarded, PortForwarded, X11Forwarded
+from teleport.audit.events import Forwarded, PortForwarded, X11Forwarded
 from teleport.core.errors import AccessDenied, TeleportError
 from teleport.sessions import conditions
-from teleport.sessions.session import Session, Still
+from teleport.sessions.session import Still
 
-__all__ = ["Forwarding", "Party"]
+__all__ = ["Forwarding"]
 
 log = logging.getLogger(__name__)
 
 _MAX_CONNECTIONS: Final = 256
 """Forwarded connections at a time; each may hold a window of the client's in memory."""
 _MAX_LISTENERS: Final = 64
-
-
-@dataclass(frozen=True)
-class Party:
-    """Whose connection it is, and who keeps its records. `sid` names the connection."""
-
-    session: Session
-    account: Account
-    records: RecordingHost
-    sid: str
-    touched: Callable[[], None]
-
-    def about(self) -> dict[str, Any]:
-        session = self.session
-        return {
-            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
-            "server_id": self.records.host_id, "server_hostname": self.records.hostname, "login": session.login,
-            "addr__remote": session.client_address,
-            "with_mfa": True if session.request.identity.mfa_verified else None,
-        }  # fmt: skip
-
-    async def write(self, event: Event) -> None:
-        """Raises TeleportError: then what it tells of may not happen."""
-        await self.records.sink(self.session.conditions.recording_mode).emit(event)
 
 
 @dataclass(eq=False)
@@ -158,14 +133,14 @@ class Forwarding:
                 if withdrawn or self._closed:
                     raise AccessDenied(withdrawn[0] if withdrawn else "the connection ended")
             except (OSError, TeleportError) as error:
-                await self._write_anyway(_refused(event, error))
+                await self._party.write_refusal(event, error)
                 raise
             try:
                 yield carried
             finally:
                 self._let_go(carried)
-                stopped = replace(event, uid=_another(), outcome="S", reason=carried.done.result())
-                await self._write_anyway(replace(stopped, tx=carried.sent, rx=carried.received))
+                counted = replace(event, tx=carried.sent, rx=carried.received)
+                await self._party.write_end(counted, carried.done.result())
 
     @contextlib.contextmanager
     def _counted(self) -> Any:
@@ -309,7 +284,7 @@ class Forwarding:
                 started.set_result(found)
                 reason = await gone
         except (OSError, TeleportError) as error:
-            await self._write_anyway(_refused(event, error))
+            await self._party.write_refusal(event, error)
             if not started.done():
                 started.set_exception(error)
             return
@@ -320,7 +295,7 @@ class Forwarding:
                 del self._listeners[known]
             if not started.done():
                 started.cancel()
-        await self._write_anyway(replace(event, uid=_another(), outcome="S", reason=reason))
+        await self._party.write_end(event, reason)
 
     async def _serve_accepted(self, accepted: Accepted, terms: _Terms) -> None:
         still, event, offer = terms
@@ -328,7 +303,7 @@ class Forwarding:
         if endpoints is None:
             return
         peer = str(TcpAddress(accepted.host, accepted.port)) if accepted.host else event.addr
-        told = replace(event, uid=_another(), kind=f"{event.kind}-connection", addr=peer)
+        told = another(event, kind=f"{event.kind}-connection", addr=peer)
         taken = False
 
         async def take() -> Carried:
@@ -402,16 +377,6 @@ class Forwarding:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("forwarding for %s failed", self._party.session.user, exc_info=error)
 
-    async def _write_anyway(self, event: Event) -> None:
-        """For what has happened already: at auth or in the spool."""
-        try:
-            await self._party.write(event)
-        except TeleportError:
-            try:
-                await self._party.records.spool.emit(event)
-            except TeleportError as error:
-                log.error("an audit event could not be kept: %s", error)
-
     def say(self, text: str) -> None:
         """Requests of the whole connection are refused without a word; clients show this when asked to be verbose."""
         with contextlib.suppress(OSError, asyncssh.Error):
@@ -429,12 +394,3 @@ def _offer_display(accepted: Accepted) -> tuple[bytes, tuple[bytes, ...]]:
 def _refuse(opened: "asyncio.Future[Carried]", code: int, text: str) -> None:
     if not opened.done():
         opened.set_exception(asyncssh.ChannelOpenError(code, text))
-
-
-def _refused(event: Forwarded, error: Exception) -> Forwarded:
-    outcome = event.codes[-1][-1]
-    return replace(event, uid=_another(), outcome=outcome, error=str(error))
-
-
-def _another() -> str:
-    return Event().uid

@@ -18,7 +18,8 @@ from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
-from teleport.agents.ssh.forwarding import Forwarding, Party
+from teleport.agents.ssh.forward_records import Party
+from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
 from teleport.agents.ssh.process import Cgroups, account
 from teleport.agents.ssh.recorded import RecordingHost
