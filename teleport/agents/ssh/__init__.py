@@ -1,6 +1,7 @@
 """The SSH server of a host: authenticates certificates, asks the gate, and runs everything as the login's own user.
 
 `server` serves one connection, `channel` one session on it; `process` and `child` run programs; `terminal` is the
-PTY; `forwarding` what is forwarded on a connection, `endpoints` and `forwarder` the child that holds its sockets,
-`carried` one forwarded connection; `recorded` the audit and recording of a session; `asyncssh_seams` every touch of asyncssh's internals.
+PTY; `recorded` the audit and recording of a session. `forwarding` is what one connection forwards, `carried` a single
+forwarded connection, `endpoints` and `forwarder` the child that holds the sockets. `asyncssh_seams` is every touch of
+asyncssh's internals.
 """
