@@ -13,7 +13,7 @@ from asyncssh.packet import Boolean, String, UInt32
 
 from tests.attacks.host import LOGIN, RawChannel, Scene, host, scene
 from tests.net.sockets import wait_until
-from tests.sessions.policies import role, user
+from tests.sessions.policies import lock, role, user
 
 _NO_FORWARDING = role("dev", logins=LOGIN, options={"port_forwarding": False})
 
@@ -182,6 +182,18 @@ async def test_nothing_is_forwarded_after_the_permission_is_withdrawn_and_the_se
         assert errors == {
             "the roles do not permit forwarding ports to here", "the roles do not permit forwarding ports from here"
         }  # fmt: skip
+
+
+async def test_whoever_is_told_to_go_leaves_no_child_and_no_listener(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        assert await listen(at)
+        assert _children()
+
+        await at.host.live.write(lock(user="ann", message="gone fishing"))
+
+        await wait_until(lambda: not _children(), within=5)
+        assert await at.bystander_is_fine()
+        assert [event["code"] for event in at.host.events("port")] == ["T3003I", "T3003S"]
 
 
 async def test_an_agent_and_a_display_are_forwarded_to_nobody_whose_roles_do_not_permit_it(tmp_path: Path) -> None:

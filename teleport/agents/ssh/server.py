@@ -111,6 +111,7 @@ class _Served(asyncssh.SSHServer):
         self._connection: Connection
         self._session: Session | None = None
         self._around: Surroundings | None = None
+        self._forwarding: Forwarding | None = None
         self._channels: set[SessionChannel] = set()
         self._idle = IdleTime(self._idle_message)
 
@@ -210,7 +211,7 @@ class _Served(asyncssh.SSHServer):
         who = account(login, forbidden_uid=server.host.forbidden_uid)
         self._session = session
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
-        self._connection.forwards = forwarding = Forwarding(party, self._connection)
+        self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
             session,
             who,
@@ -219,7 +220,7 @@ class _Served(asyncssh.SSHServer):
             server.host.cluster,
             self._connection.client,
             self._idle.touch,
-            forwarding,
+            self._forwarding,
         )
         self._verdict.set_result("")
 
@@ -239,7 +240,7 @@ class _Served(asyncssh.SSHServer):
 
         OpenSSH's client drops what it has not shown when the last message comes, so it is given time to.
         """
-        self._around = None  # who does not leave opens nothing more
+        self._around = self._connection.forwards = None  # who does not leave opens nothing more
         for channel in tuple(self._channels):
             channel.end(reason)
         await self._server.emit(
@@ -261,8 +262,8 @@ class _Served(asyncssh.SSHServer):
         if not self._verdict.done():
             self._verdict.set_result("the connection ended")
         self._stream.transport.abort() if self._session is not None else self._stream.close()
-        if self._around is not None:
-            await self._around.forwarding.close()
+        if self._forwarding is not None:
+            await self._forwarding.close()
         await asyncio.gather(*(channel.wait_ended() for channel in self._channels), return_exceptions=True)
 
     async def _refuse(self, event: Event, text: str) -> None:
