@@ -350,6 +350,14 @@ class Forwarding:
 
     # -- ends
 
+    def end(self, reason: str) -> None:
+        """End everything that is forwarded now; nothing more is."""
+        self._closed = True
+        for carried in tuple(self._carried):
+            self._end_now(carried, reason)
+        for found in tuple(self._listeners.values()):
+            found.end(reason)
+
     async def close(self) -> None:
         """End everything, and wait until nothing of it is left."""
         self._closed = True

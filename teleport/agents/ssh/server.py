@@ -241,6 +241,8 @@ class _Served(asyncssh.SSHServer):
         OpenSSH's client drops what it has not shown when the last message comes, so it is given time to.
         """
         self._around = self._connection.forwards = None  # who does not leave opens nothing more
+        if self._forwarding is not None:
+            self._forwarding.end(reason)
         for channel in tuple(self._channels):
             channel.end(reason)
         await self._server.emit(
