@@ -25,6 +25,7 @@ from teleport.api.dialback import (
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
+from teleport.net.join import Leg
 from teleport.net.lines import LineConnection
 
 __all__ = ["Tunnels"]
@@ -50,7 +51,7 @@ class _Control:
 class _Pending:
     host_id: str
     expires: float
-    arrived: "asyncio.Future[LineConnection]"
+    arrived: "asyncio.Future[Leg]"
     used: bool = False
 
 
@@ -126,7 +127,7 @@ class Tunnels:
 
     async def dial(
         self, host_id: str, *, session: str, identity: Identity, address: str, port: int, target: str, timeout: float
-    ) -> LineConnection:
+    ) -> Leg:
         """A connection from that agent for one session. Raises Unavailable if it does not come."""
         control = self._agents.get(host_id)
         if control is None:
@@ -144,11 +145,11 @@ class Tunnels:
 
     async def _dial(
         self, control: _Control, session: str, identity: Identity, client: tuple[str, int], target: str
-    ) -> LineConnection:
+    ) -> Leg:
         """Once it is its turn: a ticket does not live long."""
         host_id = control.identity.uid
         ticket = secrets.token_hex(TICKET_BYTES)
-        arrived: asyncio.Future[LineConnection] = asyncio.get_running_loop().create_future()
+        arrived: asyncio.Future[Leg] = asyncio.get_running_loop().create_future()
         self._pending[ticket] = _Pending(host_id, self._clock.monotonic() + TICKET_SECONDS, arrived)
         request = Dial(
             ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=client[0],
@@ -165,7 +166,7 @@ class Tunnels:
         finally:
             del self._pending[ticket]
 
-    async def serve_dialback(self, connection: LineConnection, identity: Identity) -> None:
+    async def serve_dialback(self, connection: Leg, identity: Identity) -> None:
         """Match a connection that shows a ticket with the session that waits for it."""
         shown: TicketShown = parse(TicketShown, await connection.receive(timeout=TICKET_SECONDS))
         pending = self._pending.get(shown.ticket)
@@ -179,14 +180,14 @@ class Tunnels:
             connection.close()
             return
         pending.used = True
-        await connection.send(Accepted().model_dump())
+        await connection.hand_over(Accepted().model_dump())
         if pending.arrived.done():
             connection.abort()
         else:
             pending.arrived.set_result(connection)
 
 
-def _give_up(arrived: "asyncio.Future[LineConnection]") -> None:
+def _give_up(arrived: "asyncio.Future[Leg]") -> None:
     """Nobody waits for this any more; hang up if it came at the last moment."""
     if not arrived.done():
         arrived.cancel()
