@@ -7,6 +7,7 @@ the connection that shows it must be that host's.
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -53,6 +54,10 @@ class _Pending:
     expires: float
     arrived: "asyncio.Future[Leg]"
     used: bool = False
+
+
+class _TicketTooOld(Exception):
+    """Nobody came with it in time."""
 
 
 class Tunnels:
@@ -137,7 +142,9 @@ class Tunnels:
         self._dialling += 1
         try:
             async with asyncio.timeout(timeout), control.turns:
-                return await self._dial(control, session, identity, (address, port), target)
+                while True:
+                    with suppress(_TicketTooOld):  # the host is busy: its connection may yet come, with another one
+                        return await self._dial(control, session, identity, (address, port), target)
         except TimeoutError:
             raise Unavailable(f"host {target} did not connect back in time") from None
         finally:
@@ -160,6 +167,9 @@ class Tunnels:
             async with asyncio.timeout(TICKET_SECONDS):
                 await control.connection.send(request.model_dump(mode="json"))
                 return await asyncio.shield(arrived)
+        except TimeoutError:
+            _give_up(arrived)
+            raise _TicketTooOld from None
         except BaseException:
             _give_up(arrived)
             raise
