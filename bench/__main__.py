@@ -2,14 +2,14 @@
 
 import sys
 
-from bench import access, command_line, sessions
+from bench import access, bulk, command_line, sessions
 from bench.rows import Row, show
 
 
 def main() -> None:
     wanted = set(sys.argv[1:])
     rows: list[Row] = []
-    for module in (command_line, access, sessions):
+    for module in (command_line, access, sessions, bulk):
         name = module.__name__.removeprefix("bench.")
         if not wanted or name in wanted:
             sys.stderr.write(f"measuring {name} …\n")
