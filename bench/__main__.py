@@ -1,19 +1,21 @@
-"""Runs every measurement and prints one table."""
+"""Runs every measurement, or those that are named, and prints one table."""
 
 import sys
 
 from bench import access, bulk, command_line, sessions
 from bench.rows import Row, show
 
+MEASUREMENTS = {"command_line": command_line, "access": access, "sessions": sessions, "bulk": bulk}
+
 
 def main() -> None:
-    wanted = set(sys.argv[1:])
+    wanted = sys.argv[1:] or [*MEASUREMENTS]
+    if not set(wanted) <= set(MEASUREMENTS):
+        sys.exit(f"usage: python -m bench [{'] ['.join(MEASUREMENTS)}]")
     rows: list[Row] = []
-    for module in (command_line, access, sessions, bulk):
-        name = module.__name__.removeprefix("bench.")
-        if not wanted or name in wanted:
-            sys.stderr.write(f"measuring {name} …\n")
-            rows += module.measure()
+    for name in wanted:
+        sys.stderr.write(f"measuring {name} …\n")
+        rows += MEASUREMENTS[name].measure()
     sys.stdout.write(show(rows))
 
 

@@ -60,9 +60,7 @@ def upload(command: list[str]) -> float:
 def rate(command: list[str], *, stdin: list[str] | None) -> float:
     source = subprocess.Popen(stdin, stdout=subprocess.PIPE) if stdin is not None else None
     started = time.perf_counter()
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, stdin=source.stdout if source is not None else None
-    )
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=source.stdout if source is not None else None)
     took = time.perf_counter() - started
     if source is not None:
         source.wait()

@@ -4,15 +4,21 @@ Prints three commands that enrol the person who ran it, log in, and open a sessi
 the foreground until interrupted. Everything lies in .demo/, which each run starts anew.
 """
 
-import getpass
+import contextlib
 import json
-import re
+import os
+import pwd
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from teleport.core.errors import TeleportError
+from teleport.core.output import complain
+from teleport.store.lock import lock_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / ".demo"
@@ -26,47 +32,69 @@ USER = """\
 kind: user
 version: v2
 metadata:
-  name: {name}
+  name: "{name}"
 spec:
   roles: [{roles}]
   traits:
-    logins: [{login}]
+    logins: ["{name}"]
 """
 
 
 def main() -> int:
-    me = getpass.getuser()
-    mine = lay_out(me)
-    port = free_port()
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        mine = lay_out(me)
+    except TeleportError as error:
+        return complain("demo", error)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     cluster = subprocess.Popen(
         [BIN / "teleport", "start", "--demo", "--policies", DEMO / "policies", "--data-dir", DEMO / "data",
-         "--cluster-name", "demo", "--listen", f"127.0.0.1:{port}"],
+         "--cluster-name", "demo", "--listen", f"127.0.0.1:{free_port()}"],
         stdout=subprocess.PIPE, stderr=(DEMO / "log").open("w"), text=True, start_new_session=True,
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, lambda *_: cluster.terminate())
+    try:
+        return follow(cluster, me, mine)
+    except KeyboardInterrupt:
+        print("\nThe demo ends.", flush=True)
+        return 0
+    finally:
+        end(cluster)
+
+
+def follow(cluster: "subprocess.Popen[str]", me: str, mine: Path) -> int:
+    """Tell how to use it once it is ready, and wait until it ends by itself."""
     assert cluster.stdout is not None
     ready = cluster.stdout.readline()
     if not ready.startswith("ready:"):
         sys.stderr.write((DEMO / "log").read_text())
         return cluster.wait() or 1
     say(ready, me, mine)
-    try:
-        return cluster.wait()
-    except KeyboardInterrupt:
+    return cluster.wait()
+
+
+def end(cluster: "subprocess.Popen[str]") -> None:
+    """Stop it; the second time it is told, it waits for no session that is still open."""
+    for _ in range(2):
         cluster.terminate()
-        cluster.wait()
-        print("\nThe demo has ended.")
-        return 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            cluster.wait(1)
+            return
+    cluster.wait()
 
 
 def lay_out(me: str) -> Path:
-    """A fresh working copy of the example policies, and in it the file of the person who runs the demo."""
+    """A fresh working copy of the example policies, and in it the file of the person who runs the demo.
+
+    Raises Unavailable where a demo runs here already.
+    """
+    if (DEMO / "data").is_dir():
+        lock_directory(DEMO / "data").close()
     shutil.rmtree(DEMO, ignore_errors=True)
     policies = DEMO / "policies"
     shutil.copytree(ROOT / "examples" / "policies", policies)
-    name = re.sub(r"[^A-Za-z0-9._@+-]", "-", me)
-    mine = policies / "users" / f"{name}.yaml"
-    mine.write_text(USER.format(name=name, roles=ROLES, login=me))
+    mine = policies / "users" / f"{me}.yaml"
+    mine.write_text(USER.format(name=me, roles=ROLES))
     return mine
 
 
@@ -91,7 +119,10 @@ def say(ready: str, me: str, mine: Path) -> None:
         ).stdout
     )  # fmt: skip
     proxy, pin, host = invitation["proxy_address"], invitation["ca_pins"][0], socket.gethostname()
-    tsh, tctl, data = BIN / "tsh", BIN / "tctl", (DEMO / "data").relative_to(ROOT)
+    tsh, tctl, data, file, rules, log = (
+        shlex.quote(str(path))
+        for path in (BIN / "tsh", BIN / "tctl", DEMO / "data", mine, DEMO / "policies" / "README.md", DEMO / "log")
+    )
     print(ready)
     print(
         f"""\
@@ -109,13 +140,14 @@ Open a second terminal and paste these three, one after the other:
 
   {tsh} ssh {me}@{host}
 
-Then, with that shell open, edit {mine.relative_to(ROOT)}: take the role sandbox away, and watch
-the shell end, with the reason. Give it back, and step 3 works again, without a new login.
+Then, with that shell open, edit {file}:
+take the role sandbox away, and watch the shell end, with the reason. Give it back, and step 3 works again, without a
+new login.
 
 What happened:  {tctl} --data-dir {data} audit search
 What was shown: {tsh} recordings ls
-The rules:      {mine.parent.parent.relative_to(ROOT)}/README.md
-The log:        {DEMO.relative_to(ROOT)}/log
+The rules:      {rules}
+The log:        {log}
 Ctrl-C ends the demo.
 """,
         flush=True,

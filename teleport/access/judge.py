@@ -68,7 +68,7 @@ def _faults(resource: AnyResource, roles: set[str]) -> Iterator[Fault]:
             condition: Condition = getattr(resource.spec, side)
             yield from _condition_faults(condition, ("spec", side), roles)
         for index, extension in enumerate(resource.spec.options.cert_extensions):
-            yield from _parsed(("spec", "options", "cert_extensions", index), template, extension.value)
+            yield from _parsed(("spec", "options", "cert_extensions", index, "value"), template, extension.value)
     elif isinstance(resource, User):
         yield from _role_faults(resource.spec.roles, ("spec", "roles"), roles, exact=True)
     elif isinstance(resource, Lock) and resource.spec.target.role:
@@ -176,6 +176,6 @@ def _clashing_nodes(nodes: Iterable[Node]) -> Iterator[Problem]:
     first: dict[str, Node] = {}
     for node in nodes:
         earlier = first.setdefault(node.hostname, node)
-        if earlier is not node:
+        if earlier.name != node.name:
             message = f"host {node.hostname} is declared by {earlier.ref} too"
             yield _problem(node, Fault(("spec", "hostname"), message, "one declaration a host"))

@@ -5,7 +5,7 @@ asking for fewer roles never loosens anything.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from teleport.access.roles import CompiledRole
@@ -32,6 +32,8 @@ class Conditions:
     mfa: str = "no"
     device_trust: str = "off"
     max_session_ttl: float = DEFAULT_MAX_TTL
+    shortest: str = field(default="", compare=False)
+    """The role whose `max_session_ttl` that is, with its place; empty where no role says anything."""
     idle_timeout: float = 0.0
     disconnect_expired_cert: bool = False
     lock: Strictness = "best_effort"
@@ -111,13 +113,15 @@ def combine(
     Second factors, trusted devices and host users depend on the roles that match the target; without a target,
     they are what the cluster says.
     """
+    held = tuple(live)
     permit = [role.options for role in scoped]
-    restrict = [role.options for role in live]
+    restrict = [role.options for role in held]
     allowing = [role.options for role in matching.allowing]
     return Conditions(
         mfa=strictest_mfa([auth.require_session_mfa, *(options.require_session_mfa for options in allowing)]),
         device_trust=_device_trust(auth, allowing),
         max_session_ttl=max(MIN_TTL, _smallest([DEFAULT_MAX_TTL, *_set(restrict, "max_session_ttl")])),
+        shortest=_shortest(held),
         idle_timeout=_smallest([network.client_idle_timeout, *_set(restrict, "client_idle_timeout")]),
         disconnect_expired_cert=auth.disconnect_expired_cert or any(_set(restrict, "disconnect_expired_cert")),
         lock=_lock(auth, restrict),
@@ -152,6 +156,16 @@ def _set(options: Iterable[RoleOptions], name: str) -> list[Any]:
 
 def _smallest(values: Iterable[float]) -> float:
     return min((value for value in values if value > 0), default=0)
+
+
+def _shortest(roles: Iterable[CompiledRole]) -> str:
+    """Names the role whose lifetime counts."""
+    limits = [(ttl, role) for role in roles if (ttl := role.options.max_session_ttl)]
+    if not limits:
+        return ""
+    _, role = min(limits, key=lambda one: one[0])
+    line, _ = role.origin.at("spec", "options", "max_session_ttl")
+    return f"role/{role.name}" + (f" ({role.origin.file}:{line})" if role.origin.file and line else "")
 
 
 def _device_trust(auth: AuthPreferenceSpec, own: Sequence[RoleOptions]) -> str:

@@ -27,14 +27,6 @@ class Reach:
     defect: str = ""
     """An error while it was computed, for the log: then nothing is reached."""
 
-    @property
-    def any_login(self) -> int:
-        """The hosts that some login opens."""
-        found = 0
-        for bits in self.by_login.values():
-            found |= bits
-        return found
-
     def logins_on(self, target: Target) -> list[str]:
         """The logins that open one host, in alphabetical order."""
         self._check()

@@ -107,10 +107,6 @@ class Side:
     def logins(self) -> Mapping[str, int]:
         return self.names["logins"].entries
 
-    @property
-    def every_login(self) -> bool:
-        return self.names["logins"].every is not None
-
     def selector(self, target: str) -> Selector:
         return self.selectors[target]
 

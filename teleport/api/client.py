@@ -4,6 +4,7 @@ Failures of the network are `Unavailable`; what the server refuses comes back as
 """
 
 import json
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -153,8 +154,17 @@ def unavailable(error: BaseException) -> Unavailable:
     """A failure of the network, in words."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return Unavailable(f"the server's certificate is not trusted: {error}", hint="is this the right proxy?")
-    text = str(error) or type(error).__name__
-    return Unavailable(f"the auth service cannot be reached: {text}")
+    text = _no_connection(error) if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+    return Unavailable(f"the auth service cannot be reached: {text or type(error).__name__}")
+
+
+def _no_connection(error: aiohttp.ClientConnectorError) -> str:
+    """Where to and why, without the objects that aiohttp's own words show."""
+    cause = error.os_error
+    by_the_system = cause.errno is not None and cause.errno > 0 and not isinstance(cause, ssl.SSLError)
+    reason = os.strerror(cause.errno or 0) if by_the_system else cause.strerror or str(cause)
+    where = getattr(error, "path", "") or f"{error.host}:{error.port}"
+    return f"{where}: {reason}"
 
 
 async def _failing_softly(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-__all__ = ["GENESIS", "Checkpoint", "CheckpointSigner", "Verdict", "line_hash", "verify_chain"]
+__all__ = ["GENESIS", "Checkpoint", "CheckpointSigner", "Verdict", "line_hash", "parse_event", "verify_chain"]
 
 GENESIS: Final = "0" * 64
 """The hash before the first line."""
@@ -22,6 +22,16 @@ Purpose = Literal["head", "cut"]
 def line_hash(line: bytes) -> str:
     """SHA-256 over the whole line, its newline included, in hexadecimal."""
     return hashlib.sha256(line).hexdigest()
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """The event of a line, or None where somebody wrote something else there."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    good = isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("prev"), str)
+    return event if good else None
 
 
 @dataclass(frozen=True)
@@ -59,12 +69,12 @@ class Checkpoint:
     @classmethod
     def of_line(cls, line: bytes | str) -> "Checkpoint":
         """Raises ValueError for what is not a checkpoint."""
-        body = json.loads(line)
         try:
+            body = json.loads(line)
             seq, purpose = int(body["seq"]), body.get("purpose", "head")
             head, time, key, signature = (str(body[name]) for name in ("hash", "time", "key", "signature"))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a checkpoint: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError("not a checkpoint") from None
         if purpose not in ("head", "cut"):
             raise ValueError(f"a checkpoint of an unknown purpose: {purpose}")
         return cls(seq, head, time, key, signature, purpose)
@@ -118,7 +128,7 @@ class _Walk:
         self._head, self._seq, self._first, self._count = "", 0, 0, 0
 
     def take(self, place: str, line: bytes) -> None:
-        event = _parse(line)
+        event = parse_event(line)
         if event is None:
             self._faults.append(f"{place}: not an event")
             self._head = line_hash(line)
@@ -153,15 +163,6 @@ class _Walk:
             self._faults.append(f"the end is missing: {newest} events existed at {time}, {self._seq} are here")
         compared = sum(len(found) for seq, found in self._expected.items() if self._first - 1 <= seq <= self._seq)
         return Verdict(self._count, self._first, self._seq, self._head, tuple(self._faults), compared)
-
-
-def _parse(line: bytes) -> Mapping[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    good = isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("prev"), str)
-    return event if good else None
 
 
 def _key_faults(checkpoints: Sequence[Checkpoint], key: str) -> Iterator[str]:

@@ -8,18 +8,21 @@ against a checkpoint that was copied elsewhere.
 import asyncio
 import contextlib
 import json
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from teleport.audit.chain import GENESIS, Checkpoint, CheckpointSigner, line_hash
+from teleport.audit.chain import GENESIS, Checkpoint, CheckpointSigner, line_hash, parse_event
 from teleport.audit.events import Event
 from teleport.audit.files import Batcher, append_durably, mend, try_append
 from teleport.core.aio import Clock, utc
 
 __all__ = ["AuditLog"]
+
+log = logging.getLogger(__name__)
 
 _RECENT: Final = 100_000
 """Uids remembered, so that an event sent twice is written once."""
@@ -42,9 +45,9 @@ class AuditLog:
     @classmethod
     async def open(cls, directory: Path, *, cluster: str, clock: Clock, signer: CheckpointSigner) -> "AuditLog":
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log = cls(directory, cluster=cluster, clock=clock, signer=signer)
-        await asyncio.to_thread(log._resume)
-        return log
+        opened = cls(directory, cluster=cluster, clock=clock, signer=signer)
+        await asyncio.to_thread(opened._resume)
+        return opened
 
     @property
     def position(self) -> tuple[int, str]:
@@ -154,8 +157,8 @@ class AuditLog:
                 mend(path)
         self._at = _last_of(files)
         for path in files[-2:]:
-            for line in path.read_bytes().splitlines()[-_RECENT:]:
-                self._recent[json.loads(line)["uid"]] = None
+            for event in read_events(path):
+                self._recent[str(event.get("uid"))] = None
 
 
 def day_files(directory: Path) -> list[Path]:
@@ -164,12 +167,19 @@ def day_files(directory: Path) -> list[Path]:
 
 
 def _last_of(files: Sequence[Path]) -> tuple[int, str]:
-    """Number and hash of the last event in files, of which the last ones may be empty."""
+    """Number of the last event in files and hash of their last line, as whoever verifies the chain counts them.
+
+    What is not an event has no number: somebody wrote it there, and the chain goes on so that `verify` shows it.
+    """
+    head = ""
     for path in reversed(files):
-        lines = path.read_bytes().splitlines(keepends=True)
-        if lines:
-            return int(json.loads(lines[-1])["seq"]), line_hash(lines[-1])
-    return 0, GENESIS
+        for line in reversed(path.read_bytes().splitlines(keepends=True)):
+            head = head or line_hash(line)
+            event = parse_event(line)
+            if event is not None:
+                return int(event["seq"]), head
+            log.error("%s holds a line that is not an event; see `tctl audit verify`", path)
+    return 0, head or GENESIS
 
 
 def _day_before(day: str) -> str:
@@ -185,8 +195,9 @@ def _matching(path: Path, matches: Callable[[Mapping[str, Any]], bool]) -> list[
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of one file; a cut last line is left out."""
+    """The events of one file, without what else somebody wrote there, and without a last line that is cut."""
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+            event = parse_event(line) if line.endswith(b"\n") else None
+            if event is not None:
+                yield event

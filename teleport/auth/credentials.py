@@ -145,10 +145,14 @@ class Credentials:
         return frozenset(record.key.removeprefix(prefix) for record in (await self._store.list(prefix)).records)
 
     async def invite(self, user: User, *, ttl: float, reset: bool) -> tuple[str, float]:
-        """A token that lets its bearer set this user's password and second factor; and when it ends."""
+        """A token that lets its bearer set this user's password and second factor; and when it ends.
+
+        Earlier ones of this user end now: who has one of those must not set another password afterwards.
+        """
         token, expires = secrets.token_urlsafe(24), self._clock.time() + ttl
         operations: list[Put | Delete] = [
-            Put(keys.invitation(token), Pending(user.name, user.uid, expires).encode(), ABSENT, expires)
+            *[Delete(record.key) for record in await self._invitations_of(user.uid)],
+            Put(keys.invitation(token), Pending(user.name, user.uid, expires).encode(), ABSENT, expires),
         ]
         if reset:
             operations.append(Delete(keys.credential(user.uid)))
@@ -230,6 +234,10 @@ class Credentials:
             await self._store.put(record.key, spent.encode(), expected=record.revision)
         except Mismatch:
             raise Unauthenticated(REFUSED) from None
+
+    async def _invitations_of(self, uid: str) -> list[Record]:
+        everybody = (await self._store.list(keys.INVITATIONS)).records
+        return [record for record in everybody if Pending.decode(record.value).uid == uid]
 
     async def _invitation(self, token: str, address: str) -> tuple[Record, Pending]:
         address = holder(address)

@@ -13,6 +13,7 @@ OUTBOX: Final = "outbox/"
 """Audit events that were committed with what they tell of, until the log has them."""
 AUDIT_KEY: Final = "secret/audit-key"
 CLUSTER: Final = "cluster"
+INVITATIONS: Final = "secret/invitation/"
 
 
 def authority(kind: str) -> str:
@@ -39,7 +40,7 @@ def credential(uid: str) -> str:
 
 
 def invitation(secret: str) -> str:
-    return f"secret/invitation/{hashed(secret)}"
+    return f"{INVITATIONS}{hashed(secret)}"
 
 
 def host(uid: str) -> str:

@@ -107,7 +107,7 @@ class PolicyWriter:
         _, found = await self.stored()
         rest = {ref: stored.resource for ref, stored in found.items() if stored.owner != source}
         desired = {(one.kind, one.name): one for one in loaded.resources}
-        return judge((rest | desired).values(), broken=loaded.broken)
+        return judge([*(rest | desired).values(), *loaded.remnants], broken=loaded.broken)
 
     async def replace(self, source: str, desired: Sequence[AnyResource], actor: Actor, *, commit: str = "") -> Applied:
         """Make what a source owns exactly what it declares. Raises Invalid with every problem."""

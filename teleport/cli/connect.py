@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ async def recognise_proxy(proxy: str, *, pins: Sequence[str], insecure: bool) ->
     Raises BadInput when a pin does not fit, and for `insecure` beyond loopback.
     """
     host, _ = split_address(proxy)
+    for pin in pins:
+        _check_pin(pin)
     if pins:
         trust = _pinned(await _authorities(proxy), pins)
     elif (known := load_trust(proxy)) is not None:
@@ -59,6 +62,14 @@ def _host_authority(authorities: Sequence[TrustedAuthority]) -> TrustedAuthority
         if authority.kind == "host" and authority.keys:
             return authority
     raise Unavailable("the proxy does not name its host authority")
+
+
+def _check_pin(pin: str) -> None:
+    """Raises BadInput for what cannot be one: half a pin that was copied is no sign of another server."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", pin):
+        raise BadInput(
+            f"{pin!r} is not a pin", hint="sha256: and 64 hexadecimal digits, as the invitation and `tctl status` print"
+        )
 
 
 def _pinned(authorities: Sequence[TrustedAuthority], pins: Sequence[str]) -> Trust:

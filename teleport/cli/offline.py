@@ -52,7 +52,7 @@ def review(folder: Path) -> Review:
         raise BadInput(f"{folder} is not a folder", hint="name the folder that holds the policy")
     files, unreadable = read_folder(folder)
     loaded = Loader(source="folder").load(files)
-    judgement = judge(loaded.resources, broken=loaded.broken)
+    judgement = judge([*loaded.resources, *loaded.remnants], broken=loaded.broken)
     problems = {*unreadable, *loaded.problems, *judgement.problems}
     return Review(loaded.resources, tuple(sorted(problems)), judgement.warnings)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from teleport.cli.lazy import LazyGroup, run_program
+from teleport.cli.lazy import LazyGroup
+from teleport.core.program import run_program
 
 __all__ = ["Target", "main"]
 

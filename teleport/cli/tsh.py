@@ -2,7 +2,8 @@
 
 import click
 
-from teleport.cli.lazy import LazyGroup, run_program
+from teleport.cli.lazy import LazyGroup
+from teleport.core.program import run_program
 
 __all__ = ["main"]
 

@@ -1,23 +1,31 @@
-"""A folder of YAML as a source: every `*.yaml`, `*.yml` and `*.json` below it, read as one set.
+"""A folder of YAML as a source: its policy files, read as one set, and at rest.
 
-Links that lead out of the folder, hidden files, special files and more than a bounded number or size of files are
-refused, so that no folder can make the reader leave it or choke.
+Links that lead out of the folder, special files and more than a bounded number or size of files are refused, so
+that no folder can make the reader leave it or choke.
 """
 
 import asyncio
+import logging
 import os
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from teleport.core.errors import Problem
+from teleport.gitops.quiet import glance
+from teleport.gitops.tree import policy_files
 from teleport.resources.load import Loaded, Loader
 
 __all__ = ["FolderSource", "read_folder"]
 
-SUFFIXES: Final = (".yaml", ".yml", ".json")
+log = logging.getLogger(__name__)
+
 MAX_FILES: Final = 50_000
 MAX_BYTES: Final = 256 << 20
+_REST_SECONDS: Final = 0.1
+"""How long nobody may have written to the folder before it counts."""
+_LOOKS: Final = 30
+"""After so many looks at a folder that never comes to rest it is taken as it is."""
 
 
 class FolderSource:
@@ -34,51 +42,51 @@ class FolderSource:
         return str(self.path)
 
     async def load(self) -> Loaded:
-        """What the folder declares now, and everything wrong with it."""
+        """What the folder declares, and everything wrong with it, read while nobody wrote to it."""
+        for _ in range(_LOOKS):
+            before = await asyncio.to_thread(glance, self.path)
+            await asyncio.sleep(_REST_SECONDS)
+            if before.locked or before != await asyncio.to_thread(glance, self.path):
+                continue
+            loaded = await asyncio.to_thread(self._load)
+            if before == await asyncio.to_thread(glance, self.path):
+                return loaded
+        log.warning("%s does not come to rest, and is read as it is", self.path)
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> Loaded:
         files, problems = read_folder(self.path)
         loaded = self._loader.load(files)
-        return Loaded(loaded.resources, (*problems, *loaded.problems), loaded.broken)
+        return replace(loaded, problems=(*problems, *loaded.problems))
 
 
 def read_folder(root: Path) -> tuple[list[tuple[str, bytes]], list[Problem]]:
     """Names (relative to the folder, in order) and contents of the policy files, and what could not be read."""
     if not root.is_dir():
         return [], [Problem(str(root), 0, 0, "is not a folder")]
-    real, total = root.resolve(), 0
+    total = 0
     files: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
-    for path in _policy_files(root):
-        name = path.relative_to(root).as_posix()
+    for found in policy_files(root):
         if len(files) >= MAX_FILES or total > MAX_BYTES:
-            problems.append(Problem(name, 0, 0, f"more than {MAX_FILES} files or {MAX_BYTES} bytes"))
+            problems.append(Problem(found.name, 0, 0, f"more than {MAX_FILES} files or {MAX_BYTES} bytes"))
             break
+        if found.refusal:
+            problems.append(Problem(found.name, 0, 0, found.refusal, found.hint))
+            continue
         try:
-            if not path.resolve(strict=True).is_relative_to(real):
-                problems.append(Problem(name, 0, 0, "a link that leads out of the folder", "put the file itself here"))
-                continue
-            data = _read(path)
+            data = _read(found.target)
         except OSError as error:
-            problems.append(Problem(name, 0, 0, f"cannot be read: {error.strerror or error}"))
+            problems.append(Problem(found.name, 0, 0, f"cannot be read: {error.strerror or error}"))
             continue
         total += len(data)
-        files.append((name, data))
+        files.append((found.name, data))
     return files, problems
 
 
-def _policy_files(root: Path) -> Iterator[Path]:
-    for directory, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(directory) / name
-
-
-def _read(path: Path) -> bytes:
-    """Regular files only: a pipe would block for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def _read(path: str) -> bytes:
+    """Regular files only: a pipe would block for ever, and a link is one that was put there just now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if (status.st_mode & 0o170000) != 0o100000:

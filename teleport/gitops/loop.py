@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from teleport.core.aio import Clock
@@ -18,11 +17,10 @@ from teleport.gitops.plan import guard
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 
-__all__ = ["Loop", "PolicyService", "Source", "SourceState", "watch_folder"]
+__all__ = ["Loop", "PolicyService", "Source", "SourceState"]
 
 log = logging.getLogger(__name__)
 
-_DEBOUNCE_MS = 120
 _RETRY_SECONDS = 2.0
 
 
@@ -165,13 +163,3 @@ class Loop:
                 log.warning("source %s cannot be watched, so it is compared every %.0f s: %s",
                             self._source.name, self.interval, error)  # fmt: skip
             await self._clock.sleep(_RETRY_SECONDS)
-
-
-async def watch_folder(path: Path) -> AsyncIterator[None]:
-    """Yield after changes below a folder, once for those that come together."""
-    import watchfiles
-
-    async for _ in watchfiles.awatch(
-        path, debounce=_DEBOUNCE_MS, step=20, recursive=True, ignore_permission_denied=True
-    ):
-        yield

@@ -49,7 +49,7 @@ class Pages:
         app.router.add_get("/web/assets/{name}", self._asset)
 
     async def _home(self, request: web.Request) -> web.Response:
-        return self._page(request, "home.html", {})
+        return self._page(request, "home.html", {"address": request.host})
 
     async def _asset(self, request: web.Request) -> web.Response:
         kind = _ASSETS.get(request.match_info["name"])

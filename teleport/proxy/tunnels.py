@@ -39,6 +39,8 @@ _SILENCE: Final = 45.0
 _MAX_PENDING: Final = 10_000
 _AT_ONCE: Final = 8
 """Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
+_QUEUE_SECONDS: Final = 45.0
+"""How long a session waits for its turn: less than clients wait for an answer."""
 
 
 @dataclass(eq=False)
@@ -133,7 +135,10 @@ class Tunnels:
     async def dial(
         self, host_id: str, *, session: str, identity: Identity, address: str, port: int, target: str, timeout: float
     ) -> Leg:
-        """A connection from that agent for one session. Raises Unavailable if it does not come."""
+        """A connection from that agent for one session. Raises Unavailable if it does not come.
+
+        `timeout` is for the agent, in seconds from when it is asked: that many wait for their turn is not its fault.
+        """
         control = self._agents.get(host_id)
         if control is None:
             raise Unavailable(f"host {target} is not connected to this proxy", hint="is its agent running?")
@@ -141,10 +146,14 @@ class Tunnels:
             raise Unavailable("too many sessions are being opened at once; try again")
         self._dialling += 1
         try:
-            async with asyncio.timeout(timeout), control.turns:
-                while True:
-                    with suppress(_TicketTooOld):  # the host is busy: its connection may yet come, with another one
-                        return await self._dial(control, session, identity, (address, port), target)
+            await _turn(control)
+            try:
+                async with asyncio.timeout(timeout):
+                    while True:
+                        with suppress(_TicketTooOld):  # the host is busy: it may yet come, with another ticket
+                            return await self._dial(control, session, identity, (address, port), target)
+            finally:
+                control.turns.release()
         except TimeoutError:
             raise Unavailable(f"host {target} did not connect back in time") from None
         finally:
@@ -195,6 +204,15 @@ class Tunnels:
             connection.abort()
         else:
             pending.arrived.set_result(connection)
+
+
+async def _turn(control: _Control) -> None:
+    """Wait for one of the places, which the caller gives back. Raises Unavailable."""
+    try:
+        async with asyncio.timeout(_QUEUE_SECONDS):
+            await control.turns.acquire()
+    except TimeoutError:
+        raise Unavailable("too many sessions are being opened on that host at once; try again") from None
 
 
 def _give_up(arrived: "asyncio.Future[Leg]") -> None:

@@ -20,6 +20,7 @@ from teleport.resources.faults import Fault, describe, one_line
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
 from teleport.resources.nouns import nearest
+from teleport.resources.salvage import salvaged
 from teleport.resources.yaml_reader import Marks, read
 
 __all__ = ["Loaded", "Loader", "explain", "load", "parse"]
@@ -40,6 +41,8 @@ class Loaded:
     problems: tuple[Problem, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
     """Kind and name of the documents that have problems, where they still tell: what refers to them is no fault."""
+    remnants: tuple[AnyResource, ...] = ()
+    """What is left of those documents without their faults: for the judge to find more in, and for nothing else."""
 
 
 @dataclass
@@ -59,20 +62,23 @@ class Loader:
         resources: list[AnyResource] = []
         problems: list[Problem] = []
         broken: list[tuple[str, str]] = []
+        remnants: list[AnyResource] = []
         first: dict[tuple[str, str], Origin] = {}
         for name, data in files:
             key = (name, hashlib.sha256(data).digest())
             loaded = fresh[key] = self._seen.get(key) or load(data, file=name, source=self.source)
             problems += loaded.problems
             broken += loaded.broken
+            remnants += loaded.remnants
             for resource in loaded.resources:
                 earlier = first.setdefault((resource.kind, resource.name), resource.origin)
                 if earlier is resource.origin:
                     resources.append(resource)
                 else:
                     problems.append(_declared_twice(resource, earlier))
+                    remnants.append(resource)
         self._seen = fresh
-        return Loaded(tuple(resources), tuple(problems), tuple(broken))
+        return Loaded(tuple(resources), tuple(problems), tuple(broken), tuple(remnants))
 
 
 def _declared_twice(resource: AnyResource, earlier: Origin) -> Problem:
@@ -99,6 +105,7 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
     resources: list[AnyResource] = []
     problems: list[Problem] = []
     broken: list[tuple[str, str]] = []
+    remnants: list[AnyResource] = []
     for document in documents:
         if len(problems) >= _MAX_PROBLEMS:
             line, column = document.marks.line, document.marks.column
@@ -109,11 +116,13 @@ def load(data: bytes, *, file: str, source: str = "") -> Loaded:
             continue
         resource, found = parse(document.value, document.marks, file=file, source=source)
         problems += found
-        if resource is not None and not document.problems:
+        if not found and not document.problems:
+            assert resource is not None
             resources.append(resource)
         else:
             broken += _named(document.value)
-    return Loaded(tuple(resources), tuple(sorted([*problems, *faults])), tuple(broken))
+            remnants += [resource] if resource is not None else []
+    return Loaded(tuple(resources), tuple(sorted([*problems, *faults])), tuple(broken), tuple(remnants))
 
 
 def _named(value: Any) -> Iterator[tuple[str, str]]:
@@ -124,7 +133,7 @@ def _named(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[AnyResource | None, list[Problem]]:
-    """One document as a resource of its kind, or what is wrong with it."""
+    """One document as a resource of its kind, and what is wrong with it: then what is left of it, if anything."""
     cls = _KIND_NAMES.get(str(value.get("kind"))) if isinstance(value, dict) else None
     if cls is None:
         return None, [_problem(_no_kind(value), marks, file)]
@@ -137,11 +146,12 @@ def parse(value: Any, marks: Marks, *, file: str, source: str = "") -> tuple[Any
     except ValidationError as error:
         reported = {("version",), ("sub_kind",)} if problems else set()
         problems += explain(cls, error, marks, file=file, skip=reported)
-        return None, problems
-    if problems:
-        return None, problems
+        remnant = salvaged(cls, body, marks, error)
+        if remnant is None:
+            return None, problems
+        resource, marks = remnant
     origin = Origin(source=source, file=file, line=marks.line, marks=_kept_marks(cls, marks))
-    return resource.with_origin(origin), []
+    return resource.with_origin(origin), problems
 
 
 def _problem(fault: Fault, marks: Marks, file: str) -> Problem:
@@ -195,13 +205,13 @@ def _kept_marks(cls: type[AnyResource], marks: Marks) -> dict[str, tuple[int, in
     kept = {"metadata.name": marks.find(("metadata", "name")), "spec": marks.find(("spec",), key=True)}
     spec = marks.items.get("spec")
     if spec is not None:
-        _collect(spec, "spec", 4 if cls.kind == "role" else 2, kept)
+        _collect(spec, "spec", 6 if cls.kind == "role" else 2, kept)
     return kept
 
 
 def _collect(marks: Marks, path: str, depth: int, kept: dict[str, tuple[int, int]]) -> None:
     for step, below in marks.items.items():
         here = f"{path}.{step}"
-        kept[here] = marks.keys.get(step, (below.line, below.column))
+        kept[here] = marks.keys[step] if below.items and step in marks.keys else (below.line, below.column)
         if depth > 1 and below.items:
             _collect(below, here, depth - 1, kept)

@@ -55,10 +55,10 @@ def any_kind_schema() -> Schema:
         "description": "any resource",
         "type": "object",
         "required": ["kind"],
-        "properties": {"kind": {"enum": list(KINDS), "description": "the kind of resource"}},
+        "properties": {"kind": _kind(*KINDS.values())},
         "allOf": [
-            {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"$ref": f"#/$defs/{kind}"}}
-            for kind in KINDS
+            {"if": {"properties": {"kind": _kind(cls)}, "required": ["kind"]}, "then": {"$ref": f"#/$defs/{cls.kind}"}}
+            for cls in KINDS.values()
         ],
         "$defs": definitions.sorted(),
     }
@@ -69,7 +69,7 @@ def _document(cls: type[AnyResource], definitions: "_Definitions") -> Schema:
     if cls.model_fields["spec"].is_required():
         required.append("spec")
     properties = {
-        "kind": {"const": cls.kind, "description": "the kind of resource"},
+        "kind": _kind(cls),
         "version": {"enum": list(cls.versions), "description": "the version of the format"},
         "metadata": {**definitions.metadata(cls), "description": "name, labels and expiry"},
         "spec": definitions.field(cls.model_fields["spec"]),
@@ -83,6 +83,12 @@ def _document(cls: type[AnyResource], definitions: "_Definitions") -> Schema:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _kind(*kinds: type[AnyResource]) -> Schema:
+    """The words for these kinds, the usual ones first."""
+    aliases = [alias for cls in kinds for alias in cls.aliases]
+    return {"enum": [*(cls.kind for cls in kinds), *aliases], "description": "the kind of resource"}
 
 
 def _example(cls: type[AnyResource]) -> Any:

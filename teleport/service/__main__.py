@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from teleport.core.completion import completion_command
-from teleport.core.errors import TeleportError
-from teleport.core.output import complain, to_json, write
+from teleport.core.output import to_json, write
+from teleport.core.program import Group, run_program
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="teleport-py", prog_name="teleport")
 def cli() -> None:
     """Access governed from git: certificate authority, proxy and SSH agent in one program.
@@ -129,10 +129,7 @@ cli.add_command(completion_command("teleport"))
 
 def main() -> None:
     """Entry point."""
-    try:
-        cli.main(standalone_mode=True)
-    except TeleportError as error:
-        sys.exit(complain("teleport", error))
+    run_program("teleport", cli)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class AuthService:
 
     async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
         """See `gitops.loop.PolicyService`."""
-        files = {resource.origin.file for resource in loaded.resources}
+        files = {resource.origin.file for resource in (*loaded.resources, *loaded.remnants)}
         judgement = await self.auth.writer.judged(source, loaded)
         return tuple(problem for problem in judgement.problems if problem.file in files)
 
@@ -156,6 +156,6 @@ async def _upkeep(audit: AuditLog, outbox: Outbox, retention: float, *, clock: C
             await outbox.flush()
             await audit.checkpoint()
             if retention:
-                audit.forget_before(utc(clock.time() - retention)[:10])
+                await asyncio.to_thread(audit.forget_before, utc(clock.time() - retention)[:10])
         except (OSError, TeleportError) as error:
             log.error("the audit log's upkeep failed: %s", error)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from teleport.core.errors import BadInput
 from teleport.gitops.folder import FolderSource
-from teleport.gitops.loop import Loop, SourceState, watch_folder
+from teleport.gitops.loop import Loop, SourceState
+from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
 from teleport.service.sections import Policies

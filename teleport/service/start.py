@@ -101,7 +101,7 @@ def _folder(text: str) -> str:
     path = Path(text)
     if not path.is_dir():
         raise BadInput(f"the policy folder {text} does not exist", hint="--policies takes a folder of YAML")
-    return str(path.resolve())
+    return str(path.absolute())
 
 
 def chosen_roles(text: str) -> dict[Role, bool]:

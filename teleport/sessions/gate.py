@@ -17,7 +17,7 @@ from teleport.access.decide import AccessRequest, Decision
 from teleport.access.snapshot import Snapshot
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import AccessDenied, Unavailable
-from teleport.resources.values import parse_timestamp
+from teleport.resources.values import duration_text, parse_timestamp
 from teleport.sessions.session import AccessWithdrawn, Alarm, Judge, Session, judge_by_policy
 
 __all__ = ["AccessWithdrawn", "Gate", "Judge", "Session", "Snapshots"]
@@ -251,9 +251,10 @@ def _deadline(session: Session) -> tuple[float | None, str]:
     expires = identity.login_expires
     permitted = identity.authenticated + conditions.max_session_ttl if identity.authenticated else expires
     if permitted < expires:
+        longest = duration_text(conditions.max_session_ttl)
         return (
             permitted,
-            f"access withdrawn: the roles permit logins of at most {conditions.to_dict()['max_session_ttl']}",
+            f"access withdrawn: {conditions.shortest or 'the cluster'} permits logins of at most {longest}",
         )
     if conditions.disconnect_expired_cert and expires:
         return expires, f"the certificate expired at {utc(expires)}"

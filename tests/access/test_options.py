@@ -1,5 +1,6 @@
 """SEMANTICS, "Role", options: each row of its table, asked as a user with such roles would be answered."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -207,4 +208,10 @@ def test_the_conditions_of_a_certificate_do_not_depend_on_any_target() -> None:
 def test_every_condition_is_shown_to_programs() -> None:
     shown = Conditions().to_dict()
 
-    assert set(shown) == set(Conditions.__dataclass_fields__)
+    assert set(shown) == {one.name for one in fields(Conditions) if one.compare}
+
+
+def test_the_role_whose_lifetime_counts_is_named() -> None:
+    found = conditions({"max_session_ttl": "8h"}, {"max_session_ttl": "4h"}, {})
+
+    assert (found.shortest, conditions({}).shortest) == ("role/r1", "")

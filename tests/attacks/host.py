@@ -8,7 +8,7 @@ import asyncio
 import os
 import pwd
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +37,7 @@ from tests.sessions.policies import role, user
 
 LOGIN = pwd.getpwuid(os.geteuid()).pw_name
 SUCCESS, FAILURE, OPENED, NOT_OPENED, DATA, EXTENDED, CLOSE = 99, 100, 91, 92, 94, 95, 97
+DISCONNECT, GLOBAL_REQUEST = 1, 80
 
 
 class Nowhere:
@@ -201,6 +202,22 @@ class Client:
         """Whether a request that concerns the whole connection is granted."""
         kind, _ = await asyncio.wait_for(self.connection._make_global_request(name, *parts), 20)
         return bool(kind == 81)
+
+    def watch(self, seen: Callable[[int], None]) -> None:
+        """Call back with the type of each packet that concerns the whole connection, before it is worked off."""
+        connection: Any = self.connection
+        process = connection.process_packet
+
+        def noted(kind: int, number: int, packet: SSHPacket) -> Any:
+            seen(kind)
+            return process(kind, number, packet)
+
+        connection.process_packet = noted
+
+    def stay_whatever_is_said(self) -> None:
+        """Go on when the server says goodbye."""
+        connection: Any = self.connection
+        connection._packet_handlers = {**connection._packet_handlers, DISCONNECT: lambda *_: None}
 
     def vanish(self) -> None:
         """As when the client's machine fails: nothing is said."""

@@ -54,9 +54,24 @@ async def test_of_two_who_confirm_one_invitation_at_the_same_moment_one_succeeds
     assert sorted(isinstance(answer, m.Done) for answer in answers) == [False, False, True]
 
 
+async def test_a_newer_invitation_ends_the_earlier_ones_of_that_user_and_no_others(cluster: Cluster) -> None:
+    await cluster.declare(role(), user(), user("bob"))
+    lost, other = await invite(cluster), await invite(cluster, "bob")
+    await set_password(cluster, lost)
+
+    newer = await invite(cluster)
+
+    with pytest.raises(NotFound):
+        await set_password(cluster, lost)
+    with pytest.raises(NotFound):
+        await confirm(cluster, lost, "000000")
+    await set_password(cluster, newer)
+    await set_password(cluster, other)
+
+
 async def test_an_invitation_ends(cluster: Cluster) -> None:
-    await cluster.declare(role(), user())
-    early, late = await invite(cluster, ttl=60), await invite(cluster, ttl=60)
+    await cluster.declare(role(), user(), user("bob"))
+    early, late = await invite(cluster, ttl=60), await invite(cluster, "bob", ttl=60)
     totp = await set_password(cluster, early)
 
     cluster.clock.advance(61)

@@ -1,11 +1,13 @@
 """Attacks on a host's SSH server by amounts: floods, windows, tiny packets. Others are not kept waiting."""
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
-from asyncssh.packet import String
+from asyncssh.packet import String, UInt32
 
-from tests.attacks.host import scene
+from tests.attacks.host import pty, scene
 from tests.net.sockets import wait_until
 
 
@@ -62,3 +64,26 @@ async def test_a_flood_of_tiny_messages_does_not_keep_others_waiting(tmp_path: P
 
         assert await at.bystander_is_fine()
         assert await at.eve.works()
+
+
+async def test_a_flood_of_window_changes_is_recorded_as_fast_as_it_can_be_and_the_last_one_counts(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as at:
+        channel = await at.eve.open()
+        assert await channel.grants(b"pty-req", *pty())
+        assert await channel.grants(b"exec", String(b"echo up; read x; stty size"))
+        await channel.prints(b"up")
+
+        for number in range(3000):
+            channel.tell(b"window-change", UInt32(80 + number % 100), UInt32(24), UInt32(0), UInt32(0))
+        channel.tell(b"window-change", UInt32(77), UInt32(31), UInt32(0), UInt32(0))
+        channel.data(b"\n")
+
+        await channel.prints(b"31 77")
+        await asyncio.wait_for(channel.closed, 20)
+        events = map(json.loads, at.host.spool._events.read_text().splitlines())
+        sizes = [event["size"] for event in events if event["event"] == "session.resize"]
+        assert len(sizes) < 1000
+        assert sizes[-1] == "77:31"
+        assert await at.fine()

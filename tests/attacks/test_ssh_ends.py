@@ -11,7 +11,16 @@ import pytest
 from asyncssh.packet import String
 
 from teleport.core.errors import Unavailable
-from tests.attacks.host import LOGIN, Client, HostUnderAttack, RawChannel, host, scene
+from tests.attacks.host import (
+    DISCONNECT,
+    GLOBAL_REQUEST,
+    LOGIN,
+    Client,
+    HostUnderAttack,
+    RawChannel,
+    host,
+    scene,
+)
 from tests.net.sockets import wait_until
 from tests.sessions.policies import lock, role, setting, user
 
@@ -113,6 +122,33 @@ async def test_a_withdrawn_right_ends_a_session_that_ignores_everything(tmp_path
         assert await at.bystander_is_fine()
 
 
+async def test_who_stays_after_the_goodbye_runs_nothing_more(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        opened_before = await at.eve.open()
+        at.eve.stay_whatever_is_said()
+
+        await at.host.live.write(lock(user="ann"))
+        await wait_until(lambda: not [one for one in at.host.gate.live if one.user == "ann"], within=10)
+        opened_later = at.eve.request_channel()
+
+        assert not await opened_before.grants(b"exec", String(b"touch here"))
+        assert not await asyncio.wait_for(opened_later.answered, 20)
+        await at.eve.connection.wait_closed()
+        assert at.host.events("session.start") == []
+
+
+async def test_the_reason_is_heard_before_the_goodbye(tmp_path: Path) -> None:
+    """OpenSSH's client drops what came in one piece with the last message."""
+    async with running(tmp_path) as (made, client, channel):
+        seen: list[tuple[int, bool]] = []
+        client.watch(lambda kind: seen.append((kind, b"access withdrawn" in channel.output)))
+
+        await made.live.write(lock(user="ann"))
+        await ended(made, client, channel)
+
+        assert seen[-2:] == [(GLOBAL_REQUEST, True), (DISCONNECT, True)]
+
+
 async def ended(made: HostUnderAttack, client: Client, channel: RawChannel) -> str:
     """Wait until the policy has ended a connection; what its session read, after checking that the log says it too."""
     await asyncio.wait_for(client.connection.wait_closed(), 20)
@@ -156,7 +192,7 @@ async def test_a_shorter_lifetime_ends_a_session_whose_login_is_older(tmp_path: 
     async with running(tmp_path, {"authenticated": int(time.time()) - 600}) as (made, client, channel):
         await made.live.write(role("dev", logins=LOGIN, options={"max_session_ttl": "5m"}))
 
-        assert "the roles permit logins of at most 5m" in await ended(made, client, channel)
+        assert "role/dev permits logins of at most 5m" in await ended(made, client, channel)
 
 
 async def test_a_shorter_idle_timeout_counts_for_a_session_that_is_silent_already(tmp_path: Path) -> None:

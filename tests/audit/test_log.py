@@ -106,6 +106,26 @@ async def test_a_line_that_a_crash_cut_off_is_dropped_and_the_chain_goes_on(tmp_
     assert (await verify_directory(tmp_path, [], key=SIGNER.public)).faults == ()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_line_that_is_not_an_event_stops_neither_start_nor_search_and_is_one_fault(
+    tmp_path: Path, place: int
+) -> None:
+    log = await open_log(tmp_path)
+    await fill(log, 2)
+    (path,) = day_files(tmp_path)
+    raw = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*raw[:place], b"scribble\n", *raw[place:]]))
+
+    again = await open_log(tmp_path)
+    await fill(again, 1, first=3)
+
+    found = [event["user"] async for event in again.search(lambda _: True)]
+    assert found == ["user-1", "user-2", "user-3"]
+    faults = (await verify_directory(tmp_path, [], key=SIGNER.public)).faults
+    assert faults[0] == f"{path.name}:{place + 1}: not an event"
+    assert all(f":{place + 1}:" in fault or f":{place + 2}:" in fault for fault in faults)
+
+
 async def test_a_checkpoint_that_a_crash_cut_off_is_dropped(tmp_path: Path) -> None:
     log = await open_log(tmp_path)
     await fill(log, 1)

@@ -12,9 +12,10 @@ import click
 
 from teleport.cli import tctl as tctl_program
 from teleport.cli import tsh as tsh_program
-from teleport.cli.lazy import run_program
+from teleport.core.program import run_program
+from teleport.service.__main__ import cli as teleport_program
 
-__all__ = ["Ended", "tctl", "tsh"]
+__all__ = ["Ended", "tctl", "teleport", "tsh"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ def tctl(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None)
 
 def tsh(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
     return _run("tsh", tsh_program.cli, arguments, stdin=stdin, env=env or {})
+
+
+def teleport(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
+    return _run("teleport", teleport_program, arguments, stdin=stdin, env=env or {})
 
 
 def _run(name: str, command: click.Command, arguments: tuple[str, ...], *, stdin: str, env: Mapping[str, str]) -> Ended:

@@ -1,4 +1,4 @@
-"""Every command of tctl and tsh: it explains itself, speaks in one voice, and forms of output are what they say."""
+"""Every command of the three programs: it explains itself, speaks in one voice, and prints the forms it names."""
 
 import os
 import re
@@ -13,7 +13,8 @@ import pytest
 
 from teleport.cli import tctl as tctl_program
 from teleport.cli import tsh as tsh_program
-from tests.cli.programs import Ended, tctl, tsh
+from teleport.service import __main__ as teleport_program
+from tests.cli.programs import Ended, tctl, teleport, tsh
 
 BIN = Path(sys.executable).parent
 Run = Callable[..., Ended]
@@ -29,7 +30,10 @@ def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tu
             yield from commands(found, (*words, name))
 
 
-EVERY = [(tctl, *row) for row in commands(tctl_program.cli)] + [(tsh, *row) for row in commands(tsh_program.cli)]
+PROGRAMS: list[tuple[Run, click.Command]] = [
+    (tctl, tctl_program.cli), (tsh, tsh_program.cli), (teleport, teleport_program.cli)
+]  # fmt: skip
+EVERY = [(run, *row) for run, program in PROGRAMS for row in commands(program)]
 LEAVES = [row for row in EVERY if not isinstance(row[2], click.Group)]
 NAMES = [" ".join((run.__name__, *words)) for run, words, _ in EVERY]
 
@@ -55,6 +59,35 @@ def test_the_help_of_every_command_has_an_example_of_that_command(
     example = re.search(r"Example: (.*?)(?: Options:|$)", shown)
     assert example is not None
     assert " ".join((run.__name__, *words)) in re.sub(r"^[A-Z]+=\S+ ", "", example[1])
+
+
+@pytest.mark.parametrize("run", [tctl, tsh, teleport], ids=["tctl", "tsh", "teleport"])
+def test_without_a_command_the_help_is_shown_as_it_is_and_the_exit_status_says_that_nothing_was_done(run: Run) -> None:
+    result = run()
+
+    assert (result.status, result.output) == (2, "")
+    assert result.errors == run("--help").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("strat",), "no such command 'strat'. Did you mean start?", "teleport --help shows how"),
+        (("start", "--bogus"), "no such option", "teleport start --help shows how"),
+        (("start", "more"), "got unexpected extra argument (more)", "teleport start --help shows how"),
+        (("start", "--listen"), "option '--listen' requires an argument", "teleport --help shows how"),
+        (("restore",), "missing argument 'FILE'", "teleport restore --help shows how"),
+        (("version", "-o", "yaml"), "invalid value for '-o'", "teleport version --help shows how"),
+        (("start", "--roles", "prox"), "unknown role prox", "--roles takes any of auth,proxy,node"),
+    ],
+)
+def test_the_services_speak_as_the_other_programs_do(arguments: tuple[str, ...], message: str, hint: str) -> None:
+    result = teleport(*arguments)
+
+    assert (result.status, result.output) == (2, "")
+    first, last = result.errors.splitlines()
+    assert first.startswith(f"teleport: error: {message}")
+    assert last == f"teleport: hint: {hint}"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +160,7 @@ def test_what_is_no_identity_file_is_told_apart_from_one_that_is_missing(tmp_pat
     assert "tctl auth sign" in wrong.errors
 
 
-@pytest.mark.parametrize("run", [tctl, tsh], ids=["tctl", "tsh"])
+@pytest.mark.parametrize("run", [tctl, tsh, teleport], ids=["tctl", "tsh", "teleport"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_printed_for_each_shell(run: Run, shell: str) -> None:
     result = run("completion", shell)

@@ -37,7 +37,7 @@ class Demo:
         """The file of the person who runs the demo."""
         match = re.search(r"edit (\S+):", self.said)
         assert match is not None, self.said
-        return ROOT / match[1]
+        return Path(match[1])
 
 
 @pytest.fixture

@@ -33,6 +33,11 @@ def test_somebody_enrols_and_logs_in_by_answering_questions(world: World) -> Non
         terminal.expect("New password")
         terminal.type(PASSWORD + "\n")
         terminal.expect("Once more")
+        terminal.type("something else\n")
+        terminal.expect("tsh: .*the two passwords are not the same")
+        terminal.expect("New password")
+        terminal.type(PASSWORD + "\n")
+        terminal.expect("Once more")
         terminal.type(PASSWORD + "\n")
         shown = terminal.expect(r"Scan this(.|\n)*secret=([A-Z2-7]+)&")
         assert "█" in shown[0] or "▄" in shown[0]
@@ -105,6 +110,61 @@ def test_keys_go_into_a_running_ssh_agent_and_out_again(agent: dict[str, str], w
     assert (login.status, out.status) == (0, 0)
     assert "ED25519-CERT" in inside
     assert "no identities" in ann.run("ssh-add", "-l", env=agent).output
+
+
+def test_a_later_login_takes_the_earlier_ones_key_out_of_the_ssh_agent(agent: dict[str, str], world: World) -> None:
+    ann = world.newcomer("agatha")
+    login = ["tsh", "login", "--proxy", world.proxy, "--user", "agatha", "--password-stdin", "--mfa-code"]
+    ann.run(*login, ann.code(), stdin=PASSWORD + "\n", env=agent)
+    first = ann.run("ssh-add", "-l", env=agent).output
+    ann.run(*login, ann.code(), stdin=PASSWORD + "\n", env=agent)
+
+    second = ann.run("ssh-add", "-l", env=agent).output
+
+    assert (len(first.splitlines()), len(second.splitlines())) == (2, 2)
+    assert set(first.splitlines()).isdisjoint(second.splitlines())
+
+
+def test_a_locked_ssh_agent_is_told_of_and_stops_nobody(agent: dict[str, str], world: World) -> None:
+    ann = world.newcomer("agneta")
+    with ann.terminal("ssh-add", "-x", env=agent) as terminal:
+        for question in ("password: ", "Again: "):
+            terminal.expect(question)
+            terminal.type("closed\n")
+        assert terminal.wait() == 0
+    login = ann.run(
+        "tsh", "login", "--proxy", world.proxy, "--user", "agneta", "--password-stdin", "--mfa-code", ann.code(),
+        stdin=PASSWORD + "\n", env=agent,
+    )  # fmt: skip
+
+    out = ann.run("tsh", "logout", env=agent)
+
+    assert (login.status, out.status) == (0, 0)
+    assert "the ssh-agent did not take the key" in login.errors
+    assert "the ssh-agent gave no key back" in out.errors
+
+
+def test_an_ssh_agent_that_is_gone_is_as_good_as_none(world: World) -> None:
+    ann = world.newcomer("agda")
+    gone = {"SSH_AUTH_SOCK": str(world.root / "nobody-here")}
+    login = ann.run(
+        "tsh", "login", "--proxy", world.proxy, "--user", "agda", "--password-stdin", "--mfa-code", ann.code(),
+        stdin=PASSWORD + "\n", env=gone,
+    )  # fmt: skip
+
+    out = ann.run("tsh", "logout", env=gone)
+
+    assert (login.status, login.errors, out.status, out.errors) == (0, "", 0, "")
+
+
+def test_half_a_pin_is_told_from_another_server(world: World) -> None:
+    result = world.person("ben").tsh(
+        "login", "--proxy", world.proxy, "--user", "ben", "--ca-pin", world.pin[:-1], "--password-stdin",
+        "--mfa-code", "123456", stdin="\n",
+    )  # fmt: skip
+
+    assert result.status == 2
+    assert "is not a pin" in result.errors
 
 
 def test_a_proxy_with_another_key_than_pinned_is_refused(world: World) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from teleport.agents.ssh import members
 from tests.e2e.world import BIN, LOGIN, ROLE, Finished, Person, World, user, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
@@ -152,11 +153,12 @@ def test_children_that_ignore_the_end_are_killed(ann: Person) -> None:
         assert running.stdout.readline() == "up\n"
         pids = ann.ssh(f"{LOGIN}@db-1", "cat pids").output.split()
         escaped, shell = (int(line) for line in pids)
+        audited = members.audit_session(escaped) is not None
 
         running.terminate()
 
     wait_until(lambda: not Path(f"/proc/{shell}").exists(), what="the end of the shell")
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+    if audited or Path("/sys/fs/cgroup/cgroup.controllers").exists():
         wait_until(lambda: not Path(f"/proc/{escaped}").exists(), what="the end of what left the process group")
     else:
         os.kill(escaped, 9)

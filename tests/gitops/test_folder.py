@@ -1,5 +1,6 @@
 """Reading a folder: what counts, what is left out, what is refused."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_a_link_out_of_the_folder_is_refused_and_not_read(tmp_path: Path) -> Non
 
     assert files == []
     assert [str(problem) for problem in problems] == [
-        "x.yaml: a link that leads out of the folder (put the file itself here)"
+        "x.yaml: a link that leads out of the folder (put what it leads to here)"
     ]
 
 
@@ -52,6 +53,24 @@ def test_a_link_within_the_folder_is_an_ordinary_file(tmp_path: Path) -> None:
     files, problems = read_folder(tmp_path)
 
     assert ([name for name, _ in files], problems) == (["alias.yaml", "real.yaml"], [])
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "v1" / "locks").mkdir(parents=True)
+    (tmp_path / "v1" / "locks" / "x.yaml").write_text("{}")
+    (tmp_path / "current").symlink_to("v1")
+
+    assert read_folder(tmp_path / "current") == ([("locks/x.yaml", b"{}")], [])
+
+
+def test_a_folder_beside_of_a_like_name_is_outside(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies-old.yaml").write_text("{}")
+    (tmp_path / "policies" / "x.yaml").symlink_to(tmp_path / "policies-old.yaml")
+
+    files, problems = read_folder(tmp_path / "policies")
+
+    assert (files, [problem.message for problem in problems]) == ([], ["a link that leads out of the folder"])
 
 
 def test_a_dangling_link_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None:
@@ -101,3 +120,47 @@ async def test_one_name_declared_in_two_files_is_a_problem_of_the_later(tmp_path
     assert [str(problem) for problem in loaded.problems] == [
         "b.yaml:3:18: lock/one is declared twice (first at a.yaml:3)"
     ]
+
+
+async def test_a_file_that_is_away_for_a_moment_is_not_taken_for_a_decision(tmp_path: Path) -> None:
+    (tmp_path / "here.yaml").write_text(LOCK % "one")
+    source = FolderSource(tmp_path, name="ops")
+    loading = asyncio.create_task(source.load())
+    await asyncio.sleep(0)
+    data = (tmp_path / "here.yaml").read_bytes()
+    (tmp_path / "here.yaml").unlink()
+    await asyncio.sleep(0.05)
+    (tmp_path / "there.yaml").write_bytes(data)
+
+    loaded = await loading
+
+    assert [one.name for one in loaded.resources] == ["one"]
+
+
+async def test_while_git_is_at_work_nothing_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    lock = tmp_path / ".git" / "index.lock"
+    lock.touch()
+    (tmp_path / "policies").mkdir()
+    loading = asyncio.create_task(FolderSource(tmp_path / "policies", name="ops").load())
+    done, _ = await asyncio.wait([loading], timeout=0.5)
+    (tmp_path / "policies" / "x.yaml").write_text(LOCK % "one")
+    lock.unlink()
+
+    loaded = await loading
+
+    assert not done
+    assert [one.name for one in loaded.resources] == ["one"]
+
+
+async def test_a_lock_that_git_left_behind_holds_nothing_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REST_SECONDS", 0.001)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "index.lock").touch()
+    (tmp_path / "x.yaml").write_text(LOCK % "one")
+
+    loaded = await FolderSource(tmp_path, name="ops").load()
+
+    assert [one.name for one in loaded.resources] == ["one"]

@@ -9,7 +9,8 @@ import pytest
 from teleport.core.aio import SystemClock
 from teleport.core.errors import Invalid, Problem, Unavailable
 from teleport.gitops.folder import FolderSource
-from teleport.gitops.loop import Loop, SourceState, watch_folder
+from teleport.gitops.loop import Loop, SourceState
+from teleport.gitops.watch import watch_folder
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from tests.builders import FakeClock
@@ -153,7 +154,6 @@ async def test_an_edit_in_a_watched_folder_is_applied_at_once(tmp_path: Path) ->
     running = asyncio.create_task(loop.run(watch))
     async with asyncio.timeout(5):
         await applied.wait()
-        await asyncio.sleep(0.3)  # the watch begins in a thread of its own
         applied.clear()
         (tmp_path / "b.yaml").write_text("kind: lock\nversion: v2\nmetadata: {name: b}\nspec: {target: {user: bob}}\n")
         while len(cluster.owned) < 2:

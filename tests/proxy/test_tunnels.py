@@ -241,6 +241,39 @@ async def test_an_agent_that_never_dials_back_is_given_up() -> None:
     await gone(agent, peer)
 
 
+async def test_who_waits_for_a_turn_still_has_all_of_the_agents_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teleport.proxy.tunnels._AT_ONCE", 1)
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    serving, agent = await control(tunnels)
+    first = asyncio.create_task(dial(tunnels, timeout=0.3))
+    second = asyncio.create_task(dial(tunnels, timeout=0.3))
+    await receive_dial(agent)
+    with pytest.raises(Unavailable):
+        await first
+
+    asked = await receive_dial(agent)
+
+    assert asked["ticket"]
+    assert not second.done()
+    second.cancel()
+    await gone(serving, agent)
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teleport.proxy.tunnels._AT_ONCE", 1)
+    monkeypatch.setattr("teleport.proxy.tunnels._QUEUE_SECONDS", 0.05)
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    serving, agent = await control(tunnels)
+    first = asyncio.create_task(dial(tunnels))
+    await receive_dial(agent)
+
+    with pytest.raises(Unavailable, match="too many sessions are being opened on that host"):
+        await dial(tunnels)
+
+    first.cancel()
+    await gone(serving, agent)
+
+
 async def test_an_agent_that_reads_nothing_holds_nobody() -> None:
     tunnels = Tunnels("p-1", clock=FakeClock())
     agent, peer = await control(tunnels)
@@ -249,7 +282,7 @@ async def test_an_agent_that_reads_nothing_holds_nobody() -> None:
     near.transport.write(b" " * 10_000_000)
 
     blocked += [asyncio.create_task(dial(tunnels, timeout=0.3)) for _ in range(20)]
-    done, pending = await asyncio.wait(blocked, timeout=2)
+    done, pending = await asyncio.wait(blocked, timeout=10)
 
     assert not pending
     assert {type(task.exception()) for task in done} == {Unavailable}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from teleport.access.judge import judge
-from teleport.resources.load import load
+from teleport.resources.load import Loader, load
 from teleport.resources.yaml_writer import to_yaml
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -18,8 +18,8 @@ BAD, UPSTREAM = sorted((CORPUS / "bad").glob("*.yaml")), sorted((CORPUS / "upstr
 
 def told(path: Path) -> str:
     """What `tctl policy validate` says of a file."""
-    loaded = load(path.read_bytes(), file=path.name)
-    judgement = judge(loaded.resources)
+    loaded = Loader().load([(path.name, path.read_bytes())])
+    judgement = judge([*loaded.resources, *loaded.remnants], broken=loaded.broken)
     problems = sorted((*loaded.problems, *judgement.problems))
     return "".join(f"{one}\n" for one in problems) + "".join(f"warning: {one}\n" for one in judgement.warnings)
 

@@ -16,6 +16,7 @@ from teleport.resources.yaml_reader import read
 from tests.resources.documents import any_document, mappings
 
 VALIDATORS = {kind: Draft202012Validator(kind_schema(cls)) for kind, cls in KINDS.items()}
+BY_WORD = {word: VALIDATORS[kind] for kind, cls in KINDS.items() for word in (kind, *cls.aliases)}
 ANY_KIND = Draft202012Validator(any_kind_schema())
 SCHEMAS = [*(pytest.param(validator.schema, id=kind) for kind, validator in VALIDATORS.items()),
            pytest.param(ANY_KIND.schema, id="resource")]  # fmt: skip
@@ -95,12 +96,22 @@ def test_a_document_of_an_unknown_kind_or_without_one_is_invalid() -> None:
     assert not ANY_KIND.is_valid({"version": "v7", "metadata": {"name": "r"}, "spec": {}})
 
 
+@pytest.mark.parametrize(("kind", "alias"), [(kind, alias) for kind, cls in KINDS.items() for alias in cls.aliases])
+def test_another_word_for_a_kind_is_as_good_to_editors_as_to_the_loader(kind: str, alias: str) -> None:
+    documents, _ = read(KINDS[kind].example.encode(), file="example")
+    document = {**documents[0].value, "kind": alias}
+
+    assert [one.kind for one in load(json.dumps(document).encode(), file="d.json").resources] == [kind]
+    assert VALIDATORS[kind].is_valid(document)
+    assert ANY_KIND.is_valid(document)
+
+
 @given(any_document())
 def test_what_a_schema_permits_is_valid_for_both_schemas_and_loads(document: dict[str, Any]) -> None:
     loaded = load(json.dumps(document).encode(), file="d.json")
 
     assert loaded.problems == ()
-    assert VALIDATORS[document["kind"]].is_valid(document)
+    assert BY_WORD[document["kind"]].is_valid(document)
     assert ANY_KIND.is_valid(document)
 
 
@@ -113,7 +124,7 @@ def test_schema_and_loader_agree_about_unknown_fields(data: st.DataObject) -> No
     loaded = load(json.dumps(document).encode(), file="d.json")
 
     reported = {one.message for one in loaded.problems if one.message.startswith("unknown field ")}
-    errors = VALIDATORS[document["kind"]].iter_errors(document)
+    errors = BY_WORD[document["kind"]].iter_errors(document)
     assert reported == {f"unknown field {name}" for error in errors for name in _not_permitted(error)}
 
 

@@ -60,6 +60,16 @@ def test_a_folder_is_taken_as_an_absolute_path_and_must_exist(tmp_path: Path, mo
         configured({"policies": "nowhere"})
 
 
+def test_a_link_to_the_policy_folder_stays_a_link_because_it_may_lead_elsewhere_tomorrow(tmp_path: Path) -> None:
+    (tmp_path / "release-1").mkdir()
+    (tmp_path / "current").symlink_to("release-1")
+
+    policies = configured({"policies": str(tmp_path / "current")}).policies
+
+    assert policies is not None
+    assert policies.dir == str(tmp_path / "current")
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

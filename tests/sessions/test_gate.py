@@ -420,7 +420,7 @@ async def test_a_shortened_session_ends_at_its_new_end() -> None:
         await settle()
         assert not visit.over
 
-        assert "the roles permit logins of at most 30m" in await visit.ended()
+        assert "role/dev permits logins of at most 30m" in await visit.ended()
 
 
 async def test_a_session_older_than_its_shortened_end_ends_at_once() -> None:

@@ -215,6 +215,10 @@ class Connection(SSHServerConnection):
             self._max_line_length, self._encoding, self._errors, self._window, self._max_pktsize,
         )  # fmt: skip
 
+    async def wait_heard(self) -> None:
+        """Until the client has taken in what was sent so far: it answers a keep-alive, whatever it thinks of it."""
+        await self._make_global_request(_KEEP_ALIVE)
+
     def say_disconnect(self, code: int, reason: str) -> None:
         """Send the last message without cutting off what is still on its way, as `disconnect` would."""
         self._send_disconnect(code, reason, "en")

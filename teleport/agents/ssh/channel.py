@@ -75,6 +75,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._beginning: asyncio.Future[Recording] | None = None
         self._starting: asyncio.Future[Program] | None = None
         self._finishing: asyncio.Future[None] | None = None
+        self._noting_size: asyncio.Future[None] | None = None
         self._gone = False
 
     # -- what asyncssh calls
@@ -90,11 +91,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def shell_requested(self) -> bool:
-        return True
+        return not self._reason
 
     def exec_requested(self, command: str) -> bool:
         self._command = command
-        return len(command) <= _MAX_COMMAND and "\x00" not in command
+        return not self._reason and len(command) <= _MAX_COMMAND and "\x00" not in command
 
     def subsystem_requested(self, subsystem: str) -> bool:
         refused = SubsystemRequested(
@@ -128,12 +129,12 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._term is not None:
-            self._term = (self._term[0], height, width)
-            self._resize()
-        if self._recording is not None:
-            task = asyncio.ensure_future(self._recording.resize(height, width))
-            task.add_done_callback(lambda _: None)
+        if self._term is None:
+            return
+        self._term = (self._term[0], height, width)
+        self._resize()
+        if self._recording is not None and (self._noting_size is None or self._noting_size.done()):
+            self._noting_size = asyncio.ensure_future(self._note_size(self._recording))
 
     def signal_received(self, signal: str) -> None:
         number = _SIGNALS.get(signal)
@@ -176,6 +177,13 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         """Called when the channel is gone, when the session's task has ended, and when it has tidied up."""
         if self._gone and all(step is None or step.done() for step in (self._task, self._finishing)):
             self._when_gone(self)
+
+    async def _note_size(self, recording: Recording) -> None:
+        """Record the size that the terminal has; of those that come meanwhile, the last."""
+        noted = None
+        while self._term is not None and noted != self._term:
+            noted = self._term
+            await recording.resize(noted[1], noted[2])
 
     def _resize(self) -> None:
         if self._program is not None and self._term is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from teleport.agents.ssh import members
 from teleport.agents.ssh.terminal import open_terminal
 from teleport.core.errors import AccessDenied, Unavailable
 
@@ -27,6 +28,10 @@ _MAX_ORDERS: Final = 256 * 1024
 """Bytes of arguments and environment; the kernel takes no argument longer than half of it."""
 GRACE: Final = 5.0
 """Seconds a program has between being told to stop and being killed."""
+_LOOK: Final = 0.25
+"""Seconds between looks at all processes: a look costs more than asking for one group."""
+_KILLINGS: Final = 20
+"""What forks while it is killed is found the next time."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,8 @@ class Program:
     output: int
     errors: int
     cgroup: Path | None = None
+    audit: int | None = None
+    """The audit session, once it is known."""
 
     async def wait(self) -> int:
         """The exit status; negative for the signal that killed it."""
@@ -123,6 +130,7 @@ class Program:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+        self._note_audit_session()
         return self.process.wait()
 
     def signal(self, number: int) -> None:
@@ -131,16 +139,38 @@ class Program:
             os.killpg(self.process.pid, number)
 
     async def stop(self) -> None:
-        """Hang up, then terminate, then kill everything that is left in the group and the control group."""
+        """Hang up, then terminate, then kill everything that is left of the session and its control group."""
+        self._note_audit_session()
         for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGTERM):
-            self.signal(number)
+            await asyncio.to_thread(self._signal_all, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110 - nobody tells
-                    await asyncio.sleep(0.05)
-        self.signal(signal.SIGKILL)
+                await self._gone()
+        for _ in range(_KILLINGS):
+            if not await asyncio.to_thread(self._signal_all, signal.SIGKILL):
+                break
+            await asyncio.sleep(0.01)
         self._kill_cgroup()
         await asyncio.to_thread(self.process.wait)
+
+    async def _gone(self) -> None:
+        """Wait until nothing of the session is left; nobody tells."""
+        while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while await asyncio.to_thread(members.find, self.process.pid, self.audit):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+
+    def _signal_all(self, number: int) -> int:
+        """To every process of the session; how many there are."""
+        found = members.find(self.process.pid, self.audit)
+        for pid in found:
+            members.send(pid, number, leader=self.process.pid, audit=self.audit)
+        return len(found)
+
+    def _note_audit_session(self) -> None:
+        """While the program can still be asked: once it is reaped there is nobody to ask."""
+        if self.audit is None and self.process.returncode is None:
+            self.audit = members.audit_session(self.process.pid)
 
     def release(self) -> None:
         """The program ended by itself; what it left running in the background may go on, as under sshd."""
@@ -173,10 +203,10 @@ def start(
 ) -> Program:  # fmt: skip
     """Start a program as a user. `terminal` is modes, rows and columns, None for pipes. Raises Unavailable."""
     orders_out, orders_in = os.pipe()
-    fcntl.fcntl(orders_in, fcntl.F_SETPIPE_SZ, _MAX_ORDERS)
     ours: list[int] = []
     theirs: list[int] = []
     try:
+        fcntl.fcntl(orders_in, fcntl.F_SETPIPE_SZ, _MAX_ORDERS)
         if terminal is not None:
             master, slave = open_terminal(who.entry, *terminal)
             ours, theirs = [master], [slave, slave, slave]

@@ -5,6 +5,7 @@ by policy, every channel reads why, then the connection closes with disconnect 1
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ __all__ = ["Host", "SshServer"]
 log = logging.getLogger(__name__)
 
 LOGIN_SECONDS: Final = 30
+_HEARD_SECONDS: Final = 0.3
+"""How long a client has to hear why: the proxy cuts the pair not much later."""
 _GOODBYE_SECONDS: Final = 1.0
 """How long the last words may take to leave."""
 _BY_APPLICATION: Final = 11
@@ -227,12 +230,18 @@ class _Served(asyncssh.SSHServer):
         return network.client_idle_timeout_message or network.idle_timeout_message
 
     async def _say_goodbye(self, reason: str) -> None:
-        """Tell every channel, then the client, and hang up; programs have a grace to end in."""
+        """Tell every channel, then the client, and hang up; programs have a grace to end in.
+
+        OpenSSH's client drops what it has not shown when the last message comes, so it is given time to.
+        """
+        self._around = None  # who does not leave opens nothing more
         for channel in tuple(self._channels):
             channel.end(reason)
         await self._server.emit(
             ClientDisconnected(**self._about(self._session.login if self._session else ""), reason=reason)
         )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connection.wait_heard(), _HEARD_SECONDS)
         self._connection.say_disconnect(_BY_APPLICATION, reason)
         await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
 

@@ -35,10 +35,10 @@ class Auditing:
 
         def matches(event: Mapping[str, Any]) -> bool:
             return (
-                (not request.event or event["event"] == request.event)
+                (not request.event or event.get("event") == request.event)
                 and (not request.user or event.get("user") == request.user)
-                and (not request.session or event.get("sid") == request.session)
-                and (not since or event["time"] >= since)
+                and (not request.session or str(event.get("sid", "")).startswith(request.session))
+                and (not since or str(event.get("time", "")) >= since)
                 and self._parts.may_on(caller, "list", "event", _attributes(event))
             )
 

@@ -235,20 +235,27 @@ def _expected(request: m.ApplyRequest, resource: AnyResource) -> int | None:
 
 
 def _refuse_existing(resources: Iterable[AnyResource], found: Mapping[Ref, Stored]) -> None:
-    def existing() -> Iterator[str]:
-        for one in resources:
-            if (one.kind, one.name) in found:
-                yield f"{one.kind}/{shown(one.kind, one.name)} exists already"
+    existing = [stored for one in resources if (stored := found.get((one.kind, one.name))) is not None]
+    if not existing:
+        return
+    declared = next((one.resource.origin for one in existing if one.owner != API_SOURCE), None)
+    hint = "tctl create --force replaces what exists; tctl edit changes it"
+    if declared is not None:
+        hint = f"edit {declared.file} in the source {declared.source}"
+    raise Conflict("\n".join(map(_existing, existing)), hint=hint)
 
-    if messages := list(existing()):
-        raise Conflict("\n".join(messages), hint="tctl create --force replaces what exists; tctl edit changes it")
+
+def _existing(stored: Stored) -> str:
+    resource, origin = stored.resource, stored.resource.origin
+    place = "" if stored.owner == API_SOURCE else f", declared in {origin.file}:{origin.line}"
+    return f"{resource.kind}/{shown(resource.kind, resource.name)} exists already{place}"
 
 
 def _other_problems(request: m.ApplyRequest, loaded: Loaded, found: Mapping[Ref, Stored]) -> Iterator[Problem]:
     """What the judge finds in those documents that could be read; the others count as if they were right."""
     proposed = {ref: stored.resource for ref, stored in found.items()}
     proposed |= {(one.kind, one.name): one for one in loaded.resources}
-    judgement = judge(proposed.values(), broken=loaded.broken)
+    judgement = judge([*proposed.values(), *loaded.remnants], broken=loaded.broken)
     yield from (one for one in judgement.problems if _concerns(request, one.file))
 
 

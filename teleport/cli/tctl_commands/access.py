@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import listed, output_option, parse_labels
 from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.output import printable, table, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.access.decide import Decision

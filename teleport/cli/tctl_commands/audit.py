@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import moment, output_option
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput
 from teleport.core.output import table, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.api import models as m
@@ -46,7 +46,7 @@ def audit() -> None:
 @audit.command()
 @click.option("--type", "event", default="", metavar="EVENT", help="Only events of this type, such as session.start.")
 @click.option("--user", default="", metavar="NAME", help="Only what this user did.")
-@click.option("--session", default="", metavar="ID", help="Only one session.")
+@click.option("--session", default="", metavar="ID", help="Only one session; the beginning of its id is enough.")
 @click.option("--since", default="", metavar="WHEN", help="A time as RFC 3339, or a span back from now: 24h, 7d.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="The newest so many.")
 @output_option()
@@ -73,7 +73,7 @@ def search(target: Target, /, event: str, user: str, session: str, since: str, l
 def _row(event: Mapping[str, Any]) -> tuple[str, ...]:
     failed = "refused: " if event.get("success") is False else ""
     details = ", ".join(f"{name}={event[name]}" for name in _DETAILS if event.get(name) not in (None, "", 0))
-    return str(event["time"]), str(event["event"]), str(event.get("user", "-")), failed + details
+    return str(event.get("time", "-")), str(event.get("event", "-")), str(event.get("user", "-")), failed + details
 
 
 @audit.command()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import seconds
 from teleport.cli.tctl import Target
 from teleport.core.aio import utc
 from teleport.core.errors import BadInput, Conflict, NotFound
 from teleport.core.output import printable, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.api import models as m

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
 from teleport.core.output import printable, table, to_json, write
+from teleport.core.program import Group
 
 __all__ = ["backup", "nodes", "status"]
 

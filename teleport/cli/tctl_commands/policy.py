@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_status import status
 from teleport.core.errors import Invalid
 from teleport.core.output import printable, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.cli.offline import Review

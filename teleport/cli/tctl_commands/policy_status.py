@@ -74,4 +74,4 @@ def _ago(when: float, now: float) -> str:
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if age >= 2 * size:
             return f"{age // size} {unit} ago"
-    return f"{age} seconds ago"
+    return f"{age} seconds ago" if age > 1 else "just now"

@@ -2,9 +2,9 @@
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
+from teleport.core.program import Group
 
 __all__ = ["recordings"]
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option, parse_labels, seconds
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import table, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.api import models as m

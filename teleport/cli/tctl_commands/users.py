@@ -4,11 +4,11 @@ import shlex
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import table, to_json, write
+from teleport.core.program import Group
 
 __all__ = ["users"]
 

@@ -43,8 +43,10 @@ async def _enrol(proxy: str, token: str, pins: tuple[str, ...], *, insecure: boo
             return
         click.echo(f"Welcome to the cluster {trust.cluster}, {who.user}.")
         while True:
-            password = click.prompt("New password", hide_input=True, confirmation_prompt="Once more")
+            password = click.prompt("New password", hide_input=True)
             try:
+                if click.prompt("Once more", hide_input=True) != password:
+                    raise BadInput("the two passwords are not the same")
                 offer = await client.call(r.ENROL, m.EnrolmentRequest(token=token, password=password))
                 break
             except BadInput as error:

@@ -1,15 +1,13 @@
 """`tsh login`: prove password and code, keep the certificates."""
 
 import getpass
-import os
-import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from teleport.cli import profile as p
+from teleport.cli import ssh_agent
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import printable
 
@@ -53,7 +51,7 @@ def login(
     profile, motd = run(
         _login(proxy, user, seconds, wanted, mfa_code=mfa_code, script=password_stdin, pins=pins, insecure=insecure)
     )
-    add_to_agent(profile)
+    ssh_agent.add(profile)
     if motd:
         click.echo(printable(motd, multiline=True))
     show(profile)
@@ -85,7 +83,16 @@ async def _login(
     )  # fmt: skip
     async with anonymous_client(proxy, trust) as client:
         answer = await client.call(r.LOGIN, request)
+    _forget_earlier(proxy)
     return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
+
+
+def _forget_earlier(proxy: str) -> None:
+    """The login that is replaced: once its files are gone, nothing could take its key out of the ssh-agent."""
+    earlier = _before(proxy)
+    if earlier is not None:
+        ssh_agent.remove(earlier)
+        p.forget(earlier)
 
 
 def _ask(what: str, *, hide: bool = True) -> str:
@@ -136,27 +143,3 @@ def _remember_hosts(profile: p.Profile, keys: list[str]) -> None:
         others = []
     lines = [*others, *(f"@cert-authority {pattern} {key}" for key in keys)]
     p.write_private(profile.known_hosts, "\n".join(lines) + "\n")
-
-
-def add_to_agent(profile: p.Profile) -> None:
-    """Load key and certificate into a running ssh-agent, for as long as the certificate lasts."""
-    import time
-
-    if not os.environ.get("SSH_AUTH_SOCK") or shutil.which("ssh-add") is None:
-        return
-    seconds = max(1, int(profile.expires - time.time()))
-    remove_from_agent(profile)
-    subprocess.run(
-        ["ssh-add", "-q", "-t", str(seconds), str(profile.ssh_key)], stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-
-
-def remove_from_agent(profile: p.Profile) -> None:
-    """Take key and certificate out of the agent again."""
-    if not os.environ.get("SSH_AUTH_SOCK") or shutil.which("ssh-add") is None or not profile.ssh_key.exists():
-        return
-    subprocess.run(
-        ["ssh-add", "-q", "-d", str(profile.ssh_key)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, check=False,
-    )  # fmt: skip

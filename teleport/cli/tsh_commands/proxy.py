@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from teleport.cli import profile as p
-from teleport.cli.lazy import Group
 from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
+from teleport.core.program import Group
 
 __all__ = ["proxy"]
 

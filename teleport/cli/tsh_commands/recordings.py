@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from teleport.cli.lazy import Group
 from teleport.cli.options import output_option
 from teleport.core.errors import BadInput, Conflict
 from teleport.core.output import printable, to_json, write
+from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.api import models as m

@@ -67,7 +67,9 @@ def _left(seconds: float) -> str:
     if seconds <= 0:
         return "expired"
     hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}h{rest // 60:02d}m left" if hours else f"{rest // 60}m left"
+    if hours:
+        return f"{hours}h{rest // 60:02d}m left"
+    return f"{rest // 60}m left" if rest >= 60 else f"{rest}s left"
 
 
 @click.command()
@@ -76,13 +78,14 @@ def logout() -> None:
 
     Example: tsh logout
     """
-    from teleport.cli.tsh_commands.login import remove_from_agent
+    from teleport.cli import ssh_agent
 
     try:
         profile = p.current()
     except NotFound:
         click.echo("Nobody is logged in.")
         return
-    remove_from_agent(profile)
+    if not ssh_agent.remove(profile):
+        ssh_agent.tell_what_stays(profile)
     p.forget(profile)
     click.echo(f"{profile.user} is logged out of {profile.cluster}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from teleport.agents.ssh import members, process
 from teleport.agents.ssh.process import Account, Cgroups, Program, account, start
 from teleport.core.errors import AccessDenied, Unavailable
 
@@ -37,6 +38,17 @@ async def output_of(program: Program) -> bytes:
             break
         data += chunk
     return bytes(data)
+
+
+async def first_number(program: Program) -> int:
+    text = b""
+    async with asyncio.timeout(5):
+        while not text.split() or not text.endswith(b"\n"):
+            try:
+                text += os.read(program.output, 100)
+            except BlockingIOError:
+                await asyncio.sleep(0.01)
+    return int(text.split()[0])
 
 
 def close(program: Program) -> None:
@@ -126,16 +138,9 @@ async def test_an_endless_command_line_is_refused_before_anything_starts() -> No
 
 
 async def test_stopping_kills_a_group_that_ignores_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    from teleport.agents.ssh import process
-
     monkeypatch.setattr(process, "GRACE", 0.2)
     program = run("trap '' HUP TERM INT; sleep 60 & echo $!; while :; do sleep 1; done")
-    while True:
-        try:
-            background = int(os.read(program.output, 100))
-            break
-        except BlockingIOError:
-            await asyncio.sleep(0.01)
+    background = await first_number(program)
 
     await program.stop()
 
@@ -143,6 +148,49 @@ async def test_stopping_kills_a_group_that_ignores_everything(monkeypatch: pytes
     async with asyncio.timeout(2):
         while _runs(background):
             await asyncio.sleep(0.01)
+    close(program)
+
+
+async def test_stopping_kills_the_jobs_of_a_shell_which_are_groups_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    program = run("set -m; (trap '' HUP TERM; while :; do :; done) & echo $!; wait", terminal=True)
+    background = await first_number(program)
+
+    await program.stop()
+
+    assert not _runs(background)
+    close(program)
+
+
+@as_root
+@pytest.mark.skipif(not Path("/proc/self/sessionid").exists(), reason="a kernel without audit")
+async def test_stopping_kills_what_has_left_for_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    program = run("setsid sh -c 'echo $$; trap : HUP TERM; while :; do sleep 1; done' & wait", login="nobody")
+    escaped = await first_number(program)
+    if members.audit_session(escaped) is None:
+        os.kill(escaped, signal.SIGKILL)
+        await program.stop()
+        close(program)
+        pytest.skip("this kernel begins no audit sessions here")
+
+    await program.stop()
+
+    assert not _runs(escaped)
+    close(program)
+
+
+async def test_what_a_program_left_behind_is_found_after_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    program = run("set -m; trap '' HUP; (trap '' TERM; while :; do sleep 1; done) & echo $!")
+    background = await first_number(program)
+    await program.wait()
+
+    await program.stop()
+
+    assert not _runs(background)
     close(program)
 
 

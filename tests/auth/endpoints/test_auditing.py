@@ -63,6 +63,15 @@ async def test_a_search_gives_the_newest_that_match_everything_asked_oldest_firs
     assert await search(cluster, cluster.admin, since=everything[1]["time"]) == everything[1:]
 
 
+async def test_the_beginning_of_a_session_is_enough_to_find_it(cluster: Cluster) -> None:
+    for sid in ("4f1c9d6e", "5a0b1d7c"):
+        await cluster.auth.audit.append(SessionStarted(user="ann", user_kind=1, login="root", sid=sid))
+
+    found = await search(cluster, cluster.admin, session="4f1c")
+
+    assert [one["sid"] for one in found] == ["4f1c9d6e"]
+
+
 async def test_a_misspelt_type_is_an_error_and_not_an_empty_answer(cluster: Cluster) -> None:
     with pytest.raises(BadInput, match=r"no event has the type session\.strat") as misspelt:
         await search(cluster, cluster.admin, event="session.strat")

@@ -118,6 +118,17 @@ async def test_a_file_that_declares_nothing_is_bad_input(cluster: Cluster) -> No
         await cluster.apply("# nothing\n")
 
 
+async def test_what_exists_in_a_folder_is_not_offered_to_be_replaced_but_said_to_be_declared_there(
+    cluster: Cluster,
+) -> None:
+    await cluster.declare(role())
+
+    with pytest.raises(Conflict, match=r"role/dev exists already, declared in \S+:1") as refused:
+        await cluster.apply(role(), replace=False)
+
+    assert refused.value.hint.startswith("edit ")
+
+
 async def test_warnings_come_with_the_answer_and_stop_nothing(cluster: Cluster) -> None:
     answer = await cluster.apply(role(deny="logins: [root], node_labels: {env: prod}"))
 

@@ -65,3 +65,15 @@ def test_a_folder_that_is_not_there_is_no_empty_one(tmp_path: Path) -> None:
 
     assert result.status == 2
     assert "is not a folder" in result.errors
+
+
+def test_a_field_that_no_one_knows_hides_no_other_problem_of_its_document(tmp_path: Path) -> None:
+    broken = DEV.replace("logins:", "logns: [x]\n    logins:").replace("internal.logins", "interal.logins")
+
+    result = tctl("policy", "validate", folder(tmp_path, dev=broken))
+
+    lines = result.errors.splitlines()
+    assert [line.removeprefix("tctl: error: ").split(":")[:3] for line in lines] == [
+        ["dev.yaml", "6", "5"],
+        ["dev.yaml", "7", "14"],
+    ]

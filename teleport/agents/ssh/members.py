@@ -1,0 +1,63 @@
+"""The processes of one session, wherever they went: other process groups too, as a shell's jobs are.
+
+A process belongs by the kernel's session, or by the audit session that came with the login uid; the latter nobody
+without privileges leaves, not even with setsid(2). Knows nothing of SSH.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+__all__ = ["audit_session", "find", "send"]
+
+_NONE: Final = 0xFFFFFFFF
+"""The audit session of what no login has begun."""
+
+
+def audit_session(pid: int | str) -> int | None:
+    """The audit session that a process began or inherited, unless it is none or this service's own."""
+    number = _read_audit_session(pid)
+    return None if number in (None, _NONE, _read_audit_session("self")) else number
+
+
+def find(leader: int, audit: int | None) -> list[int]:
+    """Those that live of the session that `leader` began, and of an audit session if one is known."""
+    return [pid for pid in _every() if _belongs(pid, leader, audit)]
+
+
+def send(pid: int, number: int, *, leader: int, audit: int | None) -> None:
+    """Signal a process, if it is still the one that was found: process ids are used again."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if _belongs(pid, leader, audit):
+                signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+
+
+def _every() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _belongs(pid: int, leader: int, audit: int | None) -> bool:
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    state, session = after_name[0], int(after_name[3])
+    return state not in (b"Z", b"X") and (session == leader or (audit is not None and _is_of(pid, audit)))
+
+
+def _is_of(pid: int, audit: int) -> bool:
+    return _read_audit_session(pid) == audit
+
+
+def _read_audit_session(pid: int | str) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/sessionid").read_text())
+    except (OSError, ValueError):
+        return None
