@@ -81,6 +81,7 @@ def _tunnel(site: Site, member: Member, server: SshServer) -> Tunnel:
     tunnel = Tunnel(
         address, member.credentials.host_id, lambda protocol: member.credentials.client(protocol),
         verifier(member.policy, member.credentials.cluster, site.clock), server.serve, clock=site.clock,
+        leaves=lambda: not member.policy.current.network.tls_throughout,
     )  # fmt: skip
     site.health.require(lambda: "" if tunnel.connected.is_set() else f"node: not connected to the proxy at {proxy}")
     site.drains.append(lambda seconds: tunnel.drain(timeout=seconds))

@@ -119,6 +119,7 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
     """What ssh is told, on its command line or in a configuration file."""
     return {
         "ProxyCommand": command,
+        "ProxyUseFdpass": "yes",
         "IdentityFile": _quoted(str(key)),
         "CertificateFile": _quoted(str(certificate)),
         "IdentitiesOnly": "yes",
@@ -132,7 +133,7 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
 
 def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
     """What ssh runs to reach a host, as its configuration spells it, good in other environments too."""
-    words = proxy_words(profile, tls=tls)
+    words = [*proxy_words(profile, tls=tls), "--fdpass"]
     if "TELEPORT_HOME" in os.environ:
         words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
     return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
