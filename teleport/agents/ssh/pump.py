@@ -85,7 +85,9 @@ class Writer:
         if self.closed or self._ending:
             return
         self._buffer += data
-        if not self._waiting:
+        if self._waiting:
+            self._settle()
+        else:
             self._flush()
 
     def end(self) -> None:
