@@ -180,15 +180,20 @@ class Recording:
             self._recorder.output(data)
 
     async def note(self, events: Iterable[Event]) -> None:
-        """Write events of this session, in order. Never raises: what cannot be written is lost like a recording."""
+        """Write down what has happened in this session, in order. Never raises: failing is like a failing recording."""
+        if self._mode.endswith("-sync"):
+            for event in events:
+                await self._note(event)
+        else:
+            await asyncio.gather(*map(self._note, events))
+
+    async def _note(self, event: Event) -> None:
         try:
-            if self._mode.endswith("-sync"):
-                for event in events:
-                    await self._sink.emit(event)
-            else:
-                await asyncio.gather(*map(self._sink.emit, events))
+            await self._sink.emit(event)
         except TeleportError as error:
             self._failed(error.message)
+            with contextlib.suppress(TeleportError):
+                await self._host.spool.emit(event)
 
     async def resize(self, rows: int, columns: int) -> None:
         if self._recorder is not None:
