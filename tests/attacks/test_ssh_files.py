@@ -257,6 +257,19 @@ async def test_no_ordinary_spelling_of_a_copy_gets_past_a_role_without_copies(tm
         await ann.close()
 
 
+async def test_a_host_that_lets_no_files_be_copied_does_so_whatever_roles_permit(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        at.host.server.host.file_copy = False
+        ann = await at.host.connect(at.host.authorities.user("ann"))
+        channel = await ann.open()
+
+        assert await channel.grants(b"subsystem", String(b"sftp"))
+
+        await channel.prints(b"this host does not permit copying files")
+        assert [event["action"] for event in at.host.events("sftp")] == ["disallowed"]
+        await ann.close()
+
+
 async def test_after_a_withdrawal_nothing_more_of_a_file_is_written(tmp_path: Path) -> None:
     async with host(tmp_path, role("dev", logins=LOGIN), user("ann")) as made:
         ann = await made.connect(made.authorities.user("ann"))

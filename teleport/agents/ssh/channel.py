@@ -57,6 +57,8 @@ class Surroundings:
     client: tuple[str, int]
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
+    file_copy: bool = True
+    """Whether the host lets files be copied, whatever the roles permit."""
 
 
 class SessionChannel(asyncssh.SSHServerSession[bytes]):
@@ -217,8 +219,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._exit(status if status is not None else 255)
 
     def _may_copy(self, copy: copies.Copy) -> None:
-        """Raises AccessDenied, and writes that down, where the roles do not permit copying files."""
-        refusal = file_copy(self._around.session.conditions)
+        """Raises AccessDenied, and writes that down, where the host or the roles do not permit copying files."""
+        around = self._around
+        refusal = (
+            file_copy(around.session.conditions) if around.file_copy else "this host does not permit copying files"
+        )
         if not refusal:
             return
         about = {**self._about(), "outcome": "E", "error": refusal}
