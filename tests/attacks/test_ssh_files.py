@@ -266,6 +266,7 @@ async def test_a_host_that_lets_no_files_be_copied_does_so_whatever_roles_permit
         assert await channel.grants(b"subsystem", String(b"sftp"))
 
         await channel.prints(b"this host does not permit copying files")
+        await wait_until(lambda: at.host.events("sftp"))
         assert [event["action"] for event in at.host.events("sftp")] == ["disallowed"]
         await ann.close()
 
