@@ -7,10 +7,12 @@ from typing import Any
 
 import asyncssh
 import pytest
+from click.shell_completion import ShellComplete
 
+from teleport.cli import tsh as tsh_program
 from teleport.cli.profile import Profile
 from teleport.cli.tsh_commands.builtin_scp import Download, run_builtin
-from teleport.cli.tsh_commands.scp import CopyCall, Remote, remote
+from teleport.cli.tsh_commands.scp import CopyCall, Remote, remote, scp
 from teleport.core.errors import BadInput
 
 
@@ -118,3 +120,35 @@ async def test_a_name_that_is_a_path_is_not_written_to(tmp_path: Path, name: byt
 async def test_a_folder_is_not_fetched_unasked(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a folder"):
         await download({b"d": []}, recursive=False).fetch(b"d", tmp_path / "d")
+
+
+@pytest.fixture
+def logged_in(monkeypatch: pytest.MonkeyPatch) -> list[CopyCall]:
+    """Somebody who is logged in, with an scp that every host refuses; what was tried again with a second factor."""
+    again: list[CopyCall] = []
+    profile = Profile("proxy.example.com:3080", "ann", "acme", 2**33, ("ann",))
+    monkeypatch.setattr("teleport.cli.tsh_commands.scp.p.current", lambda: profile)
+    monkeypatch.setattr("teleport.cli.tsh_commands.scp.CopyCall.run", lambda _: 255)
+    monkeypatch.setattr("teleport.cli.tsh_commands.scp.with_second_factor", lambda call, _: again.append(call))
+    return again
+
+
+def test_a_copy_that_was_refused_is_tried_again_with_a_second_factor(logged_in: list[CopyCall]) -> None:
+    status = scp.main(["a", "root@db-1:b"], standalone_mode=False)
+
+    assert (status, [(call.login, call.host) for call in logged_in]) == (255, [("root", "db-1")])
+
+
+def test_a_copy_between_hosts_is_not_since_a_factor_is_good_for_one_session(logged_in: list[CopyCall]) -> None:
+    status = scp.main(["db-1:a", "db-2:b"], standalone_mode=False)
+
+    assert (status, logged_in) == (255, [])
+
+
+def test_a_shell_completes_options_and_local_files() -> None:
+    complete = ShellComplete(tsh_program.cli, {}, "tsh", "_TSH_COMPLETE")
+
+    options, files = complete.get_completions(["scp"], "--"), complete.get_completions(["scp"], "fi")
+
+    assert {"--recursive", "--preserve", "--legacy", "--login"} <= {one.value for one in options}
+    assert [one.type for one in files] == ["file"]
