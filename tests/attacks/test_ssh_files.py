@@ -10,6 +10,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from asyncssh.packet import String
@@ -181,6 +182,18 @@ def taken(made: HostUnderAttack) -> list[str]:
     return [event["path"] for event in events if event["event"] == "sftp"]
 
 
+async def test_more_questions_at_once_than_are_kept_track_of_wait_and_are_answered(tmp_path: Path) -> None:
+    count = 10_000
+    async with scene(tmp_path) as at:
+        channel = await sftp(at)
+
+        for first in range(0, count, 1000):
+            channel.data(b"".join(request(17, n, text(b"/none")) for n in range(first, first + 1000)))
+
+        await channel.prints(b"\x65" + number(count - 1) + number(2))
+        assert await at.fine()
+
+
 async def test_a_client_that_reads_no_answers_is_not_read_from_without_end(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
         channel = await at.eve.open(window=1000)
@@ -269,6 +282,20 @@ async def test_a_host_that_lets_no_files_be_copied_does_so_whatever_roles_permit
         await wait_until(lambda: at.host.events("sftp"))
         assert [event["action"] for event in at.host.events("sftp")] == ["disallowed"]
         await ann.close()
+
+
+async def test_a_host_without_the_program_says_so_and_ends_the_session_properly(tmp_path: Path) -> None:
+    nowhere = partial(sftp_server, places=())
+    async with scene(tmp_path) as at:
+        with mock.patch("teleport.agents.ssh.channel.sftp_server", nowhere):
+            channel = await at.eve.open()
+            assert await channel.grants(b"subsystem", String(b"sftp"))
+
+            await channel.prints(b"this host has no sftp-server program")
+            await asyncio.wait_for(channel.closed, 20)
+
+        await ended(at.host, "this host has no sftp-server program")
+        assert await at.fine()
 
 
 async def test_after_a_withdrawal_nothing_more_of_a_file_is_written(tmp_path: Path) -> None:

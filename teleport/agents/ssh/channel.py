@@ -16,11 +16,11 @@ from typing import Any, Final, TypeVar
 import asyncssh
 
 from teleport.agents.ssh import copies, terminal
-from teleport.agents.ssh.files import FileAudit, sftp_server
+from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.process import Account, Cgroups, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
-from teleport.audit.events import CommandExecuted, Event, FileCopied, FileTransferred, SubsystemRequested
+from teleport.audit.events import Event, SubsystemRequested
 from teleport.core.errors import AccessDenied, TeleportError
 from teleport.sessions.conditions import file_copy, recorded_as
 from teleport.sessions.gate import Session
@@ -221,19 +221,10 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     def _may_copy(self, copy: copies.Copy) -> None:
         """Raises AccessDenied, and writes that down, where the host or the roles do not permit copying files."""
         around = self._around
-        refusal = (
-            file_copy(around.session.conditions) if around.file_copy else "this host does not permit copying files"
-        )
-        if not refusal:
-            return
-        about = {**self._about(), "outcome": "E", "error": refusal}
-        if copy.program == "sftp":
-            self._write_down(FileTransferred(**about, action="disallowed"))
-        elif copy.program == "scp":
-            self._write_down(FileCopied(**about, action="disallowed", path=copy.path, exitError=refusal))
-        else:
-            self._write_down(CommandExecuted(**about, command=_readable(self._command or ""), exitCode=255))
-        raise AccessDenied(refusal)
+        why = file_copy(around.session.conditions) if around.file_copy else "this host does not permit copying files"
+        if why:
+            self._write_down(refused_copy(copy, self._about(), why, command=_readable(self._command or "")))
+            raise AccessDenied(why)
 
     async def _serve(self) -> int:
         """Run the program, with everything recorded; its status. `_finish` tidies up, however far this came."""

@@ -3,19 +3,20 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from teleport.agents.ssh.copies import Copy
 from teleport.agents.ssh.process import Account
 from teleport.agents.ssh.pump import Brake
 from teleport.agents.ssh.recorded import Recording
-from teleport.audit.events import Event, FileTransferred
+from teleport.audit.events import CommandExecuted, Event, FileCopied, FileTransferred
 from teleport.core.errors import AccessDenied, Unavailable
 from teleport.wire.sftp import Operation, Unfollowable, Watch
 
-__all__ = ["FileAudit", "as_text", "sftp_server"]
+__all__ = ["FileAudit", "as_text", "refused_copy", "sftp_server"]
 
 _SERVERS: Final = (
     "/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
@@ -47,6 +48,16 @@ def as_text(name: bytes) -> str:
     """A name for an event: what is no UTF-8 as `\\xNN`, and not without end."""
     text = name.decode("utf-8", "backslashreplace")
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+
+
+def refused_copy(copy: Copy, about: Mapping[str, Any], why: str, *, command: str) -> Event:
+    """The event of a copy that is not permitted; `about` is what every event of its connection says."""
+    common = {**about, "outcome": "E", "error": why}
+    if copy.program == "sftp":
+        return FileTransferred(**common, action="disallowed")
+    if copy.program == "scp":
+        return FileCopied(**common, action="disallowed", path=copy.path, exitError=why)
+    return CommandExecuted(**common, command=command, exitCode=255, exitError=why)
 
 
 class FileAudit:
