@@ -18,7 +18,7 @@ from asyncssh.packet import String
 from teleport.agents.ssh.files import sftp_server
 from teleport.agents.ssh.process import account
 from teleport.core.errors import TeleportError
-from tests.attacks.host import LOGIN, HostUnderAttack, RawChannel, Scene, host, scene
+from tests.attacks.host import LOGIN, HostUnderAttack, RawChannel, Scene, host, pty, scene
 from tests.net.sockets import wait_until
 from tests.sessions.policies import role, user
 from tests.wire.test_sftp import closes, number, opens, packet, request, text, writes
@@ -322,7 +322,12 @@ async def test_who_calls_something_else_scp_is_recorded_all_the_same(tmp_path: P
         await at.eve.run("scp -f /none </dev/null; echo evil")
         await at.eve.run("PATH=. scp -f /none </dev/null || echo evil")
 
-        await wait_until(lambda: len(at.host.events("session.end")) == 2, within=20)
+        on_a_terminal = await at.eve.open()
+        assert await on_a_terminal.grants(b"pty-req", *pty())
+        assert await on_a_terminal.grants(b"exec", String(b"scp -f /none"))
+        on_a_terminal.data(b"echo evil\n\x04")
+
+        await wait_until(lambda: len(at.host.events("session.end")) == 3, within=20)
 
         outputs = [path.read_bytes() for path in at.host.spool.recordings.glob("*/output")]
-        assert [b"evil" in output for output in outputs] == [True, True]
+        assert [b"evil" in output for output in outputs] == [True, True, True]

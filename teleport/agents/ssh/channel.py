@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -106,6 +106,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         self._command, self._copy = command, copies.recognise(_readable(command))
+        if self._copy is not None and self._term is not None:
+            self._copy = replace(self._copy, alone=False)  # on a terminal it may be anything, and is recorded
         return not self._reason and len(command) <= _MAX_COMMAND and "\x00" not in command
 
     def subsystem_requested(self, subsystem: str) -> bool:
