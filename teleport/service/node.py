@@ -26,7 +26,14 @@ async def start_node(site: Site) -> None:
     member = await enlist(site, _SERVICE, "Node")
     credentials = member.credentials
     forbidden = os.geteuid() if site.auth is not None and not site.config.demo else None
-    host = Host(credentials.host_id, site.config.nodename, credentials.cluster, {}, forbidden)
+    host = Host(
+        credentials.host_id,
+        site.config.nodename,
+        credentials.cluster,
+        {},
+        forbidden,
+        site.config.ssh_service.ssh_file_copy,
+    )
     heart = Heart(site, member, labels=lambda: host.labels)
 
     def labelled(labels: dict[str, str]) -> None:

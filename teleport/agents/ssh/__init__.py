@@ -1,5 +1,6 @@
 """The SSH server of a host: authenticates certificates, asks the gate, and runs everything as the login's own user.
 
 `server` serves one connection, `channel` one session on it; `process` and `child` run programs; `terminal` is the
-PTY; `recorded` the audit and recording of a session; `asyncssh_seams` every touch of asyncssh's internals.
+PTY; `recorded` the audit and recording of a session, `files` and `copies` what it does to files; `asyncssh_seams`
+every touch of asyncssh's internals.
 """

@@ -92,6 +92,12 @@ class Channel(SSHServerChannel[bytes]):
             return False
         return accepted
 
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        """As asyncssh has it, but a command is bytes: names of files in it need be no UTF-8."""
+        command = packet.get_string()
+        packet.check_end()
+        return self._start_session(command=command.decode("utf-8", "surrogateescape"))
+
     def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
         if send_pktsize < _MIN_PACKET:
             channel: Any = self._recv_chan  # None for a channel of our own alone; this one is the client's

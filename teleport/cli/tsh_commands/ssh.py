@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,10 @@ import click
 from teleport.cli import profile as p
 from teleport.core.errors import BadInput, TeleportError, Unauthenticated
 
-__all__ = ["Call", "options_for", "proxy_words", "ssh"]
+__all__ = [
+    "Call", "default_login", "flags_of", "options_for", "proxy_command", "proxy_words", "quick", "run_in_place", "ssh",
+    "with_second_factor",
+]  # fmt: skip
 
 _QUICK_SECONDS = 30.0
 
@@ -53,12 +56,12 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
-    login = login or str(given["login"] or "") or _default_login(profile)
+    login = login or str(given["login"] or "") or default_login(profile)
     call = Call(profile, login, host, tuple(command), tuple(_flags(given)))
     started = time.monotonic()
     status = call.run()
-    if status == 255 and time.monotonic() - started < _QUICK_SECONDS:
-        again = _with_second_factor(call, str(given["mfa_code"] or ""))
+    if status == 255 and quick(started):
+        again = with_second_factor(call, str(given["mfa_code"] or ""))
         if again is not None:
             return again
     return status
@@ -84,7 +87,7 @@ class Call:
 
             return run_builtin(self)
         arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
-        return _run(arguments)
+        return run_in_place(arguments)
 
     @property
     def full_name(self) -> str:
@@ -102,8 +105,13 @@ class Call:
             yield from ("-o", f"{key}={value}")
 
 
-def _run(arguments: list[str]) -> int:
-    """Run ssh in our place: what the terminal sends it gets itself, what is sent to us alone is passed on."""
+def quick(started: float) -> bool:
+    """Whether a session that ended was too short for somebody to have worked in."""
+    return time.monotonic() - started < _QUICK_SECONDS
+
+
+def run_in_place(arguments: list[str]) -> int:
+    """Run ssh or scp in our place: what the terminal sends it gets itself, what is sent to us alone is passed on."""
     with subprocess.Popen(arguments) as program:
         passed_on = (signal.SIGTERM, signal.SIGHUP)
         previous = {number: signal.signal(number, lambda sent, _: program.send_signal(sent)) for number in passed_on}
@@ -159,7 +167,7 @@ def _quoted(path: str) -> str:
     return f'"{escaped}"' if " " in escaped else escaped
 
 
-def _default_login(profile: p.Profile) -> str:
+def default_login(profile: p.Profile) -> str:
     local = getpass.getuser()
     return local if local in profile.logins or not profile.logins else profile.logins[0]
 
@@ -169,17 +177,25 @@ def _flags(given: dict[str, object]) -> Iterator[str]:
         "tty": "-t", "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
         "forward_agent": "-A", "x11": "-X",
     }  # fmt: skip
-    yield from (flag for name, flag in switches.items() if given[name])
-    verbose = given["verbose"]
-    yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
-    for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D"), ("options", "-o")):
+    yield from flags_of(given, switches)
+    for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D")):
         values = given[name]
         assert isinstance(values, Sequence)
         for value in values:
             yield from (flag, str(value))
 
 
-def _with_second_factor(call: Call, code: str) -> int | None:
+def flags_of(given: Mapping[str, object], switches: Mapping[str, str]) -> Iterator[str]:
+    """What was given of switches, of `-v` and of `-o`, as ssh and scp take it."""
+    yield from (flag for name, flag in switches.items() if given[name])
+    verbose, options = given["verbose"], given["options"]
+    assert isinstance(options, Sequence)
+    yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
+    for option in options:
+        yield from ("-o", str(option))
+
+
+def with_second_factor(call: Call, code: str) -> int | None:
     """If the session was refused for want of a second factor: ask for it and try again."""
     from teleport.cli.connect import run
 
