@@ -2,10 +2,10 @@
 
 import sys
 
-from bench import access, command_line, sessions
+from bench import access, bulk, command_line, sessions
 from bench.rows import Row, show
 
-MEASUREMENTS = {"command_line": command_line, "access": access, "sessions": sessions}
+MEASUREMENTS = {"command_line": command_line, "access": access, "sessions": sessions, "bulk": bulk}
 
 
 def main() -> None:

@@ -17,6 +17,9 @@ from teleport.api.dialback import Accepted, Dial, Hello, Ping, TicketShown, Welc
 from teleport.core.aio import Backoff, Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
+from teleport.net import alpn
+from teleport.net.join import Leg, as_stream
+from teleport.net.leaving import LeavingConnection, connected_socket
 from teleport.net.lines import LineConnection
 
 __all__ = ["ProxyAddress", "Serve", "Tunnel"]
@@ -36,7 +39,7 @@ Serve = Callable[[LineConnection, Dial], Awaitable[None]]
 Contexts = Callable[[str], ssl.SSLContext]
 """The TLS context with the agent's present credentials for an application protocol."""
 
-Verify = Callable[[LineConnection], Identity]
+Verify = Callable[[Leg], Identity]
 """Who the TLS peer is. Raises Unauthenticated."""
 
 
@@ -52,10 +55,11 @@ class Tunnel:
     """Keeps an agent reachable through one proxy. Run `run()` as a task."""
 
     def __init__(
-        self, proxy: ProxyAddress, host_id: str, contexts: Contexts, verify: Verify, serve: Serve, *, clock: Clock
-    ) -> None:
+        self, proxy: ProxyAddress, host_id: str, contexts: Contexts, verify: Verify, serve: Serve, *, clock: Clock,
+        leaves: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._proxy, self._host_id, self._contexts, self._verify = proxy, host_id, contexts, verify
-        self._serve, self._clock = serve, clock
+        self._serve, self._clock, self._leaves = serve, clock, leaves
         self._sessions: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
 
@@ -87,7 +91,7 @@ class Tunnel:
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
     async def _keep_control(self) -> None:
-        connection = await self._connect("teleport-reversetunnel")
+        connection = await self._connect(alpn.CONTROL)
         try:
             proxy = self._verify(connection)
             if not proxy.has_role("Proxy"):
@@ -129,7 +133,7 @@ class Tunnel:
     async def _session(self, assignment: Dial, proxy: Identity) -> None:
         """Dial back, show the ticket, and serve. Whatever fails here ends this session only."""
         try:
-            connection = await self._connect("teleport-dialback")
+            connection = await self._way_back()
         except (TeleportError, OSError) as error:
             log.warning("session %s: the way back failed: %s", assignment.session, error)
             return
@@ -139,6 +143,9 @@ class Tunnel:
                 raise AccessDenied("the peer is not the proxy that asked")
             await connection.send(TicketShown(ticket=assignment.ticket).model_dump())
             parse(Accepted, await connection.receive(timeout=10))
+            if isinstance(connection, LeavingConnection):
+                await connection.leave()
+                connection = await as_stream(connection)
             await self._serve(connection, assignment)
         except (TeleportError, OSError) as error:
             log.warning("session %s: %s", assignment.session, error)
@@ -146,6 +153,23 @@ class Tunnel:
             log.exception("session %s failed", assignment.session)
         finally:
             connection.close()
+
+    async def _way_back(self) -> Leg:
+        """A connection that will leave TLS where the cluster has it so and the proxy knows it already."""
+        if self._leaves():
+            try:
+                return await self._connect_leaving(alpn.DIALBACK_LEAVING)
+            except (OSError, Unavailable) as error:
+                log.info("the proxy keeps TLS: %s", error)
+        return await self._connect(alpn.DIALBACK)
+
+    async def _connect_leaving(self, protocol: str) -> LeavingConnection:
+        try:
+            async with asyncio.timeout(15):
+                sock = await connected_socket(self._proxy.host, self._proxy.port)
+                return await LeavingConnection.connect(sock, self._contexts(protocol), self._proxy.server_name)
+        except TimeoutError:
+            raise Unavailable("the proxy does not answer") from None
 
     async def _connect(self, protocol: str) -> LineConnection:
         loop, connection = asyncio.get_running_loop(), LineConnection()

@@ -24,7 +24,10 @@ class Event:
 
     event: ClassVar[str]
     codes: ClassVar[tuple[str, ...]]
-    """One for each outcome, which is its last letter: I happened, S stopped, W was refused or failed, E is an error."""
+    """One for each outcome, which is its last letter: I happened, S stopped, W was refused or failed, E is an error.
+
+    A type with several actions has one for each outcome of each of them.
+    """
     summary: ClassVar[str]
 
     uid: str = field(default_factory=_new_uid)
@@ -432,6 +435,52 @@ class SubsystemRequested(_Session):
     exitError: str = ""
 
 
+_TRANSFERS: Final = {
+    "open": 1, "close": 2, "setstat": 7, "fsetstat": 8, "opendir": 9, "remove": 11, "mkdir": 12, "rmdir": 13,
+    "rename": 16, "symlink": 18, "link": 19, "copy": 30,
+}  # fmt: skip
+"""Actions of SFTP, and the numbers that their codes have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTransferred(_Session):
+    """One operation, or with the action `disallowed` the refusal of all."""
+
+    event = "sftp"
+    codes = (*(f"TS{number:03}{outcome}" for number in _TRANSFERS.values() for outcome in "IE"), "TS020E")
+    summary = "something was done to files over SFTP, or tried; `action` says what"
+    action: str
+    path: str = ""
+    target_path: str = ""
+    working_directory: str = ""
+    flags: int = 0
+    attributes: Mapping[str, int] = field(default_factory=dict)
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    @property
+    def code(self) -> str:
+        return f"TS{_TRANSFERS[self.action]:03}{self.outcome}" if self.action in _TRANSFERS else "TS020E"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCopied(_Session):
+    """A copy by the older protocol of scp. `action` is download, upload or disallowed."""
+
+    event = "scp"
+    codes = ("T3004I", "T3004E", "T3005I", "T3005E", "T3010E")
+    summary = "files were copied by scp's own protocol, or that was refused"
+    action: str
+    path: str = ""
+    exitCode: int = 0
+    exitError: str = ""
+
+    @property
+    def code(self) -> str:
+        number = {"download": "T3004", "upload": "T3005"}.get(self.action)
+        return f"{number}{self.outcome}" if number else "T3010E"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Forwarded(_Session):
     """Something that was forwarded."""
@@ -505,8 +554,9 @@ CATALOGUE: Final[Mapping[str, type[Event]]] = {cls.event: cls for cls in sorted(
 
 AGENT_EVENTS: Final = frozenset(
     {
-        "auth", "client.disconnect", "exec", "port", "session.data", "session.end", "session.leave",
-        "session.recording.lost", "session.rejected", "session.resize", "session.start", "subsystem", "x11-forward",
+        "auth", "client.disconnect", "exec", "port", "scp", "session.data", "session.end", "session.leave",
+        "session.recording.lost", "session.rejected", "session.resize", "session.start", "sftp", "subsystem",
+        "x11-forward",
     }
 )  # fmt: skip
 """The types that an agent may report, of its own host; everything else only auth itself writes."""

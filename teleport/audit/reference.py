@@ -38,7 +38,7 @@ MEANINGS: Final = {
     "commit": "the commit there",
     "revision": "revision of the policy that the change made",
     "expires": "when the resource ceases",
-    "action": "created, updated or deleted",
+    "action": "created, updated or deleted; of files, what was done to them",
     "policy_revision": "revision of the policy that decided",
     "role": "the role that decided; of a join, what the service joined as",
     "roles": "roles of the user, or of those who join",
@@ -81,6 +81,13 @@ MEANINGS: Final = {
     "exitError": "why it could not run",
     "addr": "where a forwarded connection leads or comes from, or what listens for them",
     "kind": "what was forwarded: local; remote, agent or display for what listens; those with -connection",
+    "path": "the file or folder, as the client named it; bytes that are no UTF-8 as `\\xNN`",
+    "target_path": "where it was moved or copied to; of a link, what it leads to",
+    "working_directory": "where relative paths begin",
+    "flags": "how it was opened: the sum of 1 read, 2 write, 4 append, 8 create, 16 truncate, 32 only if it is new",
+    "attributes": "what was set, of size, uid, gid, permissions, atime and mtime",
+    "bytes_read": "bytes read from the file while it was open",
+    "bytes_written": "bytes written to the file while it was open",
 }
 """Field to what it says, as it is written in events."""
 

@@ -20,6 +20,7 @@ _C = "teleport.cli.tsh_commands"
         "status": (f"{_C}.session", "status", "Who you are, until when, with which logins."),
         "ls": (f"{_C}.ls", "ls", "List the hosts you can reach."),
         "ssh": (f"{_C}.ssh", "ssh", "Open a shell on a host, or run a command there."),
+        "scp": (f"{_C}.scp", "scp", "Copy files to, from and between hosts."),
         "config": (f"{_C}.config", "config", "Print a block for ~/.ssh/config."),
         "proxy": (f"{_C}.proxy", "proxy", "Connections for other programs, such as ssh."),
         "recordings": (f"{_C}.recordings", "recordings", "List recorded sessions."),

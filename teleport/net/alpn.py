@@ -2,14 +2,18 @@
 
 from typing import Final
 
-__all__ = ["API_PREFIX", "CONTROL", "DIALBACK", "HTTP", "PROXY_SSH", "api"]
+__all__ = ["API_PREFIX", "CONTROL", "DIALBACK", "DIALBACK_LEAVING", "HTTP", "PROXY_SSH", "PROXY_SSH_LEAVING", "api"]
 
 PROXY_SSH: Final = "teleport-proxy-ssh"
 """A client on its way to a host: one line asks, one line answers, then SSH."""
+PROXY_SSH_LEAVING: Final = "teleport-proxy-ssh-leaving"
+"""The same, but TLS ends with the answer."""
 CONTROL: Final = "teleport-reversetunnel"
 """An agent's control connection."""
 DIALBACK: Final = "teleport-dialback"
 """An agent's connection for one session, with its ticket."""
+DIALBACK_LEAVING: Final = "teleport-dialback-leaving"
+"""The same, but TLS ends with the answer."""
 HTTP: Final = "http/1.1"
 API_PREFIX: Final = "teleport-auth@"
 

@@ -1,14 +1,20 @@
 """Two connections become one: what comes in on either goes out on the other, with back-pressure both ways.
 
-For transports that carry TLS. When one side ends, what is under way is delivered and the other is closed.
+Two that have left TLS are joined in the kernel (`splice`), others here. When one side ends, what is under way is
+delivered and the other is closed.
 """
 
 import asyncio
 from typing import Final
 
+from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
+from teleport.net.splice import Pipes, splice
 
-__all__ = ["join"]
+__all__ = ["Leg", "as_stream", "join"]
+
+Leg = LineConnection | LeavingConnection
+"""One side, after its messages."""
 
 _LINGER: Final = 30.0
 """Seconds for which a side that reads slowly may still fetch what the other said before it left."""
@@ -54,11 +60,30 @@ class _Half(asyncio.Protocol):
             self.transport.close()
 
 
-async def join(left: LineConnection, right: LineConnection) -> tuple[int, int]:
+async def join(left: Leg, right: Leg, pipes: Pipes | None = None) -> tuple[int, int]:
     """Carry bytes until either side ends; how many came from the left and from the right.
 
     Cancelling cuts both at once. When it returns, both are gone.
     """
+    if isinstance(left, LeavingConnection) and isinstance(right, LeavingConnection):
+        return await splice(left.plain(), right.plain(), pipes or Pipes())
+    return await _join_streams(await as_stream(left), await as_stream(right))
+
+
+async def as_stream(leg: Leg) -> LineConnection:
+    """A connection as a transport of the loop, whether it is in TLS or has left it."""
+    if isinstance(leg, LineConnection):
+        return leg
+    stream, sock = LineConnection(), leg.plain()
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, sock)
+    except BaseException:
+        sock.close()
+        raise
+    return stream
+
+
+async def _join_streams(left: LineConnection, right: LineConnection) -> tuple[int, int]:
     first, second = _Half(), _Half()
     first.peer, second.peer = second, first
     first.transport, second.transport = left.transport, right.transport

@@ -10,10 +10,21 @@ from typing import Any, Final
 
 from teleport.core.errors import BadInput, Unavailable
 
-__all__ = ["MAX_LINE", "LineConnection"]
+__all__ = ["MAX_LINE", "LineConnection", "parse_line"]
 
 MAX_LINE: Final = 64 * 1024
 """Bytes in one line of the exchange that opens a connection."""
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """The message in a line. Raises BadInput."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadInput("the peer sent what is not JSON") from None
+    if not isinstance(message, dict):
+        raise BadInput("the peer sent what is not a message")
+    return message
 
 
 class LineConnection(asyncio.Protocol):
@@ -72,13 +83,7 @@ class LineConnection(asyncio.Protocol):
                 line = await self._line()
         except TimeoutError:
             raise Unavailable("the peer did not answer in time") from None
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            raise BadInput("the peer sent what is not JSON") from None
-        if not isinstance(message, dict):
-            raise BadInput("the peer sent what is not a message")
-        return message
+        return parse_line(line)
 
     async def _line(self) -> bytes:
         while True:
@@ -102,6 +107,10 @@ class LineConnection(asyncio.Protocol):
             raise Unavailable("the peer closed the connection")
         self.transport.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
         await self._writable.wait()
+
+    async def hand_over(self, message: dict[str, Any]) -> None:
+        """Send the last message; what follows on the connection is others'."""
+        await self.send(message)
 
     def become(self, protocol: asyncio.Protocol) -> None:
         """Hand the transport over; the successor first receives what came after the last line.

@@ -5,10 +5,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from teleport.core.errors import TeleportError
 from teleport.core.identity import Identity
+from teleport.net.join import Leg
+from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
 from teleport.proxy.listener import Arrival, SocketHandler
 
@@ -21,17 +23,21 @@ HANDSHAKE_SECONDS: Final = 15.0
 
 def line_handler(
     context: Callable[[], ssl.SSLContext],
-    verify: Callable[[LineConnection], Identity],
-    serve: Callable[[LineConnection, Identity, Arrival], Awaitable[None]],
+    verify: Callable[[Leg], Identity],
+    serve: Callable[[Any, Identity, Arrival], Awaitable[None]],
     *,
     timeout: float = HANDSHAKE_SECONDS,
+    leaving: bool = False,
 ) -> SocketHandler:
-    """A handler for what speaks in lines. `verify` raises Unauthenticated; `serve` closes what it is given."""
+    """A handler for what speaks in lines. `verify` raises Unauthenticated; `serve` closes what it is given.
+
+    It is given a LineConnection, or a LeavingConnection where TLS is to end with the last line.
+    """
+    shake = LeavingConnection.accept if leaving else _accept
 
     async def handler(sock: socket.socket, arrival: Arrival) -> None:
-        connection = LineConnection()
         async with asyncio.timeout(timeout):
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock, ssl=context())
+            connection: Leg = await shake(sock, context())
         try:
             identity = verify(connection)
             arrival.admitted()
@@ -44,3 +50,9 @@ def line_handler(
             raise
 
     return handler
+
+
+async def _accept(sock: socket.socket, context: ssl.SSLContext) -> LineConnection:
+    connection = LineConnection()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock, ssl=context)
+    return connection

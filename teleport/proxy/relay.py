@@ -17,8 +17,8 @@ from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity
-from teleport.net.join import join
-from teleport.net.lines import LineConnection
+from teleport.net.join import Leg, join
+from teleport.net.splice import Pipes
 from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Gate, Session
 from teleport.sessions.policy import LiveFleet, LivePolicy
@@ -40,9 +40,10 @@ class Relay:
     ) -> None:
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
         self._events, self._clock = events, clock
+        self._pipes = Pipes()
         fleet.subscribe(gate.rejudge)
 
-    async def serve(self, client: LineConnection, identity: Identity, *, address: str, port: int) -> None:
+    async def serve(self, client: Leg, identity: Identity, *, address: str, port: int) -> None:
         """One client, from its question to the end of its connection."""
         try:
             wanted: Route = parse(Route, await client.receive(timeout=_QUESTION_SECONDS))
@@ -52,9 +53,7 @@ class Relay:
         finally:
             client.close()
 
-    async def _serve(
-        self, client: LineConnection, identity: Identity, wanted: Route, *, address: str, port: int
-    ) -> None:
+    async def _serve(self, client: Leg, identity: Identity, wanted: Route, *, address: str, port: int) -> None:
         if not identity.is_user:
             raise AccessDenied("only users have sessions")
         if identity.pinned_ip and identity.pinned_ip != address:
@@ -82,7 +81,7 @@ class Relay:
                 raise NotFound(f"node {wanted.host} not found") from None
             raise
 
-    async def _connect(self, client: LineConnection, session: Session, *, address: str, port: int) -> None:
+    async def _connect(self, client: Leg, session: Session, *, address: str, port: int) -> None:
         identity, target = session.request.identity, session.request.target
         dialling = self._tunnels.dial(
             target.uid, session=session.id, identity=identity, address=address, port=port, target=target.name,
@@ -97,8 +96,8 @@ class Relay:
                     policy_revision=session.decision.revision,
                 )
             )  # fmt: skip
-            await client.send(Accepted(host_id=target.uid, session=session.id).model_dump())
-            await _carry(client, host)
+            await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
+            await _carry(client, host, self._pipes)
         except BaseException:
             host.abort()
             raise
@@ -163,7 +162,7 @@ def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: floa
     return denied(("no role allows any login there",), hidden=True)
 
 
-async def _unless_gone(client: LineConnection, dialling: "asyncio.Future[LineConnection]") -> LineConnection:
+async def _unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:
     """The connection that is being dialled; given up when the client leaves. Whoever stops waiting leaves nothing."""
     either: list[asyncio.Future[Any]] = [dialling, client.lost]
     try:
@@ -179,9 +178,9 @@ async def _unless_gone(client: LineConnection, dialling: "asyncio.Future[LineCon
         raise
 
 
-async def _carry(client: LineConnection, host: LineConnection) -> None:
+async def _carry(client: Leg, host: Leg, pipes: Pipes) -> None:
     """Join the two. Cut off by the policy, the agent has a moment to tell the client why; then the pair is cut."""
-    joined = asyncio.create_task(join(client, host))
+    joined = asyncio.create_task(join(client, host, pipes))
     try:
         await asyncio.shield(joined)
     except asyncio.CancelledError:
@@ -191,7 +190,7 @@ async def _carry(client: LineConnection, host: LineConnection) -> None:
         joined.cancel()
 
 
-async def _say(client: LineConnection, error: TeleportError) -> None:
+async def _say(client: Leg, error: TeleportError) -> None:
     try:
         async with asyncio.timeout(5):
             await client.send(refusal(error))

@@ -7,6 +7,7 @@ the connection that shows it must be that host's.
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +26,7 @@ from teleport.api.dialback import (
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
+from teleport.net.join import Leg
 from teleport.net.lines import LineConnection
 
 __all__ = ["Tunnels"]
@@ -52,8 +54,12 @@ class _Control:
 class _Pending:
     host_id: str
     expires: float
-    arrived: "asyncio.Future[LineConnection]"
+    arrived: "asyncio.Future[Leg]"
     used: bool = False
+
+
+class _TicketTooOld(Exception):
+    """Nobody came with it in time."""
 
 
 class Tunnels:
@@ -128,7 +134,7 @@ class Tunnels:
 
     async def dial(
         self, host_id: str, *, session: str, identity: Identity, address: str, port: int, target: str, timeout: float
-    ) -> LineConnection:
+    ) -> Leg:
         """A connection from that agent for one session. Raises Unavailable if it does not come.
 
         `timeout` is for the agent, in seconds from when it is asked: that many wait for their turn is not its fault.
@@ -143,7 +149,9 @@ class Tunnels:
             await _turn(control)
             try:
                 async with asyncio.timeout(timeout):
-                    return await self._dial(control, session, identity, (address, port), target)
+                    while True:
+                        with suppress(_TicketTooOld):  # the host is busy: it may yet come, with another ticket
+                            return await self._dial(control, session, identity, (address, port), target)
             finally:
                 control.turns.release()
         except TimeoutError:
@@ -153,11 +161,11 @@ class Tunnels:
 
     async def _dial(
         self, control: _Control, session: str, identity: Identity, client: tuple[str, int], target: str
-    ) -> LineConnection:
+    ) -> Leg:
         """Once it is its turn: a ticket does not live long."""
         host_id = control.identity.uid
         ticket = secrets.token_hex(TICKET_BYTES)
-        arrived: asyncio.Future[LineConnection] = asyncio.get_running_loop().create_future()
+        arrived: asyncio.Future[Leg] = asyncio.get_running_loop().create_future()
         self._pending[ticket] = _Pending(host_id, self._clock.monotonic() + TICKET_SECONDS, arrived)
         request = Dial(
             ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=client[0],
@@ -168,13 +176,16 @@ class Tunnels:
             async with asyncio.timeout(TICKET_SECONDS):
                 await control.connection.send(request.model_dump(mode="json"))
                 return await asyncio.shield(arrived)
+        except TimeoutError:
+            _give_up(arrived)
+            raise _TicketTooOld from None
         except BaseException:
             _give_up(arrived)
             raise
         finally:
             del self._pending[ticket]
 
-    async def serve_dialback(self, connection: LineConnection, identity: Identity) -> None:
+    async def serve_dialback(self, connection: Leg, identity: Identity) -> None:
         """Match a connection that shows a ticket with the session that waits for it."""
         shown: TicketShown = parse(TicketShown, await connection.receive(timeout=TICKET_SECONDS))
         pending = self._pending.get(shown.ticket)
@@ -188,7 +199,7 @@ class Tunnels:
             connection.close()
             return
         pending.used = True
-        await connection.send(Accepted().model_dump())
+        await connection.hand_over(Accepted().model_dump())
         if pending.arrived.done():
             connection.abort()
         else:
@@ -204,7 +215,7 @@ async def _turn(control: _Control) -> None:
         raise Unavailable("too many sessions are being opened on that host at once; try again") from None
 
 
-def _give_up(arrived: "asyncio.Future[LineConnection]") -> None:
+def _give_up(arrived: "asyncio.Future[Leg]") -> None:
     """Nobody waits for this any more; hang up if it came at the last moment."""
     if not arrived.done():
         arrived.cancel()

@@ -243,7 +243,9 @@ class NetworkingConfigSpec(Spec):
     assist_command_execution_workers: int = Field(default=30, description="accepted for the format; nothing reads it")
     case_insensitive_routing: Switch = Field(default=False, description="whether case counts in host names")
     ssh_dial_timeout: Duration = Field(default=30.0, description="how long a host may take to answer")
-    tls_throughout: Switch = Field(default=True, description="keep TLS around SSH for the whole connection")
+    tls_throughout: Switch = Field(
+        default=False, description="keep TLS around SSH for the whole connection, not only for its first exchange"
+    )
 
 
 class NetworkingConfig(Resource[NetworkingConfigSpec]):

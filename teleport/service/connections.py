@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ from teleport.core.identity import Identity
 from teleport.net.addresses import ClientAddresses
 from teleport.net.forward import splice_streams
 from teleport.net.http import HttpDoor
-from teleport.net.lines import LineConnection
+from teleport.net.join import Leg
 from teleport.proxy.handshake import HANDSHAKE_SECONDS, line_handler
 from teleport.proxy.listener import Arrival, Listener, Network, SocketHandler
 from teleport.service.address import Address
@@ -29,9 +29,9 @@ _BACKLOG: Final = 1024
 
 Contexts = Callable[[], ssl.SSLContext]
 """The TLS context for a new connection."""
-Verify = Callable[[LineConnection], Identity]
+Verify = Callable[[Leg], Identity]
 """Who the TLS peer is. Raises Unauthenticated."""
-ServeLines = Callable[[LineConnection, Identity, Arrival], Awaitable[None]]
+ServeLines = Callable[[Any, Identity, Arrival], Awaitable[None]]
 """Serves a peer that shook hands with a certificate."""
 
 
@@ -80,8 +80,14 @@ class Connections:
     def serve_http(self, protocol: str, runner: web.AppRunner, context: Contexts) -> None:
         self._handlers[protocol] = self._http_handler(runner, context)
 
-    def serve_lines(self, protocol: str, context: Contexts, verify: Verify, serve: ServeLines) -> None:
-        self._handlers[protocol] = line_handler(context, verify, serve)
+    def serve_lines(
+        self, protocol: str, context: Contexts, verify: Verify, serve: ServeLines, *, leaving: bool = False
+    ) -> None:
+        self._handlers[protocol] = line_handler(context, verify, serve, leaving=leaving)
+
+    def withdraw(self, protocol: str) -> None:
+        """Serve a protocol no longer; connections that came by it go on."""
+        self._handlers.pop(protocol, None)
 
     def forward(self, protocol: str, address: Address) -> None:
         """Hand connections on as they are: TLS ends at that address."""

@@ -26,7 +26,14 @@ async def start_node(site: Site) -> None:
     member = await enlist(site, _SERVICE, "Node")
     credentials = member.credentials
     forbidden = os.geteuid() if site.auth is not None and not site.config.demo else None
-    host = Host(credentials.host_id, site.config.nodename, credentials.cluster, {}, forbidden)
+    host = Host(
+        credentials.host_id,
+        site.config.nodename,
+        credentials.cluster,
+        {},
+        forbidden,
+        site.config.ssh_service.ssh_file_copy,
+    )
     heart = Heart(site, member, labels=lambda: host.labels)
 
     def labelled(labels: dict[str, str]) -> None:
@@ -81,6 +88,7 @@ def _tunnel(site: Site, member: Member, server: SshServer) -> Tunnel:
     tunnel = Tunnel(
         address, member.credentials.host_id, lambda protocol: member.credentials.client(protocol),
         verifier(member.policy, member.credentials.cluster, site.clock), server.serve, clock=site.clock,
+        leaves=lambda: not member.policy.current.network.tls_throughout,
     )  # fmt: skip
     site.health.require(lambda: "" if tunnel.connected.is_set() else f"node: not connected to the proxy at {proxy}")
     site.drains.append(lambda seconds: tunnel.drain(timeout=seconds))

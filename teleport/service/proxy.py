@@ -3,15 +3,17 @@
 from functools import partial
 from typing import Final
 
+from teleport.access.snapshot import Snapshot
 from teleport.core.identity import Identity
 from teleport.net import alpn
+from teleport.net.join import Leg
 from teleport.net.lines import LineConnection
 from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Relay
 from teleport.proxy.tunnels import Tunnels
 from teleport.proxy.web import web_application
 from teleport.service.config import Config
-from teleport.service.connections import run_application
+from teleport.service.connections import ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.peer import verifier
@@ -41,19 +43,33 @@ def _serve_ssh(site: Site, member: Member) -> None:
     tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
     relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock)
 
-    async def relayed(connection: LineConnection, identity: Identity, arrival: Arrival) -> None:
+    async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
 
     async def controlled(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
         await tunnels.serve_control(connection, identity)
 
-    async def dialled_back(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
+    async def dialled_back(connection: Leg, identity: Identity, _arrival: Arrival) -> None:
         await tunnels.serve_dialback(connection, identity)
 
     verify = verifier(member.policy, member.credentials.cluster, site.clock)
-    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.CONTROL, controlled), (alpn.DIALBACK, dialled_back)):
+
+    def offer(protocol: str, serve: ServeLines, *, leaving: bool = False) -> None:
         context = partial(member.credentials.server, [protocol], clients="required")
-        site.port.serve_lines(protocol, context, verify, serve)
+        site.port.serve_lines(protocol, context, verify, serve, leaving=leaving)
+
+    def offer_to_leave(snapshot: Snapshot) -> None:
+        """Whether SSH may leave TLS is a setting of the cluster, for new connections from now on."""
+        for protocol, serve in ((alpn.PROXY_SSH_LEAVING, relayed), (alpn.DIALBACK_LEAVING, dialled_back)):
+            if snapshot.network.tls_throughout:
+                site.port.withdraw(protocol)
+            else:
+                offer(protocol, serve, leaving=True)
+
+    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.CONTROL, controlled), (alpn.DIALBACK, dialled_back)):
+        offer(protocol, serve)
+    offer_to_leave(member.policy.current)
+    member.policy.subscribe(offer_to_leave)
 
 
 async def _serve_web(site: Site, member: Member) -> None:

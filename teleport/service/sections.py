@@ -310,6 +310,10 @@ class SshSection(Section):
         examples=[{"env": "prod"}],
     )
     commands: tuple[CommandEntry, ...] = Field(default=(), description="labels whose values commands print")
+    ssh_file_copy: Switch = Field(
+        default=True,
+        description="whether scp, SFTP and rsync may be used on this host; roles may only restrict further",
+    )
     pam: Unbuilt | None = Field(default=None, description="only `enabled: no`: PAM is not supported yet")
     enhanced_recording: Unbuilt | None = Field(default=None, description="only `enabled: no`: not supported yet")
     listen_addr: Annotated[Any, Ignored(_NO_PORT)] = None
@@ -318,7 +322,6 @@ class SshSection(Section):
     permit_user_env: Annotated[Any, Ignored("~/.tsh/environment is never read")] = None
     x11: Annotated[Any, Ignored("the roles decide: permit_x11_forwarding")] = None
     port_forwarding: Annotated[Any, Ignored("the roles decide: ssh_port_forwarding")] = None
-    ssh_file_copy: Annotated[Any, Ignored("files are not copied yet, for anybody")] = None
     disable_create_host_user: Switch = Field(default=True, description="accepted; no host users are created")
 
     def command_labels(self) -> dict[str, CommandLabel]:

@@ -36,7 +36,7 @@ from tests.sessions.live import Live, live
 from tests.sessions.policies import role, user
 
 LOGIN = pwd.getpwuid(os.geteuid()).pw_name
-SUCCESS, FAILURE, OPENED, NOT_OPENED, DATA, EXTENDED, CLOSE = 99, 100, 91, 92, 94, 95, 97
+SUCCESS, FAILURE, OPENED, NOT_OPENED, ADJUST, DATA, EXTENDED, CLOSE = 99, 100, 91, 92, 93, 94, 95, 97
 DISCONNECT, GLOBAL_REQUEST = 1, 80
 
 
@@ -269,6 +269,8 @@ class RawChannel:
         self.theirs = -1
         self._replies: list[asyncio.Future[bool]] = []
         self.output = bytearray()
+        self.granted = 0
+        """Bytes that the host lets in beyond the first window."""
         self.closed = loop.create_future()
 
     @property
@@ -301,6 +303,8 @@ class RawChannel:
         elif kind == EXTENDED:
             packet.get_uint32()
             self.output += packet.get_string()
+        elif kind == ADJUST:
+            self.granted += packet.get_uint32()
         elif kind == CLOSE and not self.closed.done():
             self.closed.set_result(None)
         return True

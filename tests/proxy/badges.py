@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from teleport.core.identity import Identity
-from teleport.net.lines import LineConnection
+from teleport.net.join import Leg
 from teleport.net.tls import client_context, server_context
 from teleport.pki.authority import Authority, TrustedAuthority, new_authority
 from teleport.pki.credentials import issue_ssh_user, issue_tls, read_tls
@@ -66,7 +66,7 @@ class Authorities:
         trust = "".join(one.certificates for one in self.public) if clients else ""
         return server_context(badge.certificate, badge.key, trust=trust, alpn=alpn, require_client=clients)
 
-    def verify(self, connection: LineConnection) -> Identity:
+    def verify(self, connection: Leg) -> Identity:
         """Who the peer is."""
         der = connection.peer_certificate
         assert der is not None

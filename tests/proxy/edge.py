@@ -16,6 +16,8 @@ from teleport.core.aio import Clock, SystemClock, cancel_and_wait
 from teleport.core.errors import Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
+from teleport.net.join import Leg, as_stream
+from teleport.net.leaving import LeavingConnection, connected_socket
 from teleport.net.lines import LineConnection
 from teleport.proxy.handshake import line_handler
 from teleport.proxy.listener import Arrival, Listener
@@ -27,6 +29,8 @@ from tests.net.sockets import wait_until
 from tests.proxy.badges import CLUSTER, Authorities, Badge
 from tests.sessions.live import Live, live
 from tests.sessions.policies import node, role, user
+
+_LEAVING = (alpn.PROXY_SSH_LEAVING, alpn.DIALBACK_LEAVING)
 
 
 class Events:
@@ -67,9 +71,10 @@ class Agent:
         """The next assignment."""
         return await asyncio.wait_for(self.dials.get(), 2)
 
-    async def dial_back(self, ticket: str, *, badge: Badge | None = None) -> tuple[LineConnection, dict[str, Any]]:
+    async def dial_back(self, ticket: str, *, badge: Badge | None = None) -> tuple[Leg, dict[str, Any]]:
         """Come back with a ticket; the connection and the proxy's answer."""
-        connection = await self.edge.connect(badge or self.badge, alpn.DIALBACK)
+        protocol = alpn.DIALBACK_LEAVING if self.edge.leaving else alpn.DIALBACK
+        connection = await self.edge.connect(badge or self.badge, protocol)
         await connection.send({"ticket": ticket})
         return connection, await connection.receive(timeout=2)
 
@@ -77,11 +82,14 @@ class Agent:
         """Serve the next assignment properly."""
         connection, answer = await self.dial_back((await self.asked())["ticket"])
         assert answer["ok"] is True
-        return connection
+        return await self.edge.handed_over(connection)
 
 
 class Edge:
     """The proxy under test."""
+
+    leaving = False
+    """Whether clients and agents come by the protocols that leave TLS."""
 
     def __init__(self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float) -> None:
         self.live, self.authorities = seen, authorities
@@ -90,32 +98,41 @@ class Edge:
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
         self.tunnels = Tunnels(self.badge.identity.uid, clock=clock)
         self.relay = Relay(seen.policy, seen.fleet, self.gate, self.tunnels, self.events, clock=clock)
-        self.connections: list[LineConnection] = []
+        self.connections: list[Leg] = []
         self.agents: list[Agent] = []
 
     def listen(self) -> Listener:
-        async def relayed(connection: LineConnection, identity: Identity, arrival: Arrival) -> None:
+        async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
             await self.relay.serve(connection, identity, address=arrival.address, port=arrival.port)
 
         async def controlled(connection: LineConnection, identity: Identity, _: Arrival) -> None:
             await self.tunnels.serve_control(connection, identity)
 
-        async def dialled_back(connection: LineConnection, identity: Identity, _: Arrival) -> None:
+        async def dialled_back(connection: Leg, identity: Identity, _: Arrival) -> None:
             await self.tunnels.serve_dialback(connection, identity)
 
-        served = {alpn.PROXY_SSH: relayed, alpn.CONTROL: controlled, alpn.DIALBACK: dialled_back}
+        served = {
+            alpn.PROXY_SSH: relayed, alpn.CONTROL: controlled, alpn.DIALBACK: dialled_back,
+            alpn.PROXY_SSH_LEAVING: relayed, alpn.DIALBACK_LEAVING: dialled_back,
+        }  # fmt: skip
         handlers = {
             name: line_handler(
-                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=0.5
+                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=0.5,
+                leaving=name in _LEAVING,
             )
             for name, serve in served.items()
-        }
+        }  # fmt: skip
         sock = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port: int = sock.getsockname()[1]
         return Listener(sock, handlers)
 
-    async def connect(self, badge: Badge, protocol: str) -> LineConnection:
+    async def connect(self, badge: Badge, protocol: str) -> Any:
         """A TLS connection with somebody's certificate. Raises OSError where the proxy refuses the handshake."""
+        if protocol in _LEAVING:
+            sock = await connected_socket("127.0.0.1", self.port)
+            leaving = await LeavingConnection.connect(sock, badge.client(protocol), f"proxy.{CLUSTER}")
+            self.connections.append(leaving)
+            return leaving
         connection = LineConnection()
         await asyncio.get_running_loop().create_connection(
             lambda: connection, "127.0.0.1", self.port, ssl=badge.client(protocol),
@@ -136,9 +153,9 @@ class Edge:
         self.agents.append(agent)
         return agent
 
-    async def ask(self, badge: Badge, host: str = "db-1", *, login: str = "root", **more: str) -> LineConnection:
+    async def ask(self, badge: Badge, host: str = "db-1", *, login: str = "root", **more: str) -> Any:
         """A client asks for a host; its answer is still to come."""
-        client = await self.connect(badge, alpn.PROXY_SSH)
+        client = await self.connect(badge, alpn.PROXY_SSH_LEAVING if self.leaving else alpn.PROXY_SSH)
         await client.send({"host": host, "login": login, **more})
         return client
 
@@ -155,7 +172,15 @@ class Edge:
         host = await agent.take()
         answer = await client.receive(timeout=2)
         assert answer["ok"] is True
-        return Wire.over(client), Wire.over(host)
+        return Wire.over(await self.handed_over(client)), Wire.over(host)
+
+    async def handed_over(self, connection: Leg) -> LineConnection:
+        """A connection after the proxy's last message."""
+        if isinstance(connection, LeavingConnection):
+            await connection.leave()
+        stream = await as_stream(connection)
+        self.connections.append(stream)
+        return stream
 
 
 class Wire(asyncio.Protocol):

@@ -144,6 +144,12 @@ class Channel(_Bounds, SSHServerChannel[bytes]):
             return False
         return accepted
 
+    def _process_exec_request(self, packet: SSHPacket) -> bool:
+        """As asyncssh has it, but a command is bytes: names of files in it need be no UTF-8."""
+        command = packet.get_string()
+        packet.check_end()
+        return self._start_session(command=command.decode("utf-8", "surrogateescape"))
+
     def _process_auth_agent_req_at_openssh_dot_com_request(self, packet: SSHPacket) -> None:
         self._answer_later(self._session.agent_requested())  # type: ignore[attr-defined]
 

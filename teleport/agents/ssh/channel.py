@@ -9,19 +9,21 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncssh
 
-from teleport.agents.ssh import terminal
+from teleport.agents.ssh import copies, terminal
+from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.process import Account, Cgroups, Program, start
-from teleport.agents.ssh.pump import Reader, Writer
+from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
-from teleport.audit.events import SubsystemRequested
-from teleport.core.errors import TeleportError
-from teleport.sessions.conditions import recorded_as
+from teleport.audit.events import Event, SubsystemRequested
+from teleport.core.errors import AccessDenied, TeleportError
+from teleport.sessions.conditions import file_copy, recorded_as
 from teleport.sessions.gate import Session
 
 __all__ = ["SessionChannel", "Surroundings"]
@@ -38,6 +40,8 @@ _SIGNALS: Final[Mapping[str, int]] = {
     for name in ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
 }
 _NAMES: Final[Mapping[int, str]] = {number: name for name, number in _SIGNALS.items()}
+_MAX_EARLY: Final = 1 << 20
+"""Bytes that are kept for a program that has not started."""
 _DRAIN_SECONDS: Final = 1.0
 _FORWARDED_TERM: Final = 64
 
@@ -55,6 +59,8 @@ class Surroundings:
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
     forwarding: Forwarding
+    file_copy: bool = True
+    """Whether the host lets files be copied, whatever the roles permit."""
 
 
 class SessionChannel(asyncssh.SSHServerSession[bytes]):
@@ -66,6 +72,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._modes: Mapping[int, int] = {}
         self._term: tuple[str, int, int] | None = None
         self._command: str | None = None
+        self._subsystem = ""
+        self._copy: copies.Copy | None = None
+        self._files: FileAudit | None = None
         self._recording: Recording | None = None
         self._program: Program | None = None
         self._readers: list[Reader] = []
@@ -81,11 +90,13 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._finishing: asyncio.Future[None] | None = None
         self._noting_size: asyncio.Future[None] | None = None
         self._gone = False
+        self._telling: set[asyncio.Future[None]] = set()
 
     # -- what asyncssh calls
 
     def connection_made(self, chan: Any) -> None:
         self._channel = chan
+        self._brake = Brake(stop=chan.pause_reading, go=chan.resume_reading)
 
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
@@ -104,18 +115,18 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return not self._reason
 
     def exec_requested(self, command: str) -> bool:
-        self._command = command
+        self._command, self._copy = command, copies.recognise(_readable(command))
+        if self._copy is not None and self._term is not None:
+            self._copy = replace(self._copy, alone=False)  # on a terminal it may be anything, and is recorded
         return not self._reason and len(command) <= _MAX_COMMAND and "\x00" not in command
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        refused = SubsystemRequested(
-            user=self._around.session.user, user_kind=1, user_roles=self._around.session.user_roles, outcome="E",
-            name=_printable(subsystem),
-            server_id=self._around.records.host_id, server_hostname=self._around.records.hostname,
-            login=self._around.session.login, exitError="this subsystem is not offered",
-        )  # fmt: skip
-        task = asyncio.ensure_future(self._emit(refused))
-        task.add_done_callback(lambda _: None)
+        if subsystem == "sftp":
+            self._subsystem, self._copy, self._term = subsystem, copies.SFTP, None
+            return not self._reason
+        name, why = _printable(subsystem), "this subsystem is not offered"
+        self._say(f"{why}: {name}")
+        self._write_down(SubsystemRequested(**self._about(), outcome="E", name=name, exitError=why))
         return False
 
     def session_started(self) -> None:
@@ -125,11 +136,10 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._around.touched()
         if self._writer is not None:
-            self._writer.write(data)
+            self._input(data)
         elif not self._early_end:
             self._early.append(data)
-            if sum(map(len, self._early)) > 1 << 20:
-                self._channel.pause_reading()
+            self._brake.hold("early", sum(map(len, self._early)) > _MAX_EARLY)
 
     def eof_received(self) -> bool:
         if self._writer is None:
@@ -214,7 +224,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     async def _guarded(self) -> None:
         session, status = self._around.session, None
         try:
-            with session.hold(recorded_as(session.conditions), self.end):
+            with contextlib.ExitStack() as held:
+                held.enter_context(session.hold(recorded_as(session.conditions), self.end))
+                if self._copy is not None:
+                    self._may_copy(self._copy)
+                    held.enter_context(session.hold(file_copy, self.end))
                 status = await self._serve()
         except TeleportError as error:
             self._fail(error.message)
@@ -228,21 +242,37 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         await asyncio.shield(self._finishing)
         self._exit(status if status is not None else 255)
 
+    def _may_copy(self, copy: copies.Copy) -> None:
+        """Raises AccessDenied, and writes that down, where the host or the roles do not permit copying files."""
+        around = self._around
+        why = file_copy(around.session.conditions) if around.file_copy else "this host does not permit copying files"
+        if why:
+            self._write_down(refused_copy(copy, self._about(), why, command=_readable(self._command or "")))
+            raise AccessDenied(why)
+
     async def _serve(self) -> int:
         """Run the program, with everything recorded; its status. `_finish` tidies up, however far this came."""
         around, term = self._around, self._term
         request = Request(
             interactive=term is not None,
-            command=self._command or "",
+            command=_readable(self._command or ""), subsystem=self._subsystem, copy=self._copy,
             term=term[0] if term else "", rows=term[1] if term else 0, columns=term[2] if term else 0,
         )  # fmt: skip
         beginning = Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
         self._beginning = asyncio.ensure_future(beginning)
         self._recording = await asyncio.shield(self._beginning)
+        await self._begin_copy(self._recording)
         self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
         self._program = await asyncio.shield(self._starting)
         self._resize()
         return await self._run(self._program)
+
+    async def _begin_copy(self, recording: Recording) -> None:
+        if self._subsystem:
+            await recording.note([SubsystemRequested(**recording.about(), name=self._subsystem)])
+        if self._copy is not None and self._copy.program == "sftp" and self._copy.alone:
+            home = self._around.account.entry.pw_dir
+            self._files = FileAudit(recording, home=home, brake=self._brake, unfollowable=self.end)
 
     def _fail(self, why: str) -> None:
         """The session ends by a failure of ours."""
@@ -251,11 +281,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def _start(self) -> Program:
         account, sid = self._around.account, self._recording.sid if self._recording else ""
-        shell, name = account.shell, os.path.basename(account.shell)
+        program, name = account.shell, os.path.basename(account.shell)
         arguments = [f"-{name}"] if self._command is None else [name, "-c", self._command]
+        if self._subsystem:
+            program = sftp_server(account)
+            arguments = [program]
         term = (self._modes, self._term[1], self._term[2]) if self._term is not None else None
         return start(
-            account, arguments, self._environment(sid), program=shell, terminal=term,
+            account, arguments, self._environment(sid), program=program, terminal=term,
             cgroup=self._around.cgroups.create(sid),
         )  # fmt: skip
 
@@ -284,16 +317,16 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     async def _run(self, program: Program) -> int:
         """Carry bytes until the program has ended and its output is drained; its status."""
         self._writer = Writer(
-            program.input, full=self._channel.pause_reading, drained=self._channel.resume_reading,
-            close=program.input != program.output,
+            program.input, full=partial(self._brake.hold, "program", True),
+            drained=partial(self._brake.hold, "program", False), close=program.input != program.output,
         )  # fmt: skip
         self._readers = [Reader(program.output, self._output)]
         if program.errors >= 0:
             self._readers.append(Reader(program.errors, self._errors))
         for data in self._early:
-            self._writer.write(data)
+            self._input(data)
         self._early.clear()
-        self._channel.resume_reading()
+        self._brake.hold("early", False)
         if self._early_end and self._term is None:
             self._writer.end()
         status = await program.wait()
@@ -305,9 +338,16 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             await drained
         return status
 
+    def _input(self, data: bytes) -> None:
+        if self._writer is not None and (self._files is None or self._files.client(data)):
+            self._writer.write(data)
+
     def _output(self, data: bytes) -> None:
+        """What the program prints; where that is nothing but files it is not recorded: events tell of them."""
         self._around.touched()
-        if self._recording is not None:
+        if self._files is not None and not self._files.server(data):
+            return
+        if self._recording is not None and not (self._copy is not None and self._copy.alone):
             self._recording.output(data)
         if not self._gone:
             self._channel.write(data)
@@ -327,12 +367,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._program = await _outcome(self._starting)
         if self._program is not None:
             if status is None:
-                if self._program.output == self._program.input:
-                    self._stop_pumps()  # closing the terminal hangs it up
+                if self._copy is not None or self._program.output == self._program.input:
+                    self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
                 await self._program.stop()
             else:
                 self._program.release()
         self._stop_pumps()
+        if self._files is not None:
+            await self._files.finish()
         if self._recording is not None:
             reason = self._reason or ("" if status is not None else "the client disconnected")
             await self._recording.end(reason=reason, status=status)
@@ -366,7 +408,21 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         """The recording that the role demands cannot be kept."""
         self._around.session.end(f"the session must be recorded and cannot be: {why}")
 
-    async def _emit(self, event: Any) -> None:
+    def _about(self) -> dict[str, Any]:
+        """What events say while there is no session yet."""
+        session, records = self._around.session, self._around.records
+        return {
+            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "server_id": records.host_id,
+            "server_hostname": records.hostname, "login": session.login, "addr__remote": session.client_address,
+        }  # fmt: skip
+
+    def _write_down(self, event: Event) -> None:
+        """Write an event that nothing waits for."""
+        task = asyncio.ensure_future(self._emit(event))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _emit(self, event: Event) -> None:
         with contextlib.suppress(TeleportError):
             await self._around.records.sink(self._around.session.conditions.recording_mode).emit(event)
 
@@ -381,6 +437,11 @@ async def _outcome(step: "asyncio.Future[_T] | None") -> _T | None:
 
 def _is_accepted(name: str) -> bool:
     return any(name == one or (one.endswith("_") and name.startswith(one)) for one in _ACCEPTED_ENVIRONMENT)
+
+
+def _readable(command: str) -> str:
+    """A command as events and recordings have it: what is no UTF-8 as `\\xNN`."""
+    return command.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _printable(text: str) -> str:

@@ -6,11 +6,26 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Reader", "Writer"]
+__all__ = ["Brake", "Reader", "Writer"]
 
 _CHUNK: Final = 64 * 1024
 _HIGH: Final = 256 * 1024
 _LOW: Final = 64 * 1024
+
+
+class Brake:
+    """Stops a source for as long as anybody has a reason to."""
+
+    def __init__(self, *, stop: Callable[[], None], go: Callable[[], None]) -> None:
+        self._stop, self._go = stop, go
+        self._reasons: set[str] = set()
+
+    def hold(self, reason: str, wanted: bool) -> None:
+        """Put in or take back one reason; either may be said again."""
+        held = bool(self._reasons)
+        (self._reasons.add if wanted else self._reasons.discard)(reason)
+        if held != bool(self._reasons):
+            (self._go if held else self._stop)()
 
 
 class Reader:
@@ -71,7 +86,9 @@ class Writer:
         if self.closed or self._ending:
             return
         self._buffer += data
-        if not self._waiting:
+        if self._waiting:
+            self._settle()
+        else:
             self._flush()
 
     def end(self) -> None:

@@ -8,12 +8,21 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from teleport.audit.events import CommandExecuted, Event, RecordingLost, SessionEnded, SessionResized, SessionStarted
+from teleport.agents.ssh.copies import Copy
+from teleport.audit.events import (
+    CommandExecuted,
+    Event,
+    FileCopied,
+    RecordingLost,
+    SessionEnded,
+    SessionResized,
+    SessionStarted,
+)
 from teleport.audit.recording import OUTPUT, TIMING, Recorder, RecordingInfo, Sign
 from teleport.audit.sink import EventSink
 from teleport.audit.spool import Destination, Spool
@@ -71,13 +80,19 @@ class _Direct:
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked to be run."""
+    """What a client asked to be run: a shell, a command or a subsystem."""
 
     interactive: bool
     command: str = ""
+    subsystem: str = ""
+    copy: Copy | None = None
     rows: int = 0
     columns: int = 0
     term: str = ""
+
+    @property
+    def asked(self) -> str:
+        return self.command or self.subsystem
 
 
 class Recording:
@@ -120,7 +135,7 @@ class Recording:
             decision = self._session.decision
             await self._sink.emit(
                 SessionStarted(
-                    **self._about(), size=self._size(), interactive=self._request.interactive,
+                    **self.about(), size=self._size(), interactive=self._request.interactive,
                     initial_command=self._command(), session_recording=self._mode, role=decision.role or "",
                     file=decision.file, line=decision.line, commit=decision.commit, policy_revision=decision.revision,
                 )
@@ -142,7 +157,7 @@ class Recording:
         info = RecordingInfo(
             sid=self.sid, user=session.user, login=session.login, server_id=self._host.host_id,
             server_hostname=self._host.hostname, interactive=request.interactive, started=now, rows=request.rows,
-            columns=request.columns, term=request.term, command=request.command,
+            columns=request.columns, term=request.term, command=request.asked,
             limit=None if request.interactive else self._host.exec_limit(),
         )  # fmt: skip
         recorder = Recorder(
@@ -164,11 +179,27 @@ class Recording:
         if self._recorder is not None:
             self._recorder.output(data)
 
+    async def note(self, events: Iterable[Event]) -> None:
+        """Write down what has happened in this session, in order. Never raises: failing is like a failing recording."""
+        if self._mode.endswith("-sync"):
+            for event in events:
+                await self._note(event)
+        else:
+            await asyncio.gather(*map(self._note, events))
+
+    async def _note(self, event: Event) -> None:
+        try:
+            await self._sink.emit(event)
+        except TeleportError as error:
+            self._failed(error.message)
+            with contextlib.suppress(TeleportError):
+                await self._host.spool.emit(event)
+
     async def resize(self, rows: int, columns: int) -> None:
         if self._recorder is not None:
             self._recorder.resize(rows, columns)
         with contextlib.suppress(TeleportError):
-            await self._sink.emit(SessionResized(**self._about(), size=f"{columns}:{rows}"))
+            await self._sink.emit(SessionResized(**self.about(), size=f"{columns}:{rows}"))
 
     async def end(self, *, reason: str = "", status: int | None = None, error: str = "") -> None:
         """Seal the recording and write the session's end. Never raises.
@@ -211,14 +242,23 @@ class Recording:
         return sealed.sha256, sealed.bytes_seen
 
     def _last_events(self, reason: str, status: int | None, error: str, *, digest: str, size: int) -> Iterator[Event]:
-        if not self._request.interactive and status is not None:
-            yield CommandExecuted(
-                **self._about(), outcome="I" if status == 0 else "E", command=self._request.command,
-                exitCode=status, exitError=error,
-            )  # fmt: skip
+        yield from self._done(status, error or reason)
         if self._lost:
-            yield RecordingLost(**self._about(), error=self._lost)
+            yield RecordingLost(**self.about(), error=self._lost)
         yield self._end(reason, digest=digest, size=size)
+
+    def _done(self, status: int | None, error: str) -> Iterator[Event]:
+        """What a command came to; `status` is None if it did not come to its end."""
+        copy, outcome = self._request.copy, "I" if status == 0 else "E"
+        if copy is not None and copy.program == "scp":
+            yield FileCopied(
+                **self.about(), outcome=outcome, action=copy.action, path=copy.path, exitCode=status or 0,
+                exitError=error,
+            )  # fmt: skip
+        if not self._request.interactive and self._request.command and status is not None:
+            yield CommandExecuted(
+                **self.about(), outcome=outcome, command=self._request.command, exitCode=status, exitError=error,
+            )  # fmt: skip
 
     async def _emit_last(self, event: Event) -> None:
         """At auth if the mode says so and it answers, otherwise in the spool, from where it will get there."""
@@ -229,7 +269,7 @@ class Recording:
 
     def _end(self, reason: str, *, digest: str = "", size: int = 0) -> SessionEnded:
         return SessionEnded(
-            **self._about(), interactive=self._request.interactive, participants=(self._session.user,),
+            **self.about(), interactive=self._request.interactive, participants=(self._session.user,),
             session_start=self._started, session_stop=utc(self._host.clock.time()), session_recording=self._mode,
             initial_command=self._command(), reason=reason, recording_sha256=digest, recording_bytes=size,
             recording_error=self._lost, policy_revision=self._session.decision.revision,
@@ -259,7 +299,8 @@ class Recording:
             if self._strict:
                 self._on_failure(why)
 
-    def _about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
+        """What every event of this session says."""
         session = self._session
         return {
             "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
@@ -269,7 +310,7 @@ class Recording:
         }  # fmt: skip
 
     def _command(self) -> tuple[str, ...]:
-        return (self._request.command,) if self._request.command else ()
+        return (self._request.asked,) if self._request.asked else ()
 
     def _size(self) -> str:
         return f"{self._request.columns}:{self._request.rows}" if self._request.interactive else ""

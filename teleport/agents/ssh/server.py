@@ -57,6 +57,8 @@ class Host:
     """Static and dynamic labels as the host reports them."""
     forbidden_uid: int | None = None
     """The uid of an auth service in this very process, whose sessions are refused."""
+    file_copy: bool = True
+    """Whether files may be copied here at all, whatever roles permit."""
 
     def target(self, snapshot: Snapshot) -> Target:
         """The host as decisions see it: a declared node of its name gives labels that win."""
@@ -221,6 +223,7 @@ class _Served(asyncssh.SSHServer):
             self._connection.client,
             self._idle.touch,
             self._forwarding,
+            file_copy=server.host.file_copy,
         )
         self._verdict.set_result("")
 

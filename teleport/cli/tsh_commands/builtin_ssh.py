@@ -7,14 +7,14 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 import asyncssh
 
 from teleport.cli.tsh_commands.ssh import Call, proxy_words
 from teleport.core.errors import BadInput, Unavailable
 
-__all__ = ["run_builtin"]
+__all__ = ["connected", "run_builtin"]
 
 _KNOWN_FLAGS = frozenset({"-t", "-T", "-q"})
 
@@ -31,15 +31,9 @@ def run_builtin(call: Call) -> int:
 
 
 async def _session(call: Call) -> int:
-    key = call.key or call.profile.ssh_key
-    certificate = call.certificate or call.profile.ssh_certificate
-    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
     wants_terminal = "-t" in call.flags or (not call.command and "-T" not in call.flags)
     terminal = wants_terminal and sys.stdin.isatty()
-    async with asyncssh.connect(
-        call.full_name, username=call.login, client_keys=[(str(key), str(certificate))], proxy_command=words,
-        known_hosts=str(call.profile.known_hosts), config=[], agent_path=None, client_factory=_Client,
-    ) as connection:  # fmt: skip
+    async with connected(call) as connection:
         process = await connection.create_process(
             " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
             term_type=os.environ.get("TERM", "xterm") if terminal else None, term_size=_size() if terminal else None,
@@ -52,6 +46,17 @@ async def _session(call: Call) -> int:
             await process.wait_closed()
     status = process.exit_status
     return 255 if status is None or process.exit_signal else status
+
+
+def connected(call: Call) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
+    """A connection to a host by way of the proxy."""
+    key = call.key or call.profile.ssh_key
+    certificate = call.certificate or call.profile.ssh_certificate
+    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
+    return asyncssh.connect(
+        call.full_name, username=call.login, client_keys=[(str(key), str(certificate))], proxy_command=words,
+        known_hosts=str(call.profile.known_hosts), config=[], agent_path=None, client_factory=_Client,
+    )  # fmt: skip
 
 
 class _Client(asyncssh.SSHClient):

@@ -7,6 +7,8 @@ import selectors
 import socket
 import ssl
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ from teleport.core.program import Group
 
 __all__ = ["proxy"]
 
-_ALPN = "teleport-proxy-ssh"
+_KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
 _PATIENCE = 60.0
 """Seconds for the proxy to answer: longer than it waits for a host itself."""
+_BANNER_PATIENCE = 40.0
+"""Seconds for a host's first bytes, which it says unasked."""
 _CHUNK = 64 * 1024
+_LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
 @click.group(cls=Group)
@@ -34,8 +39,11 @@ def proxy() -> None:
 @click.option("--proxy", "address", metavar="HOST:PORT", help="The proxy (the one logged in to last).")
 @click.option("--cluster", default="", help="The cluster of the host.")
 @click.option("--credentials", type=click.Path(path_type=Path), help="A folder with tls.crt and tls.key.")
-def ssh(destination: str, address: str | None, cluster: str, credentials: Path | None) -> None:
+@click.option("--fdpass", is_flag=True, help="Pass the connection on and end: for `ssh -o ProxyUseFdpass=yes`.")
+def ssh(destination: str, address: str | None, cluster: str, credentials: Path | None, fdpass: bool) -> None:
     """Carry standard input and output to a host's SSH server, for `ssh -o ProxyCommand`.
+
+    With --fdpass nothing is carried: ssh gets the connection itself, and this program ends.
 
     Example: ssh -o ProxyCommand="tsh proxy ssh %r@%h:%p" root@db-1
     """
@@ -43,9 +51,87 @@ def ssh(destination: str, address: str | None, cluster: str, credentials: Path |
     login, host = _split(destination)
     if profile.expired:
         raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
-    connection = _connect(profile, credentials)
-    rest = _ask(connection, {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster})
-    _carry(connection, rest)
+    question = {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
+    connection, rest = _reach(profile, credentials, question)
+    if not fdpass:
+        _carry(connection, rest, sys.stdin.fileno(), sys.stdout.fileno())
+    elif isinstance(connection, ssl.SSLSocket):
+        _carry_in_background(connection, rest)
+    else:
+        _pass_on(connection)
+
+
+def _reach(profile: p.Profile, credentials: Path | None, question: dict[str, str]) -> tuple[socket.socket, bytes]:
+    """The connection to the host, and what it has said already.
+
+    Where the cluster has it so, TLS ends here and SSH protects its own bytes. A network that does not let that pass is
+    noticed by the host's silence, and remembered for a day.
+    """
+    network = p.home() / f"{profile.proxy.replace(':', '-')}.keeps-tls"
+    if not _is_fresh(network):
+        connection = _connect(profile, credentials, (_LEAVES, _KEEPS))
+        rest = _ask(connection, question)
+        if connection.selected_alpn_protocol() == _KEEPS:
+            return connection, rest
+        plain = _leave(connection)
+        if plain is not None:
+            return plain, b""
+        network.touch(mode=0o600)
+    connection = _connect(profile, credentials, (_KEEPS,))
+    return connection, _ask(connection, question)
+
+
+def _is_fresh(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < 86400
+    except FileNotFoundError:
+        return False
+
+
+def _leave(connection: ssl.SSLSocket) -> socket.socket | None:
+    """The plain socket, once the host has spoken on it; None if it does not."""
+    try:
+        connection.unwrap()  # reads to the peer's close_notify and not a byte further
+        plain = socket.socket(fileno=connection.detach())
+    except (OSError, ValueError):
+        connection.close()
+        return None
+    plain.settimeout(_BANNER_PATIENCE)
+    try:
+        if plain.recv(1, socket.MSG_PEEK):
+            return plain
+    except OSError:
+        pass
+    plain.close()
+    return None
+
+
+def _pass_on(connection: socket.socket) -> None:
+    """Give ssh the connection; it waits for a byte with a descriptor on our standard output (ssh_config(5))."""
+    try:
+        with socket.socket(fileno=os.dup(sys.stdout.fileno())) as ssh_waits:
+            socket.send_fds(ssh_waits, [b"\0"], [connection.fileno()])
+    except OSError as error:
+        raise Unavailable(
+            f"standard output takes no connection: {error}", hint="--fdpass goes with `ssh -o ProxyUseFdpass=yes`"
+        ) from None
+
+
+def _carry_in_background(connection: ssl.SSLSocket, rest: bytes) -> None:
+    """Give ssh one end of a pair, and carry between the other and TLS after this program has ended for ssh."""
+    ours, theirs = socket.socketpair()
+    _pass_on(theirs)
+    theirs.close()
+    if os.fork():
+        return
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(nowhere, standard)
+    try:
+        _carry(connection, rest, ours.fileno(), os.dup(ours.fileno()))
+    finally:
+        os._exit(0)
 
 
 def _split(destination: str) -> tuple[str, str]:
@@ -58,7 +144,7 @@ def _split(destination: str) -> tuple[str, str]:
     return login, host.strip("[]")
 
 
-def _connect(profile: p.Profile, credentials: Path | None) -> ssl.SSLSocket:
+def _connect(profile: p.Profile, credentials: Path | None, protocols: Sequence[str]) -> ssl.SSLSocket:
     """Mutual TLS with the proxy. Raises Unavailable."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -69,7 +155,7 @@ def _connect(profile: p.Profile, credentials: Path | None) -> ssl.SSLSocket:
         context.load_cert_chain(certificate, key)
     except OSError as error:
         raise Unauthenticated(f"the login's files cannot be read: {error}", hint="log in again: tsh login") from None
-    context.set_alpn_protocols([_ALPN])
+    context.set_alpn_protocols(list(protocols))
     try:
         plain = through(profile.address)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -128,9 +214,9 @@ class _Interest:
         return {key.fd for key, _ in self._selector.select()}
 
 
-def _carry(connection: ssl.SSLSocket, rest: bytes) -> None:
+def _carry(connection: socket.socket, rest: bytes, source: int, sink: int) -> None:
     """Both ways until either ends, in one thread, with buffers that make the faster side wait."""
-    source, sink, wire = sys.stdin.fileno(), sys.stdout.fileno(), connection.fileno()
+    wire = connection.fileno()
     connection.setblocking(False)
     for descriptor in (source, sink):
         os.set_blocking(descriptor, False)
@@ -170,23 +256,23 @@ def _drain(sink: int, buffer: bytearray) -> None:
     _flush(sink, buffer)
 
 
-def _send(connection: ssl.SSLSocket, buffer: bytearray) -> bool:
+def _send(connection: socket.socket, buffer: bytearray) -> bool:
     try:
         while buffer:
             sent = connection.send(bytes(buffer[:_CHUNK]))
             del buffer[:sent]
-    except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+    except _LATER:
         pass
     except OSError:
         return False
     return True
 
 
-def _receive(connection: ssl.SSLSocket) -> bytes | None:
+def _receive(connection: socket.socket) -> bytes | None:
     """What is there, empty for nothing yet, None for the end."""
     try:
         return connection.recv(_CHUNK) or None
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    except _LATER:
         return b""
     except (ssl.SSLError, OSError):
         return None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,10 @@ import click
 from teleport.cli import profile as p
 from teleport.core.errors import BadInput, TeleportError, Unauthenticated
 
-__all__ = ["Call", "options_for", "proxy_words", "ssh"]
+__all__ = [
+    "Call", "default_login", "flags_of", "options_for", "proxy_command", "proxy_words", "quick", "run_in_place", "ssh",
+    "with_second_factor",
+]  # fmt: skip
 
 _QUICK_SECONDS = 30.0
 
@@ -55,12 +58,12 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
-    login = login or str(given["login"] or "") or _default_login(profile)
+    login = login or str(given["login"] or "") or default_login(profile)
     call = Call(profile, login, host, tuple(command), tuple(_flags(given)))
     started = time.monotonic()
     status = call.run()
-    if status == 255 and time.monotonic() - started < _QUICK_SECONDS:
-        again = _with_second_factor(call, str(given["mfa_code"] or ""))
+    if status == 255 and quick(started):
+        again = with_second_factor(call, str(given["mfa_code"] or ""))
         if again is not None:
             return again
     return status
@@ -86,7 +89,7 @@ class Call:
 
             return run_builtin(self)
         arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
-        return _run(arguments)
+        return run_in_place(arguments)
 
     @property
     def full_name(self) -> str:
@@ -104,8 +107,13 @@ class Call:
             yield from ("-o", f"{key}={value}")
 
 
-def _run(arguments: list[str]) -> int:
-    """Run ssh in our place: what the terminal sends it gets itself, what is sent to us alone is passed on."""
+def quick(started: float) -> bool:
+    """Whether a session that ended was too short for somebody to have worked in."""
+    return time.monotonic() - started < _QUICK_SECONDS
+
+
+def run_in_place(arguments: list[str]) -> int:
+    """Run ssh or scp in our place: what the terminal sends it gets itself, what is sent to us alone is passed on."""
     with subprocess.Popen(arguments) as program:
         passed_on = (signal.SIGTERM, signal.SIGHUP)
         previous = {number: signal.signal(number, lambda sent, _: program.send_signal(sent)) for number in passed_on}
@@ -121,6 +129,7 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
     """What ssh is told, on its command line or in a configuration file."""
     return {
         "ProxyCommand": command,
+        "ProxyUseFdpass": "yes",
         "IdentityFile": _quoted(str(key)),
         "CertificateFile": _quoted(str(certificate)),
         "IdentitiesOnly": "yes",
@@ -134,7 +143,7 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
 
 def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
     """What ssh runs to reach a host, as its configuration spells it, good in other environments too."""
-    words = proxy_words(profile, tls=tls)
+    words = [*proxy_words(profile, tls=tls), "--fdpass"]
     if "TELEPORT_HOME" in os.environ:
         words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
     return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
@@ -160,7 +169,7 @@ def _quoted(path: str) -> str:
     return f'"{escaped}"' if " " in escaped else escaped
 
 
-def _default_login(profile: p.Profile) -> str:
+def default_login(profile: p.Profile) -> str:
     local = getpass.getuser()
     return local if local in profile.logins or not profile.logins else profile.logins[0]
 
@@ -170,19 +179,27 @@ def _flags(given: dict[str, object]) -> Iterator[str]:
         "tty": "-t", "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
         "forward_agent": "-A", "x11": "-X", "x11_trusted": "-Y",
     }  # fmt: skip
-    yield from (flag for name, flag in switches.items() if given[name])
+    yield from flags_of(given, switches)
     if given["stdio"]:
         yield from ("-W", str(given["stdio"]))
-    verbose = given["verbose"]
-    yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
-    for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D"), ("options", "-o")):
+    for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D")):
         values = given[name]
         assert isinstance(values, Sequence)
         for value in values:
             yield from (flag, str(value))
 
 
-def _with_second_factor(call: Call, code: str) -> int | None:
+def flags_of(given: Mapping[str, object], switches: Mapping[str, str]) -> Iterator[str]:
+    """What was given of switches, of `-v` and of `-o`, as ssh and scp take it."""
+    yield from (flag for name, flag in switches.items() if given[name])
+    verbose, options = given["verbose"], given["options"]
+    assert isinstance(options, Sequence)
+    yield from ["-v"] * (verbose if isinstance(verbose, int) else 0)
+    for option in options:
+        yield from ("-o", str(option))
+
+
+def with_second_factor(call: Call, code: str) -> int | None:
     """If the session was refused for want of a second factor: ask for it and try again."""
     from teleport.cli.connect import run
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from teleport.agents.ssh.pump import Reader, Writer
+from teleport.agents.ssh.pump import Brake, Reader, Writer
 
 
 def pipe() -> tuple[int, int]:
@@ -98,3 +98,28 @@ async def test_a_program_that_closed_its_input_stops_the_writer_and_lets_the_cli
     assert writer.closed
     assert calls == ["full", "drained"]
     writer.write(b"ignored")
+
+
+async def test_a_writer_to_whom_nobody_listens_asks_for_less_however_small_the_pieces_are() -> None:
+    reading, writing = pipe()
+    calls: list[str] = []
+    writer = Writer(writing, full=lambda: calls.append("full"), drained=lambda: calls.append("drained"))
+
+    for _ in range(100):
+        writer.write(bytes(10_000))
+
+    assert calls == ["full"]
+    writer.stop()
+    os.close(reading)
+
+
+def test_a_brake_holds_until_the_last_reason_is_gone() -> None:
+    calls: list[str] = []
+    brake = Brake(stop=lambda: calls.append("stop"), go=lambda: calls.append("go"))
+
+    for reason, wanted in [("a", True), ("a", True), ("b", True), ("a", False), ("a", False)]:
+        brake.hold(reason, wanted)
+    held = list(calls)
+    brake.hold("b", False)
+
+    assert (held, calls) == (["stop"], ["stop", "go"])

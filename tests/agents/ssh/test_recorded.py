@@ -10,7 +10,9 @@ import pytest
 
 from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.options import Conditions
+from teleport.agents.ssh.copies import Copy
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
+from teleport.audit.events import FileTransferred
 from teleport.audit.recording import META, OUTPUT
 from teleport.audit.spool import Spool
 from teleport.core.errors import Unavailable
@@ -216,3 +218,52 @@ async def test_without_a_disk_to_note_the_start_there_is_no_session(host: Record
 
     with pytest.raises(Unavailable, match="cannot be recorded"):
         await Recording.begin(host, session(), SHELL, on_failure=lambda _: None)
+
+
+UPLOAD = Request(interactive=False, command="scp -t x", copy=Copy("scp", "upload", "x"))
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "error"),
+    [
+        ({"status": 0}, "T3005I", None),
+        ({"status": 1}, "T3005E", None),
+        ({"reason": "access withdrawn: so"}, "T3005E", "access withdrawn: so"),
+    ],
+    ids=["done", "failed", "ended"],
+)
+async def test_a_copy_by_scp_leaves_an_event_however_it_ended(
+    host: RecordingHost, how: dict[str, Any], code: str, error: str | None
+) -> None:
+    recording = await Recording.begin(host, session(), UPLOAD, on_failure=lambda _: None)
+
+    await recording.end(**how)
+
+    (event,) = [event for event in spooled(host) if event["event"] == "scp"]
+    assert (event["code"], event["action"], event["path"]) == (code, "upload", "x")
+    assert event.get("exitError") == error
+
+
+async def test_what_happens_meanwhile_is_written_in_order_to_where_the_mode_says(
+    host: RecordingHost, auth: Auth
+) -> None:
+    recording = await Recording.begin(host, session(mode="node-sync"), COMMAND, on_failure=lambda _: None)
+
+    await recording.note(FileTransferred(**recording.about(), action="open", path=str(n)) for n in range(5))
+
+    assert [event["path"] for event in auth.events if event["event"] == "sftp"] == ["0", "1", "2", "3", "4"]
+    await recording.end()
+
+
+async def test_what_auth_does_not_take_ends_the_session_in_a_sync_mode_and_is_kept_here(
+    host: RecordingHost, auth: Auth
+) -> None:
+    failures: list[str] = []
+    recording = await Recording.begin(host, session(mode="node-sync"), COMMAND, on_failure=failures.append)
+    auth.away = True
+
+    await recording.note([FileTransferred(**recording.about(), action="remove", path="x")])
+
+    assert len(failures) == 1
+    assert [event["path"] for event in spooled(host) if event["event"] == "sftp"] == ["x"]
+    await recording.end()
