@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
-UNIT := tests --ignore tests/e2e --ignore tests/attacks -q -n 3 --dist worksteal
-ATTACKS := tests/attacks -q -n 3 --dist worksteal
+SERVICES := tests/service tests/proxy tests/agents tests/attacks
+UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test unit attacks e2e fuzz lint fmt generate bench clean
+.PHONY: demo test unit services e2e fuzz lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -26,19 +26,19 @@ test: $(STAMP) lint
 	scripts/install-test-programs
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(UNIT)
-	$(BIN)/coverage run -m pytest $(ATTACKS)
-	$(BIN)/coverage run -m pytest tests/e2e -q
+	$(BIN)/coverage run -m pytest $(SERVICES) -q -n 3 --dist worksteal
+	$(BIN)/coverage run -m pytest tests/e2e -q -n 2 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 unit: $(STAMP)
 	$(BIN)/pytest $(UNIT)
 
-attacks: $(STAMP)
-	$(BIN)/pytest $(ATTACKS)
+services: $(STAMP)
+	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
 
 e2e: $(STAMP)
-	$(BIN)/pytest tests/e2e -q
+	$(BIN)/pytest tests/e2e -q -n 2 --dist loadfile
 
 fuzz: $(STAMP)
 	$(BIN)/pytest $(UNIT) --hypothesis-profile thorough

@@ -75,7 +75,7 @@ def test_a_file_for_the_upstream_product_is_taken_and_what_it_says_in_vain_is_na
         "proxy_service.listen_addr": "everything is served on web_listen_addr",
         "proxy_service.tunnel_listen_addr": "everything is served on web_listen_addr",
         "ssh_service.listen_addr": "agents open no port; they are reached through the proxy",
-        "ssh_service.x11": "X11 is not forwarded yet, for anybody",
+        "ssh_service.x11": "the roles decide: permit_x11_forwarding",
         "teleport.ciphers": "a fixed set of modern algorithms is offered",
         "teleport.connection_limits": "limits are fixed, and a role's max_connections",
     }
