@@ -36,7 +36,7 @@ _BY_FIELD: Mapping[str, Strategy] = {
     "max_duration": st.sampled_from(["7d", "2h", "never"]),
     "hostname": _names,
     "is_locked": st.just("no"),
-    "encryption": st.just({"enabled": "no"}),
+    "encryption": st.builds(dict, enabled=st.just("no")),
     "target": st.fixed_dictionaries({"user": _names}, optional={"role": _names, "login": words, "join_token": words}),
 }
 """Fields that mean something beyond their type."""
