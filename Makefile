@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
-SERVICES := tests/service tests/proxy tests/agents tests/attacks
+SERVICES := tests/service tests/proxy tests/agents tests/attacks tests/store tests/net tests/audit tests/gitops
 UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
