@@ -104,8 +104,7 @@ def anonymous_client(proxy: str, trust: Trust) -> ApiClient:
 
 def api_client(profile: Profile) -> ApiClient:
     """The cluster's API with the certificate of a profile. Raises Unauthenticated once it has expired."""
-    if profile.expired:
-        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    profile.check()
     try:
         certificate, key = profile.tls_certificate.read_text(), profile.tls_key.read_text()
         trust = profile.host_authorities.read_text()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from teleport.core.errors import BadInput, NotFound
+from teleport.core.errors import BadInput, NotFound, Unauthenticated
 
 __all__ = [
     "Profile",
@@ -78,6 +78,15 @@ class Profile:
     @property
     def expired(self) -> bool:
         return time.time() >= self.expires
+
+    def check(self) -> None:
+        """Raises Unauthenticated once the login has expired."""
+        if self.expired:
+            raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {self.proxy} --user {self.user}")
+
+    def name_of(self, host: str) -> str:
+        """A host's name as its certificate has it."""
+        return f"{host.removesuffix(f'.{self.cluster}')}.{self.cluster}"
 
     @property
     def address(self) -> tuple[str, int]:

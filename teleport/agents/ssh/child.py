@@ -5,12 +5,18 @@ with, in this order: session and terminal, audit login uid, groups, gid, uid. No
 What goes wrong is told on standard error, and the exit status is 254.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
 import resource
 import sys
 import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without importing what only types need: this starts with every session
+    from typing import Any
 
 
 def main() -> None:
@@ -27,7 +33,7 @@ def main() -> None:
     os.execve(wanted["program"], wanted["arguments"], wanted["environment"])  # noqa: S606 - the program is the shell
 
 
-def become(wanted: dict) -> None:  # type: ignore[type-arg]
+def become(wanted: dict[str, Any]) -> None:
     """Take on the user's identity for good."""
     if os.geteuid() != 0:
         if os.geteuid() != wanted["uid"]:

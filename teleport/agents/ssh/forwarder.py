@@ -5,6 +5,8 @@ apart; an order for a connection brings the pipes. The agent never holds a socke
 about who opened, owns or writes to one applies to the user. When the agent is gone, so are the sockets and their files.
 """
 
+from __future__ import annotations
+
 import array
 import errno
 import json
@@ -20,6 +22,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without importing what only types need: this starts with every session
+    from typing import Any
 
 _ORDER = 16 * 1024
 _CHUNK = 256 * 1024
@@ -55,7 +61,7 @@ class Way:
 class Joined:
     """A socket, the pipe that leads to it, and the one that leads from it."""
 
-    def __init__(self, loop: "Loop", sock: socket.socket, pipes: tuple[int, int]) -> None:
+    def __init__(self, loop: Loop, sock: socket.socket, pipes: tuple[int, int]) -> None:
         self._loop, self._sock = loop, sock
         self._upward, self._downward = pipes
         self._open = set(pipes)
@@ -132,7 +138,7 @@ class Joined:
 class Listener:
     """Sockets that listen under one number, and the files that were made for them."""
 
-    def __init__(self, order: dict) -> None:  # type: ignore[type-arg]
+    def __init__(self, order: dict[str, Any]) -> None:
         self.sockets: list[socket.socket] = []
         self.path = self._folder = ""
         self.port = 0
@@ -274,10 +280,10 @@ class Loop:
         if answer is not None:
             self._say({"id": number, **answer})
 
-    def _say(self, message: dict) -> None:  # type: ignore[type-arg]
+    def _say(self, message: dict[str, Any]) -> None:
         self._control.send(json.dumps(message).encode())
 
-    def _connect(self, number: int, order: dict, pipes: tuple[int, int]) -> None:  # type: ignore[type-arg]
+    def _connect(self, number: int, order: dict[str, Any], pipes: tuple[int, int]) -> None:
         """In a thread of its own, for names take as long as they like."""
         work = threading.Thread(target=self._connect_now, args=(number, order, pipes), daemon=True)
         try:
@@ -285,7 +291,7 @@ class Loop:
         except RuntimeError as error:
             raise OSError(str(error)) from None
 
-    def _connect_now(self, number: int, order: dict, pipes: tuple[int, int]) -> None:  # type: ignore[type-arg]
+    def _connect_now(self, number: int, order: dict[str, Any], pipes: tuple[int, int]) -> None:
         sock, error = None, ""
         try:
             sock = _connected_to(order)
@@ -306,7 +312,7 @@ class Loop:
                     os.close(pipe)
                 self._say({"id": number, "error": error})
 
-    def _listen(self, number: int, order: dict, _: tuple[int, int]) -> dict:  # type: ignore[type-arg]
+    def _listen(self, number: int, order: dict[str, Any], _: tuple[int, int]) -> dict[str, Any]:
         listener = self._listeners[number] = Listener(order)
         for sock in listener.sockets:
             sock.setblocking(False)
@@ -326,14 +332,14 @@ class Loop:
         self._accepted[self._count] = accepted
         self._say({"accepted": self._count, "listener": number, "peer": list(peer[:2]) if peer else []})
 
-    def _take(self, number: int, order: dict, pipes: tuple[int, int]) -> dict:  # type: ignore[type-arg]
+    def _take(self, number: int, order: dict[str, Any], pipes: tuple[int, int]) -> dict[str, Any]:
         self._joined[number] = Joined(self, self._accepted.pop(order["accepted"]), pipes)
         return {}
 
-    def _refuse(self, number: int, order: dict, _: tuple[int, int]) -> None:  # type: ignore[type-arg]
+    def _refuse(self, number: int, order: dict[str, Any], _: tuple[int, int]) -> None:
         self._accepted.pop(order["accepted"]).close()
 
-    def _close(self, number: int, order: dict, _: tuple[int, int]) -> None:  # type: ignore[type-arg]
+    def _close(self, number: int, order: dict[str, Any], _: tuple[int, int]) -> None:
         """Close a listener, or drop a connection."""
         listener = self._listeners.pop(number, None)
         if listener is not None:
@@ -344,7 +350,7 @@ class Loop:
             self._joined[number].drop()
 
 
-def _connected_to(order: dict) -> socket.socket:  # type: ignore[type-arg]
+def _connected_to(order: dict[str, Any]) -> socket.socket:
     if "path" in order:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -359,13 +365,13 @@ def _connected_to(order: dict) -> socket.socket:  # type: ignore[type-arg]
     return sock
 
 
-def receive(control: socket.socket) -> "tuple[bytes, tuple[int, ...]]":
+def receive(control: socket.socket) -> tuple[bytes, tuple[int, ...]]:
     """One message and the descriptors that came with it."""
     data, ancillary, _, _ = control.recvmsg(_ORDER, socket.CMSG_SPACE(8), socket.MSG_CMSG_CLOEXEC)
     return data, tuple(_descriptors(ancillary))
 
 
-def _descriptors(ancillary: list) -> Iterator[int]:  # type: ignore[type-arg]
+def _descriptors(ancillary: list[Any]) -> Iterator[int]:
     for level, kind, body in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = array.array("i")

@@ -54,8 +54,9 @@ def connected(call: Call) -> AbstractAsyncContextManager[asyncssh.SSHClientConne
     certificate = call.certificate or call.profile.ssh_certificate
     words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
     return asyncssh.connect(
-        call.full_name, username=call.login, client_keys=[(str(key), str(certificate))], proxy_command=words,
-        known_hosts=str(call.profile.known_hosts), config=[], agent_path=None, client_factory=_Client,
+        call.profile.name_of(call.host), username=call.login, client_keys=[(str(key), str(certificate))],
+        proxy_command=words, known_hosts=str(call.profile.known_hosts), config=[], agent_path=None,
+        client_factory=_Client,
     )  # fmt: skip
 
 

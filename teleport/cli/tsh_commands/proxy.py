@@ -9,6 +9,7 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ def ssh(destination: str, address: str | None, cluster: str, credentials: Path |
     """
     profile = p.current(address)
     login, host = _split(destination)
-    if profile.expired:
-        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    profile.check()
     question = {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
     connection, rest = _reach(profile, credentials, question)
     if not fdpass:
@@ -68,7 +68,8 @@ def _reach(profile: p.Profile, credentials: Path | None, question: dict[str, str
     noticed by the host's silence, and remembered for a day.
     """
     network = p.home() / f"{profile.proxy.replace(':', '-')}.keeps-tls"
-    if not _is_fresh(network):
+    known = _is_fresh(network)
+    if not known:
         connection = _connect(profile, credentials, (_LEAVES, _KEEPS))
         rest = _ask(connection, question)
         if connection.selected_alpn_protocol() == _KEEPS:
@@ -76,15 +77,18 @@ def _reach(profile: p.Profile, credentials: Path | None, question: dict[str, str
         plain = _leave(connection)
         if plain is not None:
             return plain, b""
-        network.touch(mode=0o600)
     connection = _connect(profile, credentials, (_KEEPS,))
-    return connection, _ask(connection, question)
+    rest = _ask(connection, question)
+    if not known:
+        with suppress(OSError):  # a day of trying twice, where nothing can be written
+            network.touch(mode=0o600)
+    return connection, rest
 
 
 def _is_fresh(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime < 86400
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -12,13 +12,11 @@ from teleport.cli.tsh_commands.ssh import (
     Call,
     default_login,
     flags_of,
-    options_for,
-    proxy_command,
     quick,
     run_in_place,
     with_second_factor,
 )
-from teleport.core.errors import BadInput, Unauthenticated
+from teleport.core.errors import BadInput
 
 __all__ = ["CopyCall", "Remote", "remote", "scp"]
 
@@ -47,8 +45,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
     Example: tsh scp -r ./site deploy@web-1:/srv/
     """
     profile = p.current()
-    if profile.expired:
-        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    profile.check()
     if len(paths) < 2:
         raise BadInput("what is copied, and where to?", hint="tsh scp SOURCE... TARGET")
     login = str(given["login"] or "") or default_login(profile)
@@ -105,22 +102,9 @@ class CopyCall(Call):
         between = isinstance(target, Remote) and any(isinstance(source, Remote) for source in sources)
         return ["-3"] if between else []
 
-    def _options(self) -> Iterator[str]:
-        profile = self.profile
-        pairs = options_for(
-            profile, key=self.key or profile.ssh_key, certificate=self.certificate or profile.ssh_certificate,
-            command=proxy_command(profile, tls=self.tls),
-        )  # fmt: skip
-        for key, value in pairs.items():
-            yield from ("-o", f"{key}={value}")
-
     def _words(self) -> Iterator[str]:
         for end in self.ends:
-            yield end if isinstance(end, str) else f"{end.login}@{self.name_of(end)}:{end.path}"
-
-    def name_of(self, end: Remote) -> str:
-        """A host's name as its certificate has it."""
-        return f"{end.host.removesuffix(f'.{self.profile.cluster}')}.{self.profile.cluster}"
+            yield end if isinstance(end, str) else f"{end.login}@{self.profile.name_of(end.host)}:{end.path}"
 
 
 def _flags(given: dict[str, object]) -> Iterator[str]:

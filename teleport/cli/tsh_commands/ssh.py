@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
-from teleport.core.errors import BadInput, TeleportError, Unauthenticated
+from teleport.core.errors import BadInput, TeleportError
 
 __all__ = [
     "Call", "default_login", "flags_of", "options_for", "proxy_command", "proxy_words", "quick", "run_in_place", "ssh",
@@ -53,8 +53,7 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     Example: tsh ssh root@db-1 systemctl status postgresql
     """
     profile = p.current()
-    if profile.expired:
-        raise Unauthenticated("the login has expired", hint=f"tsh login --proxy {profile.proxy} --user {profile.user}")
+    profile.check()
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
@@ -88,22 +87,17 @@ class Call:
             from teleport.cli.tsh_commands.builtin_ssh import run_builtin
 
             return run_builtin(self)
-        arguments = ["ssh", *self.flags, *self._options(), "-l", self.login, "--", self.host, *self.command]
+        options = self._options(HostKeyAlias=self.profile.name_of(self.host))
+        arguments = ["ssh", *self.flags, *options, "-l", self.login, "--", self.host, *self.command]
         return run_in_place(arguments)
 
-    @property
-    def full_name(self) -> str:
-        """The host's name as its certificate has it."""
-        return f"{self.host.removesuffix(f'.{self.profile.cluster}')}.{self.profile.cluster}"
-
-    def _options(self) -> Iterator[str]:
+    def _options(self, **more: str) -> Iterator[str]:
         profile = self.profile
         pairs = options_for(
             profile, key=self.key or profile.ssh_key, certificate=self.certificate or profile.ssh_certificate,
             command=proxy_command(profile, tls=self.tls),
         )  # fmt: skip
-        pairs["HostKeyAlias"] = self.full_name
-        for key, value in pairs.items():
+        for key, value in {**pairs, **more}.items():
             yield from ("-o", f"{key}={value}")
 
 

@@ -1,0 +1,92 @@
+"""Which way `tsh proxy ssh` takes through a network, and what it remembers of that."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from teleport.cli import profile as p
+from teleport.cli.tsh_commands import proxy
+from teleport.core.errors import Unavailable
+
+PROFILE = p.Profile(proxy="proxy.example.com:3080", user="ann", cluster="acme", expires=time.time() + 60)
+
+
+class Connection:
+    """A connection to a proxy that serves what is asked for first."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+
+    def selected_alpn_protocol(self) -> str:
+        return self.protocol
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
+    """The protocols that were offered, a tuple an attempt; no host speaks once TLS has ended."""
+    attempts: list[tuple[str, ...]] = []
+
+    def connect(_profile: p.Profile, _credentials: Path | None, protocols: tuple[str, ...]) -> Connection:
+        attempts.append(protocols)
+        return Connection(protocols[0])
+
+    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
+    monkeypatch.setattr(proxy, "_connect", connect)
+    monkeypatch.setattr(proxy, "_ask", lambda *_: b"")
+    monkeypatch.setattr(proxy, "_leave", lambda _: None)
+    return attempts
+
+
+def reach() -> None:
+    proxy._reach(PROFILE, None, {"host": "db-1"})
+
+
+def test_a_network_without_a_way_outside_of_tls_is_tried_once_a_day(tried: list[tuple[str, ...]]) -> None:
+    both, keeps = (proxy._LEAVES, proxy._KEEPS), (proxy._KEEPS,)
+
+    reach()
+    reach()
+    (mark,) = p.home().glob("*.keeps-tls")
+    os.utime(mark, (0, time.time() - 90_000))
+    reach()
+
+    assert tried == [both, keeps, keeps, both, keeps]
+
+
+def test_using_what_is_known_does_not_make_it_last_longer(tried: list[tuple[str, ...]]) -> None:
+    reach()
+    (mark,) = p.home().glob("*.keeps-tls")
+    an_hour_ago = time.time() - 3600
+    os.utime(mark, (an_hour_ago, an_hour_ago))
+
+    reach()
+
+    assert mark.stat().st_mtime == pytest.approx(an_hour_ago, abs=1)
+
+
+def test_a_host_that_answers_neither_way_says_nothing_about_the_network(
+    tried: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> bytes:
+        if len(tried) == 2:
+            raise Unavailable("host db-1 is not connected to this proxy")
+        return b""
+
+    monkeypatch.setattr(proxy, "_ask", ask)
+
+    with pytest.raises(Unavailable):
+        reach()
+
+    assert list(p.home().glob("*.keeps-tls")) == []
+
+
+def test_what_cannot_be_written_down_keeps_nobody_out(
+    tried: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEPORT_HOME", "/dev/null/nowhere")
+
+    reach()
+
+    assert len(tried) == 2
