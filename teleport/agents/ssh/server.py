@@ -215,16 +215,10 @@ class _Served(asyncssh.SSHServer):
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
-            session,
-            who,
-            server._records,
-            self._server._cgroups,
-            server.host.cluster,
-            self._connection.client,
-            self._idle.touch,
-            self._forwarding,
+            session=session, account=who, records=server._records, cgroups=server._cgroups, cluster=server.host.cluster,
+            client=self._connection.client, touched=self._idle.touch, forwarding=self._forwarding,
             file_copy=server.host.file_copy,
-        )
+        )  # fmt: skip
         self._verdict.set_result("")
 
     async def _stay(self, session: Session) -> None:
