@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from blake3 import blake3
+
 from teleport.audit.files import sync_directory, write_durably
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import Unavailable
@@ -87,7 +89,7 @@ class Recorder:
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
-        self._digest = hashlib.sha256()
+        self._digest = blake3()
         self.failure = ""
 
     @property
@@ -185,7 +187,7 @@ class Recorder:
                     await asyncio.to_thread(file.close)
             self._files = None
         truncated = self.bytes_seen > self._kept
-        more = {"bytes_seen": self.bytes_seen, "stream_sha256": self._digest.hexdigest(), "truncated": truncated}
+        more = {"bytes_seen": self.bytes_seen, "stream_blake3": self._digest.hexdigest(), "truncated": truncated}
         try:
             meta = await asyncio.to_thread(seal_folder, self._folder, sign, self._clock.time(), more)
         except OSError as error:

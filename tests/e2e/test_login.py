@@ -232,7 +232,7 @@ def test_guessing_is_slowed_down_for_that_user_at_that_address(world: World) -> 
         world.pin,
     )
 
-    answers = [nobody.tsh("login", *arguments, stdin="x\n").errors for _ in range(8)]
+    answers = (nobody.tsh("login", *arguments, stdin="x\n").errors for _ in range(16))
 
     assert any("too many failed attempts" in answer for answer in answers)
 

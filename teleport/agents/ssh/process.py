@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from teleport.agents.ssh import members
+from teleport.agents.ssh.pump import wide_pipe
 from teleport.agents.ssh.terminal import open_terminal
 from teleport.core.errors import AccessDenied, Unavailable
 
@@ -213,7 +214,7 @@ def start(
             environment = {**environment, "SSH_TTY": os.ttyname(slave)}
         else:
             for end in range(3):
-                reading, writing = os.pipe()
+                reading, writing = wide_pipe() if end < 2 else os.pipe()
                 ours.append(writing if end == 0 else reading)
                 theirs.append(reading if end == 0 else writing)
             for descriptor in ours:
