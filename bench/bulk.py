@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from bench.rows import Row
-from bench.sessions import our_cluster, plain_sshd
+from bench.sessions import jumping, login, our_cluster, plain_sshd
 
 MEGABYTES = 1024
 CIPHER = ("-c", "aes128-gcm@openssh.com")
@@ -19,30 +19,17 @@ def measure() -> list[Row]:
     if shutil.which("sshd", path="/usr/sbin:/usr/bin") is None or os.geteuid() != 0:
         sys.stderr.write("  skipped: needs root and an sshd\n")
         return []
-    from tests.e2e.world import LOGIN, make_login, remove_login
-
-    make_login()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder, our_cluster(Path(folder)) as ours, \
-                plain_sshd(Path(folder), LOGIN) as peer:  # fmt: skip
-            jump = jumping(peer)
-            rows = []
-            for name, transfer, least in (("download", download, 0.85), ("upload", upload, 0.85)):
-                mine, direct, jumped = transfer(ours), transfer(peer), transfer(jump)
-                rows += [
-                    Row(f"bulk {name}, plain ssh", mine, "sshd, no proxy", direct, "MB/s", f"≥ {least} ×"),
-                    Row(f"bulk {name}, plain ssh", mine, "sshd, ProxyJump", jumped, "MB/s", "≥ 1.5 ×"),
-                ]
-            return rows
-    finally:
-        remove_login()
-
-
-def jumping(peer: list[str]) -> list[str]:
-    """The same sshd, reached through itself."""
-    *options, destination = peer
-    way = " ".join([*options, "-W", "%h:%p", destination])
-    return [*options, "-o", f"ProxyCommand={way}", destination]
+    with login() as name, tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder, \
+            our_cluster(Path(folder)) as ours, plain_sshd(Path(folder), name) as peer:  # fmt: skip
+        jump = jumping(peer)
+        rows = []
+        for way, transfer in (("download", download), ("upload", upload)):
+            mine, direct, jumped = transfer(ours), transfer(peer), transfer(jump)
+            rows += [
+                Row(f"bulk {way}, plain ssh", mine, "sshd, no proxy", direct, "MB/s", "≥ 0.85 ×"),
+                Row(f"bulk {way}, plain ssh", mine, "sshd, ProxyJump", jumped, "MB/s", "≥ 1.5 ×"),
+            ]
+        return rows
 
 
 def download(command: list[str]) -> float:

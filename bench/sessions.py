@@ -8,28 +8,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.rows import Row
 
-ROUNDS = 30
+if TYPE_CHECKING:
+    from tests.e2e.world import World
+
+ROUNDS = 100
+AT_ONCE = 50
+BURST = 200
 
 
 def measure() -> list[Row]:
     if shutil.which("sshd", path="/usr/sbin:/usr/bin") is None or os.geteuid() != 0:
         sys.stderr.write("  skipped: needs root and an sshd\n")
         return []
-    from tests.e2e.world import LOGIN, make_login, remove_login
+    with login() as name, tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder, \
+            our_cluster(Path(folder)) as ours, plain_sshd(Path(folder), name) as peer:  # fmt: skip
+        mine, theirs = median(ours), median(peer)
+        many, jumped = each_second(ours), each_second(jumping(peer))
+    return [
+        Row(f"new session, plain ssh, median of {ROUNDS}", mine, "sshd, no proxy", theirs, "s", "≤ 1 ×"),
+        Row(f"new sessions a second, {AT_ONCE} at a time", many, "sshd, ProxyJump", jumped, "1/s", "≥ 2 ×"),
+    ]
 
-    make_login()
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder, our_cluster(Path(folder)) as ours, \
-                plain_sshd(Path(folder), LOGIN) as peer:  # fmt: skip
-            mine, theirs = median(ours), median(peer)
-    finally:
-        remove_login()
-    return [Row("new session, plain ssh, median", mine, "sshd, no proxy", theirs, "s", "≤ 1 ×")]
+
+def each_second(command: list[str]) -> float:
+    """Sessions a second, when some are always being opened."""
+
+    def one(_: int) -> None:
+        subprocess.run([*command, "true"], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, range(BURST)))
+    return BURST / (time.perf_counter() - started)
+
+
+def jumping(peer: list[str]) -> list[str]:
+    """The same sshd, reached through itself."""
+    *options, destination = peer
+    way = " ".join([*options, "-W", "%h:%p", destination])
+    return [*options, "-o", f"ProxyCommand={way}", destination]
 
 
 def median(command: list[str]) -> float:
@@ -42,7 +66,26 @@ def median(command: list[str]) -> float:
 
 
 @contextmanager
+def login() -> Iterator[str]:
+    """The ordinary user that sessions log in as."""
+    from tests.e2e.world import LOGIN, make_login, remove_login
+
+    make_login()
+    try:
+        yield LOGIN
+    finally:
+        remove_login()
+
+
+@contextmanager
 def our_cluster(folder: Path) -> Iterator[list[str]]:
+    """The command that reaches our host with plain ssh."""
+    with our_world(folder) as (_, command):
+        yield command
+
+
+@contextmanager
+def our_world(folder: Path) -> "Iterator[tuple[World, list[str]]]":
     from tests.e2e.world import LOGIN, ROLE, World, user
 
     world = World(folder / "world")
@@ -53,7 +96,7 @@ def our_cluster(folder: Path) -> Iterator[list[str]]:
         ann = world.person("ann").enrol().login()
         config = folder / "ssh_config"
         config.write_text(ann.tsh("config").output)
-        yield ["ssh", "-F", str(config), f"{LOGIN}@{world.host}"]
+        yield world, ["ssh", "-F", str(config), f"{LOGIN}@{world.host}"]
     finally:
         world.stop()
 
@@ -71,7 +114,7 @@ def plain_sshd(folder: Path, login: str) -> Iterator[list[str]]:
     port = 22_022
     options = {
         "Port": port, "ListenAddress": "127.0.0.1", "HostKey": host, "AuthorizedKeysFile": authorized, "UsePAM": "no",
-        "StrictModes": "no", "PidFile": "none", "PasswordAuthentication": "no",
+        "StrictModes": "no", "MaxStartups": "200:100:200", "PidFile": "none", "PasswordAuthentication": "no",
     }  # fmt: skip
     flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", "/dev/null", *flags])
