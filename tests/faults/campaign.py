@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +204,7 @@ class Campaign:
         """Have as many sessions as there are to be, of those who may."""
         waiting: list[Coroutine[Any, Any, None]] = []
         some = asyncio.Semaphore(6)
-        programs = sum(seat.excused == "" and not hasattr(seat.writer, "channel") for seat in self.seats)
+        programs = sum(seat.program for seat in self.seats)
         for number in range(self.sessions - len(self.seats)):
             user = self.chance.choice([name for name in self.users if self.allowed[name]])
             host = HOSTS[number % len(HOSTS)]
@@ -407,10 +407,6 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
-async def _campaign(campaign: Campaign, rounds: int) -> Report:
-    return await campaign.run(rounds)
-
-
 def main() -> int:
     """Run a campaign; 1 if anything was not as it must be. The folder of one that fails is kept."""
     parser = argparse.ArgumentParser(description="Kills auth, proxy and agents under load, and looks at what is left.")
@@ -422,8 +418,7 @@ def main() -> int:
     _tell(f"seed {chosen.seed}; {root}")
     make_login()
     try:
-        work: Awaitable[Report] = _campaign(Campaign(root, chosen.seed, chosen.sessions, say=_tell), chosen.rounds)
-        report = asyncio.run(work)  # type: ignore[arg-type]
+        report = asyncio.run(Campaign(root, chosen.seed, chosen.sessions, say=_tell).run(chosen.rounds))
     finally:
         remove_login()
     _tell(report.text())

@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,9 @@ class Seat:
     sid: str
     reader: Any
     writer: Any
-    hang_up: Callable[[], None]
+    hang_up: Callable[[], Awaitable[None]]
+    program: bool = False
+    """Whether ssh itself has it."""
     born: float = field(default_factory=time.monotonic)
     sent: int = 0
     heard: list[tuple[float, int]] = field(default_factory=list)
@@ -97,12 +99,12 @@ class Seat:
             self.why = self.why or str(error)
         self.ended = time.monotonic()
         self._tasks[0].cancel()
-        self.hang_up()
+        await self.hang_up()
 
     async def leave(self) -> None:
-        self.hang_up()
         for task in self._tasks:
             task.cancel()
+        await self.hang_up()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -134,7 +136,11 @@ async def _in_process(spread: Spread, badge: Badge, login: str, host: str) -> Se
     except (OSError, ValueError, asyncssh.Error) as error:
         connection.abort()
         raise _refusal(banners.text, error) from None
-    return Seat(badge.user, host, int(pid), sid.decode(), process.stdout, process.stdin, connection.abort)
+
+    async def hang_up() -> None:
+        connection.abort()
+
+    return Seat(badge.user, host, int(pid), sid.decode(), process.stdout, process.stdin, hang_up)
 
 
 class _Banners(asyncssh.SSHClient):
@@ -208,11 +214,14 @@ async def _by_program(spread: Spread, badge: Badge, login: str, host: str) -> Se
         await process.wait()
         raise _refusal(said, OSError("ssh ended"))
 
-    def hang_up() -> None:
+    async def hang_up() -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
 
-    return Seat(badge.user, host, int(first[0]), first[1].decode(), process.stdout, process.stdin, hang_up)
+    return Seat(
+        badge.user, host, int(first[0]), first[1].decode(), process.stdout, process.stdin, hang_up, program=True
+    )
 
 
 def _pass_on(proxy: str, folder: str, host: str, login: str) -> None:
