@@ -219,13 +219,18 @@ class Campaign:
                     seat = await opened(self.spread, self.badges[user], LOGIN, host, program=program)
                     break
                 except Refusal as refusal:
-                    if refusal.final or time.monotonic() - began > 2 * SETTLED:
+                    known = time.monotonic() - max(self.changed[user], *self._returns()) > SETTLED
+                    if (refusal.final and known) or time.monotonic() - began > 3 * SETTLED:
                         self._fault(f"{user}, who may, did not get in to {host}: {refusal}")
                         return
                     await asyncio.sleep(0.2)
         self.seats.append(seat)
         self.report.sessions += 1
         self.report.by_program += program
+
+    def _returns(self) -> list[float]:
+        """When each process was last started."""
+        return [kept.since for kept in self.spread.processes.values()]
 
     def _is_over(self, seat: Seat) -> None:
         self.over.append(seat)
