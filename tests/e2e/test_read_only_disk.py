@@ -104,7 +104,7 @@ def test_nobody_gets_in_who_must_be_recorded_stops_the_others_stay_and_all_is_we
         newcomer = ann.ssh(f"{LOGIN}@db-1", "echo in")
         assert (newcomer.status != 0, newcomer.output) == (True, "")
         assert "Read-only file system" in newcomer.errors
-        status, health = wait_until(lambda: asked(port) if asked(port)[0] == 503 else None)
+        _, health = wait_until(lambda: asked(port) if asked(port)[0] == 503 else None)
         assert "cannot be written: Read-only file system" in str(health)
         refused = world.tctl("users", "invite", "ann")
         assert "the store cannot be written" in refused.errors

@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +83,8 @@ class Report:
     def text(self) -> str:
         kills = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
         return (
-            f"seed {self.seed}: {self.rounds} rounds in {self.seconds:.0f} s; killed: {kills}; {self.sessions} sessions"
-            f" ({self.by_program} by ssh), {self.ended_by_policy} ended by the policy, {self.ended_by_kill} by a kill;"
+            f"{self.rounds} rounds in {self.seconds:.0f} s (seed {self.seed}); killed: {kills};"
+            f" {self.sessions} sessions ({self.by_program} by ssh), {self.ended_by_policy} ended by the policy, {self.ended_by_kill} by a kill;"
             f" {self.edits} edits, {self.acknowledged} acknowledged writes, {self.attempts} newcomers,"
             f" {self.events} events; slowest: withdrawal {self.slowest_withdrawal:.1f} s, return of a process"
             f" {self.slowest_return:.1f} s, end of what an agent ran {self.slowest_program:.1f} s;"
@@ -237,13 +237,14 @@ class Campaign:
 
     # -- a round
 
-    async def round(self) -> None:
+    async def round(self, *victims: str) -> None:
+        """One kill, of these or of chance's choice."""
         self._quiet.clear()
         await self.fill()
         load = [asyncio.create_task(work) for work in (self.edits(), self.writes(), self.newcomers())]
         await asyncio.sleep(self.chance.uniform(0.1, 2.5))
         names = self.chance.sample([*self.spread.processes], 2 if self.chance.random() < 0.15 else 1)
-        await self._kill_and_start(names)
+        await self._kill_and_start(victims or names)
         await asyncio.sleep(self.chance.uniform(0.0, 1.5))
         self._quiet.set()
         for outcome in await asyncio.gather(*load, return_exceptions=True):
@@ -252,7 +253,7 @@ class Campaign:
         await self._judge()
         self.report.rounds += 1
 
-    async def _kill_and_start(self, names: list[str]) -> None:
+    async def _kill_and_start(self, names: Sequence[str]) -> None:
         for name in names:
             self._kill(self.spread.processes[name])
         if "auth" in names:
@@ -355,7 +356,8 @@ class Campaign:
 
     # -- all of it
 
-    async def run(self, rounds: int) -> Report:
+    async def run(self, rounds: int, *, victims: Sequence[str] = ()) -> Report:
+        """`victims` are killed in this order, and then whoever chance chooses."""
         began = time.monotonic()
         self.publish()
         try:
@@ -363,7 +365,8 @@ class Campaign:
             for name in self.users:
                 self.badges[name] = await self.spread.badge(name)
             for number in range(rounds):
-                await self.round()
+                await self.round(*victims[number : number + 1])
+                self.report.events, self.report.seconds = self.ledger.events, time.monotonic() - began
                 self.say(f"round {number + 1}: {len(self.seats)} live on; {self.report.text()}")
             await self._leave()
             await self._verify()
@@ -371,7 +374,6 @@ class Campaign:
             for seat in self.seats:
                 await seat.leave()
             await asyncio.to_thread(self.spread.stop)
-        self.report.events, self.report.seconds = self.ledger.events, time.monotonic() - began
         return self.report
 
     async def _leave(self) -> None:
