@@ -84,10 +84,10 @@ class Report:
         kills = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
         return (
             f"{self.rounds} rounds in {self.seconds:.0f} s (seed {self.seed}); killed: {kills};"
-            f" {self.sessions} sessions ({self.by_program} by ssh), {self.ended_by_policy} ended by the policy, {self.ended_by_kill} by a kill;"
-            f" {self.edits} edits, {self.acknowledged} acknowledged writes, {self.attempts} newcomers,"
-            f" {self.events} events; slowest: withdrawal {self.slowest_withdrawal:.1f} s, return of a process"
-            f" {self.slowest_return:.1f} s, end of what an agent ran {self.slowest_program:.1f} s;"
+            f" {self.sessions} sessions ({self.by_program} by ssh), {self.ended_by_policy} ended by the policy,"
+            f" {self.ended_by_kill} by a kill; {self.edits} edits, {self.acknowledged} acknowledged writes,"
+            f" {self.attempts} newcomers, {self.events} events; slowest: withdrawal {self.slowest_withdrawal:.1f} s,"
+            f" return of a process {self.slowest_return:.1f} s, end of what an agent ran {self.slowest_program:.1f} s;"
             f" {len(self.faults)} faults"
         )
 

@@ -1,5 +1,6 @@
 """A cluster whose auth service, proxy and agents are a process each, to be killed and started again one by one."""
 
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -7,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from teleport.api import models as m
 from teleport.api import routes as r
@@ -68,6 +70,14 @@ class Spread:
         """Of the auth service."""
         return self.root / "auth" / "data"
 
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The audit log as it lies on disk."""
+        paths = sorted((self.data / "audit").glob("????-??-??.jsonl"))
+        found = [
+            json.loads(line) for path in paths for line in path.read_text().splitlines(keepends=True) if "\n" in line
+        ]
+        return [one for one in found if one["event"] == event]
+
     @property
     def proxy(self) -> str:
         return self.processes["proxy"].service.address
@@ -110,18 +120,17 @@ class Spread:
     def admin(self) -> ApiClient:
         return ApiClient.at_socket(self.data / "run" / "admin.sock")
 
-    async def badge(self, user: str) -> Badge:
+    async def badge(self, user: str, *, hours: float = 12.0) -> Badge:
         """Certificates for somebody, made by the administrator."""
         ssh, tls = new_ssh_key(), new_tls_key()
         request = m.IdentityRequest(
             user=user, ssh_public_key=ssh_line(ssh.public_key()), tls_public_key=public_pem(tls.public_key()),
-            ttl=12 * 3600.0,
+            ttl=hours * 3600.0,
         )  # fmt: skip
         async with self.admin() as client:
             made = await client.call(r.SIGN, request)
         trusted = [TrustedAuthority.decode(text) for text in made.authorities]
-        folder = self.root / "badges" / user
-        folder.mkdir(parents=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"badge-{user}-", dir=self.root))
         files = {
             "tls.crt": made.tls_certificate, "tls.key": private_pem(tls),
             "ca.pem": "".join(one.certificates for one in trusted if one.kind == "host"),
