@@ -21,10 +21,11 @@ from tests.faults.spread import Badge, Spread, started
 
 __all__ = ["Refusal", "Seat", "opened"]
 
-PROGRAM = "echo $$ $SSH_SESSION_ID; exec cat"
-_PATIENCE = 30.0
+PROGRAM = "echo $$ $SSH_SESSION_ID; cat; exec sleep 1000"
+"""Echoes what it is sent, and goes on when nobody is there any more: somebody has to end it."""
 _PERIOD = 0.5
-_TIMEOUT = 20.0
+_TIMEOUT = 60.0
+"""Seconds: a machine that has too much to do answers late, and that is no refusal."""
 
 
 class Refusal(Exception):
