@@ -6,9 +6,11 @@ PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 SERVICES := tests/service tests/proxy tests/agents tests/attacks tests/store tests/net tests/audit tests/gitops
 UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
+# What `make faults` runs; for example FAULTS='--rounds 10 --seed 7'.
+FAULTS ?= --rounds 100
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test unit services e2e fuzz lint fmt generate bench clean
+.PHONY: demo test unit services e2e fuzz faults lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -42,6 +44,10 @@ e2e: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/pytest $(UNIT) --hypothesis-profile thorough
+
+faults: $(STAMP)
+	scripts/install-test-programs
+	$(BIN)/python -m tests.faults.campaign $(FAULTS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .

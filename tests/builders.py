@@ -13,11 +13,11 @@ class FakeClock:
     """A clock that stands still until told. Sleeping yields to the loop and returns when time has passed."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self._now = now
+        self._now, self._ahead = now, 0.0
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def time(self) -> float:
-        return self._now
+        return self._now + self._ahead
 
     def monotonic(self) -> float:
         return self._now
@@ -26,6 +26,10 @@ class FakeClock:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.append((self._now + seconds, waiting))
         await waiting
+
+    def jump(self, seconds: float) -> None:
+        """Set wall time forward or back, as somebody does who corrects it: nothing that is waited for comes of it."""
+        self._ahead += seconds
 
     def advance(self, seconds: float) -> None:
         """Move on, waking whoever slept until then."""

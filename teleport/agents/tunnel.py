@@ -32,6 +32,8 @@ _MAX_SESSIONS: Final = 10_000
 _STABLE: Final = 10.0
 """Seconds after which the end of a connection says nothing about the next attempt."""
 _SPREAD: Final = 1.0
+_LONGEST_PAUSE: Final = 10.0
+"""Between attempts: so long may a host be out of reach when its proxy is back."""
 
 Serve = Callable[[LineConnection, Dial], Awaitable[None]]
 """Serves one session on a connection that has become its own."""
@@ -66,7 +68,7 @@ class Tunnel:
     async def run(self) -> None:
         """Keep the control connection until cancelled; live sessions outlive its loss."""
         while True:
-            async for _ in Backoff().attempts(self._clock):
+            async for _ in Backoff(limit=_LONGEST_PAUSE).attempts(self._clock):
                 if await self._was_connected():
                     break
             await self._clock.sleep(random.uniform(0, _SPREAD))  # noqa: S311 - so that not all agents come back at once

@@ -228,6 +228,8 @@ async def _stream(request: web.Request, chunks: AsyncGenerator[bytes]) -> web.St
                     await response.prepare(request)
                 await response.write(chunk)
         except Exception as error:
+            if response.prepared and _has_left(request):
+                return response
             if not response.prepared or isinstance(error, ConnectionError):
                 raise
             log.exception("the stream of %s broke off", request.path)
@@ -236,6 +238,11 @@ async def _stream(request: web.Request, chunks: AsyncGenerator[bytes]) -> web.St
         await response.prepare(request)
     await response.write_eof()
     return response
+
+
+def _has_left(request: web.Request) -> bool:
+    """Whether nobody listens to the answer any more, which is for them to decide."""
+    return request.transport is None or request.transport.is_closing()
 
 
 @web.middleware

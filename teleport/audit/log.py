@@ -39,6 +39,8 @@ class AuditLog:
         self._recent: OrderedDict[str, None] = OrderedDict()
         self._batcher = Batcher(self._write, what="the audit log")
         self._checkpointed = -1
+        self._day = ""
+        """Of the newest file."""
         self.written: Counter[str] = Counter()
         """Events written since the log was opened, by code."""
 
@@ -104,7 +106,9 @@ class AuditLog:
             self._recent.popitem(last=False)
 
     def _today(self) -> Path:
-        return self._directory / f"{utc(self._clock.time())[:10]}.jsonl"
+        """Today's file; after a clock was put back the newest there is, because files are read in the order of days."""
+        self._day = max(self._day, utc(self._clock.time())[:10])
+        return self._directory / f"{self._day}.jsonl"
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the head of the chain and write it beside the log; repeated only when something was added."""
@@ -156,6 +160,7 @@ class AuditLog:
             if path.exists():
                 mend(path)
         self._at = _last_of(files)
+        self._day = files[-1].stem if files else ""
         for path in files[-2:]:
             for event in read_events(path):
                 self._recent[str(event.get("uid"))] = None

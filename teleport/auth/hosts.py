@@ -1,6 +1,12 @@
-"""Presence: which services are alive, which hosts they offer, which policy they enforce. Never policy itself."""
+"""Presence: which services are alive, which hosts they offer, which policy they enforce. Never policy itself.
 
+Who is alive is a matter of time that has passed, not of the time of day: neither a clock that is set nor an auth
+service that was away makes hosts disappear, or keeps those that are gone.
+"""
+
+import contextlib
 from dataclasses import dataclass
+from typing import Final
 
 from teleport.api.models import Heartbeat, ServiceStatus
 from teleport.auth import keys
@@ -9,17 +15,21 @@ from teleport.core.identity import Identity
 from teleport.resources.codec import decode, encode
 from teleport.resources.model import Metadata
 from teleport.resources.node import Node, NodeSpec
-from teleport.store.base import Store
+from teleport.store.base import Delete, Store, StoreFull
 
 __all__ = ["Presence"]
 
-_MAX_LABELS = 256
+_MAX_LABELS: Final = 256
+_FIRST_SECONDS: Final = 30.0
+"""How long hosts that an earlier run knew have until they must have told us of themselves."""
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass
 class _Seen:
     status: ServiceStatus
     until: float
+    """By the monotonic clock."""
     address: str = ""
 
 
@@ -29,40 +39,64 @@ class Presence:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._services: dict[tuple[str, tuple[str, ...]], _Seen] = {}
+        self._hosts: dict[str, float] = {}
+        """Until when each listed host is taken to be alive, by the monotonic clock."""
+
+    async def resume(self) -> None:
+        """Go on with the hosts that were listed when auth stopped. Call once, before anything else."""
+        until = self._clock.monotonic() + _FIRST_SECONDS
+        self._hosts = {host.name: until for host in await self.hosts()}
+
+    async def run(self) -> None:
+        """Take hosts off the list that have been silent for too long, until cancelled."""
+        while True:
+            await self._clock.sleep(_LOOK_SECONDS)
+            with contextlib.suppress(StoreFull):
+                await self._forget_silent()
+
+    async def _forget_silent(self) -> None:
+        now = self._clock.monotonic()
+        silent = {uid: until for uid, until in self._hosts.items() if until <= now}
+        if silent:
+            await self._store.txn([Delete(keys.host(uid)) for uid in silent])
+        for uid in silent:
+            if self._hosts.get(uid) == silent[uid]:
+                del self._hosts[uid]
 
     async def beat(self, caller: Identity, heartbeat: Heartbeat) -> int:
         """Note that a service is alive. A service speaks only of itself: its host id is that of its certificate.
 
         Returns the revision of the store from which on a host is listed; 0 for other services.
         """
-        now = self._clock.time()
+        until = self._clock.monotonic() + heartbeat.ttl
         status = ServiceStatus(
             host_id=caller.uid, hostname=heartbeat.hostname, roles=caller.system_roles, version=heartbeat.version,
-            revision=heartbeat.revision, last_seen=now, problems=heartbeat.problems,
+            revision=heartbeat.revision, last_seen=self._clock.time(), problems=heartbeat.problems,
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        self._services[caller.uid, caller.system_roles] = _Seen(status, now + heartbeat.ttl, address)
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
-        key = keys.host(caller.uid)
-        return await self._store.put(key, encode(node), expires=now + heartbeat.ttl)
+        self._hosts[caller.uid] = until
+        return await self._store.put(keys.host(caller.uid), encode(node))
 
     async def leave(self, caller: Identity) -> None:
         """A service has stopped in an orderly way: nobody waits until its last heartbeat runs out."""
         self._services.pop((caller.uid, caller.system_roles), None)
         if caller.has_role("Node"):
+            self._hosts.pop(caller.uid, None)
             await self._store.delete(keys.host(caller.uid))
 
     def proxy_address(self) -> str:
         """Where people reach a proxy that is alive; empty where none has told."""
-        now = self._clock.time()
+        now = self._clock.monotonic()
         alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
-        return max(alive, key=lambda seen: seen.status.last_seen).address if alive else ""
+        return max(alive, key=lambda seen: seen.until).address if alive else ""
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""
-        now = self._clock.time()
+        now = self._clock.monotonic()
         self._services = {key: seen for key, seen in self._services.items() if seen.until > now}
         return sorted((seen.status for seen in self._services.values()), key=lambda one: (one.hostname, one.host_id))
 

@@ -80,6 +80,8 @@ class _Way:
             self._pipe = None
         if not self.done.done():
             self.done.cancel()
+        elif not self.done.cancelled():
+            self.done.exception()  # of two that fail at once nobody else asks the second
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

@@ -27,12 +27,18 @@ from teleport.pki.keys import (
     ssh_line,
 )
 
-__all__ = ["KINDS", "Authority", "AuthorityKey", "AuthorityKind", "TrustedAuthority", "TrustedKey", "new_authority"]
+__all__ = [
+    "BACKDATED", "KINDS", "Authority", "AuthorityKey", "AuthorityKind", "TrustedAuthority", "TrustedKey",
+    "new_authority",
+]  # fmt: skip
 
 AuthorityKind = Literal["user", "host"]
 KINDS: Final[Sequence[AuthorityKind]] = ("user", "host")
 KeyState = Literal["active", "trusted"]
 
+BACKDATED: Final = timedelta(days=2)
+"""How long before they are made authorities and hosts' certificates begin: they must not stop a cluster whose clock was
+ahead and is put right. What people get begins when they get it."""
 _LIFETIME: Final = timedelta(days=3650)
 
 
@@ -142,7 +148,7 @@ def new_authority(kind: AuthorityKind, cluster: str, *, now: float) -> Authority
             x509.NameAttribute(NameOID.SERIAL_NUMBER, secrets.token_hex(8)),
         ]
     )
-    start = datetime.fromtimestamp(now, UTC) - timedelta(minutes=1)
+    start = datetime.fromtimestamp(now, UTC) - BACKDATED
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

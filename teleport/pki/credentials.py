@@ -28,7 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from teleport.core.errors import Unauthenticated
 from teleport.core.identity import Identity
-from teleport.pki.authority import Authority, TrustedAuthority, _key_usage
+from teleport.pki.authority import BACKDATED, Authority, TrustedAuthority, _key_usage
 from teleport.pki.frame import read_frame
 from teleport.pki.keys import PublicKey, ssh_line
 
@@ -125,7 +125,7 @@ def issue_ssh_host(
         .type(SSHCertificateType.HOST)
         .key_id(identity.uid.encode())
         .valid_principals([name.encode() for name in names[:_MAX_PRINCIPALS]])
-        .valid_after(int(now) - _SKEW)
+        .valid_after(int(now - BACKDATED.total_seconds()))
         .valid_before(int(identity.expires))
         .add_extension(IDENTITY_EXTENSION, identity.encode().encode())
     )
@@ -144,13 +144,14 @@ def issue_tls(
     if identity.kind == "host":
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
     issuer = authority.active
+    start = now - (BACKDATED.total_seconds() if identity.kind == "host" else _SKEW)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.name[:64])]))
         .issuer_name(issuer.x509.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.fromtimestamp(int(now) - _SKEW, UTC))
+        .not_valid_before(datetime.fromtimestamp(int(start), UTC))
         .not_valid_after(datetime.fromtimestamp(int(identity.expires), UTC))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(sign_certificates=False), critical=True)

@@ -4,9 +4,11 @@ On the port the caller is whoever the certificate names; at the administration s
 says is at the other end.
 """
 
+import contextlib
 import os
 import pwd
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -118,9 +120,16 @@ async def _open_admin_socket(site: Site, runner: web.AppRunner) -> None:
             f"the administration socket {path} cannot be opened: {error.strerror or error}",
             hint="a socket's path may have about 100 characters: use a shorter data directory",
         ) from None
-    site.life.stack.callback(path.unlink, missing_ok=True)
+    site.life.stack.callback(_remove, path)
     site.prepares.append(lambda config: partial(_let_in, site, config))
     _let_in(site, site.config)
+
+
+def _remove(socket: Path) -> None:
+    with contextlib.suppress(
+        OSError
+    ):  # gone already, or on a disk that cannot be written: the next start takes it away
+        socket.unlink()
 
 
 def _let_in(site: Site, config: Config) -> None:

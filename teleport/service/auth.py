@@ -126,15 +126,17 @@ async def open_auth(
     await outbox.flush()
     credentials = Credentials(store, clock=clock, cluster=cluster, hasher=hasher)
     stack.callback(credentials.close)
+    presence = Presence(store, clock=clock)
+    await presence.resume()
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
         writer=PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed), credentials=credentials,
         issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
-        presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
+        presence=presence, recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
-    upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock=clock), name="audit upkeep")
-    stack.push_async_callback(cancel_and_wait, upkeep)
+    for work, name in ((_upkeep(audit, outbox, retention, clock=clock), "audit upkeep"), (presence.run(), "presence")):
+        stack.push_async_callback(cancel_and_wait, asyncio.create_task(work, name=name))
     return AuthService(auth, store, replica, authorities)
 
 

@@ -67,6 +67,8 @@ async def _server(site: Site, member: Member, host: Host) -> SshServer:
         host_certificate=credentials.certificates.ssh_certificate,
     )  # fmt: skip
 
+    site.life.stack.push_async_callback(server.close)
+
     def renewed() -> None:
         server.use_certificate(credentials.keys.ssh_file, credentials.certificates.ssh_certificate)
 

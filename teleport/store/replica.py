@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _STABLE: Final = 10.0
 """Seconds of following after which a loss is a new one."""
+_LONGEST_PAUSE: Final = 10.0
+"""Between attempts: rights that were withdrawn while the source was away must not live on for long once it is back."""
 
 Decoder = Callable[[str, bytes], Any]
 """From the key below the prefix and the stored bytes to a value; raises ValueError for what it cannot read."""
@@ -76,7 +78,7 @@ class Replica:
     async def run(self) -> None:
         """Follow the source until cancelled; what fails is tried again, ever more slowly only if it keeps failing."""
         while True:
-            async for _ in Backoff().attempts(self._clock):
+            async for _ in Backoff(limit=_LONGEST_PAUSE).attempts(self._clock):
                 if await self._was_followed():
                     break
 

@@ -1,5 +1,6 @@
 """Over a real socket: permissions before bodies, refusals in one form, bounds, and the client's side of it."""
 
+import asyncio
 import io
 import json
 from typing import Any
@@ -14,6 +15,7 @@ from teleport.core.errors import AccessDenied, BadInput, Conflict, Invalid, NotF
 from teleport.core.identity import Identity
 from tests.api.conftest import Served
 from tests.auth.cluster import role, user
+from tests.net.sockets import wait_until
 
 LOCK = {"kind": "lock", "version": "v2", "metadata": {"name": "l1"}, "spec": {"target": {"user": "zoe"}}}
 
@@ -144,3 +146,20 @@ async def test_a_socket_that_nobody_listens_at_is_unavailable(served: Served) ->
     async with ApiClient.at_socket(served.socket.with_name("other")) as client:
         with pytest.raises(Unavailable, match="cannot be reached"):
             await client.call(r.PING, m.Empty())
+
+
+async def test_who_follows_and_leaves_is_no_fault_of_the_server(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.local = served.cluster.host().known
+    before = len(asyncio.all_tasks())
+    connector = aiohttp.UnixConnector(str(served.socket))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        response = await session.get("http://auth/v1/watch")
+        assert b"listing" in await response.content.readline()
+        response.close()
+
+    await served.cluster.declare(role())
+
+    await wait_until(lambda: len(asyncio.all_tasks()) <= before)
+    assert caplog.records == []

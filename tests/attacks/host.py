@@ -114,6 +114,7 @@ class HostUnderAttack:
         if self.serving:
             _, stuck = await asyncio.wait(self.serving, timeout=20)
             assert not stuck
+        await self.server.close()
 
     @property
     def buffered(self) -> int:

@@ -79,6 +79,27 @@ async def test_a_new_day_begins_a_new_file_and_continues_the_chain(tmp_path: Pat
     assert (await verify_directory(tmp_path, [], key=SIGNER.public)).faults == ()
 
 
+async def test_a_clock_put_back_by_a_day_opens_no_older_file_and_the_chain_stays_in_order(tmp_path: Path) -> None:
+    clock = FakeClock()
+    log = await open_log(tmp_path, clock)
+    await fill(log, 1)
+    clock.advance(DAY)
+    await fill(log, 1, first=2)
+
+    clock.advance(-DAY)
+    await fill(log, 1, first=3)
+    assert await log.check() == ""
+    reopened = await open_log(tmp_path, clock)
+    await fill(reopened, 1, first=4)
+    clock.advance(DAY)
+    await fill(reopened, 1, first=5)
+
+    assert [path.name for path in day_files(tmp_path)] == ["2023-11-14.jsonl", "2023-11-15.jsonl"]
+    assert [event["seq"] for event in lines(tmp_path)] == [1, 2, 3, 4, 5]
+    assert (await verify_directory(tmp_path, [], key=SIGNER.public)).faults == ()
+    assert [event["time"][:10] for event in lines(tmp_path)][1:4] == ["2023-11-15", "2023-11-14", "2023-11-14"]
+
+
 async def test_a_restart_continues_the_chain(tmp_path: Path) -> None:
     log = await open_log(tmp_path)
     await fill(log, 2)

@@ -1,6 +1,7 @@
 """Two sockets joined in the kernel: every byte, in order, both ways, whatever the ends do."""
 
 import asyncio
+import gc
 import hashlib
 import os
 import resource
@@ -106,6 +107,20 @@ async def test_last_words_arrive_although_their_sender_is_reset_at_once() -> Non
 
         assert await at.left.receive(100) == b"access withdrawn"
         await asyncio.wait_for(at.joined, 5)
+
+
+async def test_both_sides_reset_in_the_same_moment_leave_nothing_in_the_log() -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with pair() as at:
+        for side in (at.left, at.right):
+            side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            side.sock.close()
+
+        await asyncio.wait_for(at.joined, 5)
+
+    gc.collect()
+    assert complaints == []
 
 
 async def test_cancelling_cuts_both_at_once() -> None:

@@ -268,3 +268,15 @@ def test_whatever_the_authority_was_made_to_sign_is_refused_and_never_fails(data
     skipped = {"2.5.29.19": {"authority": None}, "2.5.29.37": {"usages": None}, "2.5.29.17": {"uris": ()}}
 
     refused(forge(more=[(unknown, False)], **skipped.get(oid, {"uris": ()})))  # type: ignore[arg-type]
+
+
+def test_hosts_and_authorities_are_good_for_who_is_a_day_behind_and_people_are_not() -> None:
+    yesterday = NOW - 86400
+    proxy = issue_tls(HOSTS, PROXY, KEY.public_key(), now=NOW)
+    ann = issue_tls(USERS, ANN, KEY.public_key(), now=NOW)
+
+    assert read(der(proxy), now=yesterday).name == "edge"
+    for authority in TRUSTED:
+        begins = x509.load_pem_x509_certificate(authority.certificates.encode()).not_valid_before_utc.timestamp()
+        assert begins <= yesterday
+    assert "not valid yet" in refused(der(ann), now=yesterday)

@@ -149,6 +149,22 @@ async def test_a_source_that_is_lost_now_and_then_is_found_again_soon_each_time(
             assert clock.time() - lost <= 2
 
 
+async def test_a_source_that_was_away_for_long_is_found_soon_when_it_is_back(store: SQLiteStore) -> None:
+    source, clock = Wayward(store), FakeClock()
+    async with following(source, clock) as replica:
+        source.away.set()
+        await replica.wait_for(await store.put("n/a", b"1"))
+        gone = clock.time()
+        await moved_on(clock, lambda: clock.time() - gone > 600)
+        await store.put("n/a", b"2")
+
+        source.away.clear()
+        back = clock.time()
+        await moved_on(clock, lambda: replica.tables.under("n/") == {"a": 2})
+
+    assert clock.time() - back <= 11
+
+
 async def test_a_listener_that_has_left_hears_nothing_more(store: SQLiteStore) -> None:
     async with following(store) as replica:
         seen: list[Tables] = []

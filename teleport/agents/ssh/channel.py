@@ -18,8 +18,9 @@ import asyncssh
 from teleport.agents.ssh import copies, terminal
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
-from teleport.agents.ssh.process import Account, Cgroups, Program, start
+from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
+from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
 from teleport.audit.events import Event, SubsystemRequested
 from teleport.core.errors import AccessDenied, TeleportError
@@ -54,6 +55,7 @@ class Surroundings:
     account: Account
     records: RecordingHost
     cgroups: Cgroups
+    reaper: Reaper
     cluster: str
     client: tuple[str, int]
     touched: Callable[[], None]
@@ -289,7 +291,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         term = (self._modes, self._term[1], self._term[2]) if self._term is not None else None
         return start(
             account, arguments, self._environment(sid), program=program, terminal=term,
-            cgroup=self._around.cgroups.create(sid),
+            leash=Leash(self._around.cgroups.create(sid), self._around.reaper),
         )  # fmt: skip
 
     def _environment(self, sid: str) -> dict[str, str]:

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from teleport.agents.ssh import members
 from teleport.agents.ssh.pump import wide_pipe
+from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.terminal import open_terminal
 from teleport.core.errors import AccessDenied, Unavailable
 
-__all__ = ["Account", "Cgroups", "Program", "account", "start"]
+__all__ = ["Account", "Cgroups", "Leash", "Program", "account", "start"]
 
 _CHILD: Final = Path(__file__).with_name("child.py")
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
@@ -105,6 +106,14 @@ def _own_cgroup() -> Path | None:
     return base if os.access(base.parent, os.W_OK) else None
 
 
+@dataclass(frozen=True)
+class Leash:
+    """What ends a program for certain: its control group where there is one, and whoever outlives the agent."""
+
+    cgroup: Path | None = None
+    reaper: Reaper | None = None
+
+
 @dataclass(eq=False)
 class Program:
     """A running program. Descriptors are non-blocking and belong to whoever pumps them; -1 where there is none.
@@ -116,7 +125,7 @@ class Program:
     input: int
     output: int
     errors: int
-    cgroup: Path | None = None
+    leash: Leash = Leash()
     audit: int | None = None
     """The audit session, once it is known."""
 
@@ -153,6 +162,7 @@ class Program:
             await asyncio.sleep(0.01)
         self._kill_cgroup()
         await asyncio.to_thread(self.process.wait)
+        self._unleash()
 
     async def _gone(self) -> None:
         """Wait until nothing of the session is left; nobody tells."""
@@ -175,17 +185,23 @@ class Program:
 
     def release(self) -> None:
         """The program ended by itself; what it left running in the background may go on, as under sshd."""
-        if self.cgroup is not None:
+        self._unleash()
+        if self.leash.cgroup is not None:
             with contextlib.suppress(OSError):
-                self.cgroup.rmdir()
+                self.leash.cgroup.rmdir()
+
+    def _unleash(self) -> None:
+        if self.leash.reaper is not None:
+            self.leash.reaper.release(self.process.pid)
 
     def _kill_cgroup(self) -> None:
-        if self.cgroup is None:
+        cgroup = self.leash.cgroup
+        if cgroup is None:
             return
         with contextlib.suppress(OSError):
-            (self.cgroup / "cgroup.kill").write_text("1")
+            (cgroup / "cgroup.kill").write_text("1")
         with contextlib.suppress(OSError):
-            self.cgroup.rmdir()
+            cgroup.rmdir()
 
 
 def _group_lives(group: int) -> bool:
@@ -200,7 +216,7 @@ def _group_lives(group: int) -> bool:
 
 def start(
     who: Account, arguments: Sequence[str], environment: Mapping[str, str], *, program: str,
-    terminal: tuple[Mapping[int, int], int, int] | None, cgroup: Path | None,
+    terminal: tuple[Mapping[int, int], int, int] | None, leash: Leash,
 ) -> Program:  # fmt: skip
     """Start a program as a user. `terminal` is modes, rows and columns, None for pipes. Raises Unavailable."""
     orders_out, orders_in = os.pipe()
@@ -227,9 +243,11 @@ def start(
             stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], pass_fds=(orders_out,), start_new_session=True,
             env={}, cwd="/",
         )  # fmt: skip
-        if cgroup is not None:
+        if leash.cgroup is not None:
             with contextlib.suppress(OSError):
-                (cgroup / "cgroup.procs").write_text(str(process.pid))
+                (leash.cgroup / "cgroup.procs").write_text(str(process.pid))
+        if leash.reaper is not None:
+            leash.reaper.watch(process.pid, leash.cgroup)
         os.write(orders_in, orders.encode())  # the child has waited for it, so it is in its group by now
     except OSError as error:
         for descriptor in ours:
@@ -239,8 +257,8 @@ def start(
         for descriptor in {orders_in, orders_out, *theirs}:
             os.close(descriptor)
     if terminal is not None:
-        return Program(process, ours[0], ours[0], -1, cgroup)
-    return Program(process, ours[0], ours[1], ours[2], cgroup)
+        return Program(process, ours[0], ours[0], -1, leash)
+    return Program(process, ours[0], ours[1], ours[2], leash)
 
 
 def _orders(

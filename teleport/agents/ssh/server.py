@@ -21,7 +21,8 @@ from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
-from teleport.agents.ssh.process import Cgroups, account
+from teleport.agents.ssh.process import GRACE, Cgroups, account
+from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.api.dialback import Dial
 from teleport.audit.events import AuthFailed, ClientDisconnected, Event, SessionRejected
@@ -75,7 +76,7 @@ class SshServer:
         host_key: str, host_certificate: str,
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
-        self._cgroups = Cgroups()
+        self._cgroups, self._reaper = Cgroups(), Reaper(grace=GRACE)
         self._options: Any = None
         self.use_certificate(host_key, host_certificate)
 
@@ -88,6 +89,10 @@ class SshServer:
     async def serve(self, stream: LineConnection, assignment: Dial) -> None:
         """One connection, from its first SSH byte to its last."""
         await _Served(self, stream, assignment).run()
+
+    async def close(self) -> None:
+        """No connection is served any more; what was run on one and is still there ends now."""
+        await asyncio.to_thread(self._reaper.close)
 
     def judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
         """Decide by the host's present labels."""
@@ -215,9 +220,9 @@ class _Served(asyncssh.SSHServer):
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
-            session=session, account=who, records=server._records, cgroups=server._cgroups, cluster=server.host.cluster,
-            client=self._connection.client, touched=self._idle.touch, forwarding=self._forwarding,
-            file_copy=server.host.file_copy,
+            session=session, account=who, records=server._records, cgroups=server._cgroups, reaper=server._reaper,
+            cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch,
+            forwarding=self._forwarding, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._verdict.set_result("")
 

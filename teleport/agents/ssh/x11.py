@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Final
 
-from teleport.agents.ssh.process import Account, start
+from teleport.agents.ssh.process import Account, Leash, start
 
 __all__ = ["FIRST_PORT", "PORTS", "Cookie", "authorise", "cookie"]
 
@@ -61,7 +61,7 @@ async def authorise(who: Account, one: Cookie, port: int) -> None:
     orders = f"remove {display}\nadd {display} {one.protocol} {one.value}\n"
     environment = who.environment()
     running = await asyncio.to_thread(
-        start, who, ["xauth", "-q", "-"], environment, program=program, terminal=None, cgroup=None
+        start, who, ["xauth", "-q", "-"], environment, program=program, terminal=None, leash=Leash()
     )
     try:
         with contextlib.suppress(BrokenPipeError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from teleport.agents.ssh import members, process
-from teleport.agents.ssh.process import Account, Cgroups, Program, account, start
+from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, account, start
 from teleport.core.errors import AccessDenied, Unavailable
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -20,7 +20,7 @@ def run(command: str, *, login: str = ME, terminal: bool = False, cgroup: Path |
     who = account(login, forbidden_uid=None)
     return start(
         who, ["sh", "-c", command], {"HOME": "/", "PATH": "/usr/bin:/bin"}, program="/bin/sh",
-        terminal=({}, 24, 80) if terminal else None, cgroup=cgroup,
+        terminal=({}, 24, 80) if terminal else None, leash=Leash(cgroup),
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ async def test_a_home_that_is_missing_or_closed_is_no_reason_to_fail() -> None:
     closed = pwd.struct_passwd((*entry[:5], "/root/.ssh-none", entry.pw_shell))
     program = start(
         Account(closed, (entry.pw_gid,)), ["sh", "-c", "pwd"], {"PATH": "/bin"}, program="/bin/sh", terminal=None,
-        cgroup=None,
+        leash=Leash(),
     )  # fmt: skip
 
     assert await output_of(program) == b"/\n"
@@ -121,7 +121,7 @@ async def test_a_home_that_is_missing_or_closed_is_no_reason_to_fail() -> None:
 
 async def test_a_program_that_does_not_exist_is_told_on_standard_error() -> None:
     who = account(ME, forbidden_uid=None)
-    program = start(who, ["x"], {}, program="/no/such/shell", terminal=None, cgroup=None)
+    program = start(who, ["x"], {}, program="/no/such/shell", terminal=None, leash=Leash())
 
     status = await program.wait()
 
@@ -134,7 +134,7 @@ async def test_an_endless_command_line_is_refused_before_anything_starts() -> No
     who = account(ME, forbidden_uid=None)
 
     with pytest.raises(Unavailable, match="too long"):
-        start(who, ["sh", "-c", "x" * 300_000], {}, program="/bin/sh", terminal=None, cgroup=None)
+        start(who, ["sh", "-c", "x" * 300_000], {}, program="/bin/sh", terminal=None, leash=Leash())
 
 
 async def test_stopping_kills_a_group_that_ignores_everything(monkeypatch: pytest.MonkeyPatch) -> None:
