@@ -104,7 +104,7 @@ class Tunnel:
                 tasks.create_task(self._ping(connection))
                 await self._take_assignments(connection, proxy)
         finally:
-            connection.close()
+            connection.abort()  # a proxy that is silent does not answer a goodbye either
 
     async def _ping(self, connection: LineConnection) -> None:
         number = 0

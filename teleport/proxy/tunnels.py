@@ -98,6 +98,7 @@ class Tunnels:
                 pinging.cancel()
         except* TeleportError as errors:
             log.debug("agent %s: %s", identity.name, errors.exceptions[0])
+            connection.abort()  # who is silent does not answer a goodbye either
         finally:
             if self._agents.get(identity.uid) is control:
                 del self._agents[identity.uid]

@@ -54,15 +54,15 @@ class Cable:
         """A listening socket on the near side."""
         return self._at(self.near, lambda: socket.create_server((self.near, 0), backlog=200))
 
-    def connect(self, port: int) -> socket.socket:
-        """A non-blocking socket from the far side to a port on the near one."""
+    def connect(self, port: int, *, side: str = far) -> socket.socket:
+        """A non-blocking socket to a port on the near side, by default from the far one."""
 
         def connected() -> socket.socket:
             sock = socket.create_connection((self.near, port), timeout=5)
             sock.setblocking(False)
             return sock
 
-        return self._at(self.far, connected)
+        return self._at(side, connected)
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """A connection across the cable: its near and its far end."""
