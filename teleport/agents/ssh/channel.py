@@ -18,6 +18,7 @@ import asyncssh
 from teleport.agents.ssh import copies, terminal
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
+from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import Account, Cgroups, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
@@ -54,6 +55,7 @@ class Surroundings:
     account: Account
     records: RecordingHost
     cgroups: Cgroups
+    census: Census
     cluster: str
     client: tuple[str, int]
     touched: Callable[[], None]
@@ -369,7 +371,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             if status is None:
                 if self._copy is not None or self._program.output == self._program.input:
                     self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
-                await self._program.stop()
+                await self._program.stop(self._around.census)
             else:
                 self._program.release()
         self._stop_pumps()

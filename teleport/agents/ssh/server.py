@@ -21,6 +21,7 @@ from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
+from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import Cgroups, account
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.api.dialback import Dial
@@ -75,7 +76,7 @@ class SshServer:
         host_key: str, host_certificate: str,
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
-        self._cgroups = Cgroups()
+        self._cgroups, self._census = Cgroups(), Census()
         self._options: Any = None
         self.use_certificate(host_key, host_certificate)
 
@@ -215,8 +216,8 @@ class _Served(asyncssh.SSHServer):
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
-            session=session, account=who, records=server._records, cgroups=server._cgroups, cluster=server.host.cluster,
-            client=self._connection.client, touched=self._idle.touch, forwarding=self._forwarding,
+            session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
+            cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch, forwarding=self._forwarding,
             file_copy=server.host.file_copy,
         )  # fmt: skip
         self._verdict.set_result("")
