@@ -217,8 +217,8 @@ class _Served(asyncssh.SSHServer):
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
             session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
-            cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch, forwarding=self._forwarding,
-            file_copy=server.host.file_copy,
+            cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch,
+            forwarding=self._forwarding, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._verdict.set_result("")
 
