@@ -10,14 +10,18 @@ import selectors
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+QUIET = ("silent", "garbage", "half a hello")
 KINDS = ("silent", "garbage", "half a hello", "no certificate", "wrong certificate", "guess")
 _MOST = 3000
 """Connections that are held at once."""
+_TALKERS = 20
+"""Who shake hands or wait for an answer at once."""
 _HELLO = bytes.fromhex("1603010200010001fc0303")
 
 
@@ -27,27 +31,38 @@ class Flood:
     folder: Path
     became: Counter[str] = field(default_factory=Counter)
     open: list[socket.socket] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, seconds: float, rate: float) -> None:
         began, count = time.monotonic(), 0
+        talking: list[threading.Thread] = []
         while (passed := time.monotonic() - began) < seconds:
-            if count < passed * rate and len(self.open) < _MOST:
-                self._come(KINDS[count % len(KINDS)], count)
-                count += 1
-            else:
+            if count >= passed * rate or len(self.open) >= _MOST:
                 time.sleep(0.01)
+                continue
+            kind = KINDS[count % len(KINDS)]
+            if kind in QUIET:
+                self._come(kind, count)
+            elif len(talking) < _TALKERS:
+                talker = threading.Thread(target=self._come, args=(kind, count))
+                talker.start()
+                talking.append(talker)
+            count += 1
+            talking = [one for one in talking if one.is_alive()]
+        for one in talking:
+            one.join()
 
     def _come(self, kind: str, number: int) -> None:
         try:
             sock = socket.create_connection(self.address, timeout=5, source_address=(_source(kind, number), 0))
         except OSError:
-            self.became[f"{kind}: not connected"] += 1
+            self._note(f"{kind}: not connected")
             return
-        self.became[kind] += 1
+        self._note(kind)
         try:
             self._speak(kind, sock)
         except OSError as error:
-            self.became[f"{kind}: {type(error).__name__}"] += 1
+            self._note(f"{kind}: {type(error).__name__}")
             sock.close()
 
     def _speak(self, kind: str, sock: socket.socket) -> None:
@@ -60,7 +75,7 @@ class Flood:
             return
         elif kind == "wrong certificate":
             with self._tls(sock, "teleport-proxy-ssh", certificate=True) as tls:
-                self.became["wrong certificate: let in" if tls.recv(100) else "wrong certificate: refused"] += 1
+                self._note("wrong certificate: let in" if tls.recv(100) else "wrong certificate: refused")
             return
         elif kind == "guess":
             self._guess(sock)
@@ -82,7 +97,7 @@ class Flood:
         )
         with self._tls(sock, "teleport-auth@acme") as tls:
             tls.sendall(head.encode() + b"Connection: close\r\n\r\n" + body)
-            self.became[f"guess: {tls.recv(100).split(b' ')[1].decode()}"] += 1
+            self._note(f"guess: {tls.recv(100).split(b' ')[1].decode()}")
 
     def _tls(self, sock: socket.socket, protocol: str, *, certificate: bool = False) -> ssl.SSLSocket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -92,6 +107,10 @@ class Flood:
         if certificate:
             context.load_cert_chain(self.folder / "tls.crt", self.folder / "tls.key")
         return context.wrap_socket(sock)
+
+    def _note(self, what: str) -> None:
+        with self._lock:
+            self.became[what] += 1
 
     def staying(self) -> int:
         """How many of those who are held have not been hung up on."""
