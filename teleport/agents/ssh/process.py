@@ -235,10 +235,11 @@ def start(
             with contextlib.suppress(OSError):
                 (cgroup / "cgroup.procs").write_text(str(process.pid))
         os.write(orders_in, orders.encode())  # the child has waited for it, so it is in its group by now
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         for descriptor in ours:
             os.close(descriptor)
-        raise Unavailable(f"the program cannot be started: {error.strerror or error}") from error
+        why = "out of memory" if isinstance(error, MemoryError) else error.strerror or error
+        raise Unavailable(f"the program cannot be started: {why}") from error
     finally:
         for descriptor in {orders_in, orders_out, *theirs}:
             os.close(descriptor)
