@@ -25,11 +25,15 @@ PROGRAM = "echo $$; exec cat"
 
 @dataclass(eq=False)
 class Visitor:
-    """One session. `ended` is when its end was noticed, by the monotonic clock; 0 while it lives."""
+    """One session. `ended` is when its end was noticed, by the monotonic clock; 0 while it lives.
+
+    Without `reads` nothing of what the program prints is fetched.
+    """
 
     connection: asyncssh.SSHClientConnection
     process: Any
     pid: int
+    reads: bool = True
     ended: float = 0.0
     lines: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
 
@@ -37,6 +41,8 @@ class Visitor:
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
+        if not self.reads:
+            return
         try:
             while line := await self.process.stdout.readline():
                 self.lines.put_nowait(line)
@@ -89,15 +95,15 @@ class Keys:
         return host, int(port)
 
 
-async def visit(keys: Keys, *, program: str = PROGRAM, window: int = 1 << 21) -> Visitor:
+async def visit(keys: Keys, *, program: str = PROGRAM, reads: bool = True) -> Visitor:
     """A new session on db-1. Raises OSError or asyncssh.Error where there is none."""
     sock = await asyncio.to_thread(_reach, keys)
     connection = await asyncssh.connect(
         sock=sock, username=LOGIN, known_hosts=None, config=[], agent_path=None, keepalive_interval=0,
         client_keys=[(str(keys.folder / keys.name), str(keys.folder / f"{keys.name}-cert.pub"))],
     )  # fmt: skip
-    process = await connection.create_process(program, window=window)
-    return Visitor(connection, process, int(await process.stdout.readline()))
+    process = await connection.create_process(program)
+    return Visitor(connection, process, int(await process.stdout.readline()), reads)
 
 
 async def crowd(keys: Keys, count: int) -> list[Visitor]:
