@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import teleport
-from teleport.api.dialback import Accepted, Dial, Hello, Ping, TicketShown, Welcome, parse
+from teleport.api.dialback import PULSE, Accepted, Dial, Hello, Ping, Pulse, TicketShown, Welcome, parse
 from teleport.core.aio import Backoff, Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
+from teleport.net.keepalive import Vigil
 from teleport.net.leaving import LeavingConnection, connected_socket
 from teleport.net.lines import LineConnection
 
@@ -26,8 +27,6 @@ __all__ = ["ProxyAddress", "Serve", "Tunnel"]
 
 log = logging.getLogger(__name__)
 
-_SILENCE: Final = 45.0
-_PING: Final = 15.0
 _MAX_SESSIONS: Final = 10_000
 _STABLE: Final = 10.0
 """Seconds after which the end of a connection says nothing about the next attempt."""
@@ -58,10 +57,11 @@ class Tunnel:
 
     def __init__(
         self, proxy: ProxyAddress, host_id: str, contexts: Contexts, verify: Verify, serve: Serve, *, clock: Clock,
-        leaves: Callable[[], bool] = lambda: False,
+        leaves: Callable[[], bool] = lambda: False, pulse: Pulse = PULSE, vigil: Vigil | None = None,
     ) -> None:  # fmt: skip
         self._proxy, self._host_id, self._contexts, self._verify = proxy, host_id, contexts, verify
-        self._serve, self._clock, self._leaves = serve, clock, leaves
+        self._serve, self._clock, self._leaves, self._pulse = serve, clock, leaves, pulse
+        self._vigil = vigil or Vigil()
         self._sessions: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
 
@@ -99,25 +99,25 @@ class Tunnel:
             if not proxy.has_role("Proxy"):
                 raise AccessDenied(f"{proxy.name} is no proxy")
             await connection.send(Hello(version=teleport.__version__).model_dump())
-            parse(Welcome, await connection.receive(timeout=_SILENCE))
+            parse(Welcome, await connection.receive(timeout=self._pulse.silence))
             self.connected.set()
             log.info("connected to the proxy at %s:%d", self._proxy.host, self._proxy.port)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ping(connection))
                 await self._take_assignments(connection, proxy)
         finally:
-            connection.close()
+            connection.abort()  # a proxy that is silent does not answer a goodbye either
 
     async def _ping(self, connection: LineConnection) -> None:
         number = 0
         while True:
-            await self._clock.sleep(_PING)
+            await self._clock.sleep(self._pulse.ping)
             number += 1
             await connection.send(Ping(ping=number).model_dump())
 
     async def _take_assignments(self, connection: LineConnection, proxy: Identity) -> None:
         while True:
-            message = await connection.receive(timeout=_SILENCE)
+            message = await connection.receive(timeout=self._pulse.silence)
             if "dial" not in message:
                 continue
             assignment: Dial = parse(Dial, message)
@@ -148,7 +148,8 @@ class Tunnel:
             if isinstance(connection, LeavingConnection):
                 await connection.leave()
                 connection = await as_stream(connection)
-            await self._serve(connection, assignment)
+            with self._vigil.over(connection.descriptor):
+                await self._serve(connection, assignment)
         except (TeleportError, OSError) as error:
             log.warning("session %s: %s", assignment.session, error)
         except Exception:
@@ -177,9 +178,10 @@ class Tunnel:
         loop, connection = asyncio.get_running_loop(), LineConnection()
         try:
             async with asyncio.timeout(15):
+                sock = await connected_socket(self._proxy.host, self._proxy.port)
                 await loop.create_connection(
-                    lambda: connection, self._proxy.host, self._proxy.port,
-                    ssl=self._contexts(protocol), server_hostname=self._proxy.server_name,
+                    lambda: connection, sock=sock, ssl=self._contexts(protocol),
+                    server_hostname=self._proxy.server_name,
                 )  # fmt: skip
         except TimeoutError:
             raise Unavailable("the proxy does not answer") from None

@@ -5,6 +5,7 @@ Control connection (agent → proxy): the agent says `Hello`, the proxy answers 
 of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy): `Route`, answered by `Accepted`.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -12,10 +13,21 @@ from pydantic import ValidationError
 from teleport.api.models import Line, Message, Short, Sid
 from teleport.core.errors import BadInput, TeleportError, from_wire
 
-__all__ = ["Accepted", "Dial", "Hello", "Ping", "Route", "TicketShown", "Welcome", "parse", "refusal"]
+__all__ = ["PULSE", "Accepted", "Dial", "Hello", "Ping", "Pulse", "Route", "TicketShown", "Welcome", "parse", "refusal"]
 
 TICKET_BYTES = 16
 TICKET_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Seconds between signs of life on a control connection, and of silence after which it counts as lost."""
+
+    ping: float = 10.0
+    silence: float = 25.0
+
+
+PULSE = Pulse()
 
 
 class Hello(Message):

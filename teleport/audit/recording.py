@@ -33,6 +33,8 @@ START: Final = "start.json"
 
 _FLUSH_BYTES: Final = 256 * 1024
 _FLUSH_SECONDS: Final = 0.5
+_FULL_BYTES: Final = 4 << 20
+"""Not yet written: at this much the source is asked to wait for the disk."""
 
 Sign = Callable[[bytes], str]
 
@@ -77,14 +79,20 @@ class Recorder:
     """Writes one session's recording. Bytes are handed over without waiting and written soon after, in a thread.
 
     `failure` says why writing failed; from then on nothing is kept, and whoever demands a recording must end.
+    `on_full` is told when the disk does not keep up, and when it has caught up.
     """
 
-    def __init__(self, folder: Path, info: RecordingInfo, *, clock: Clock, on_failure: Callable[[str], None]) -> None:
-        self._folder, self._info, self._clock, self._on_failure = folder, info, clock, on_failure
+    def __init__(
+        self, folder: Path, info: RecordingInfo, *, clock: Clock, on_failure: Callable[[str], None],
+        on_full: Callable[[bool], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._folder, self._info, self._clock = folder, info, clock
+        self._on_failure, self._on_full = on_failure, on_full
         self._last = info.started
         self._output: list[bytes] = []
         self._timing: list[str] = []
         self._buffered = 0
+        self._full = False
         self._kept = self.bytes_seen = 0
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         self._flushing: asyncio.Task[None] | None = None
@@ -130,12 +138,18 @@ class Recorder:
         self._timing.append(f"O {self._elapsed():.6f} {len(kept)}\n")
         self._buffered += len(kept)
         self._schedule(at_once=self._buffered >= _FLUSH_BYTES)
+        self._press(self._buffered >= _FULL_BYTES)
 
     def resize(self, rows: int, columns: int) -> None:
         """Note a new terminal size."""
         if not self.failure and self._files is not None:
             self._timing.append(f"S {self._elapsed():.6f} SIGWINCH ROWS={rows} COLS={columns}\n")
             self._schedule(at_once=False)
+
+    def _press(self, full: bool) -> None:
+        if full != self._full:
+            self._full = full
+            self._on_full(full)
 
     def _elapsed(self) -> float:
         now = self._clock.time()
@@ -147,9 +161,13 @@ class Recorder:
             self._flushing = asyncio.create_task(self._flush_later(0.0 if at_once else _FLUSH_SECONDS))
 
     async def _flush_later(self, pause: float) -> None:
-        if pause:
+        """Until nothing is left: what is handed over during a write is not forgotten."""
+        while True:
             await asyncio.sleep(pause)
-        await self.flush()
+            await self.flush()
+            if not self._output and not self._timing:
+                return
+            pause = 0.0 if self._buffered >= _FLUSH_BYTES else _FLUSH_SECONDS
 
     async def flush(self, *, sync: bool = False) -> None:
         """Write what was handed over. Whoever is cancelled while waiting does not undo the write."""
@@ -161,12 +179,14 @@ class Recorder:
             output, timing = b"".join(self._output), "".join(self._timing).encode()
             self._output, self._timing, self._buffered = [], [], 0
             if self._files is None or self.failure:
+                self._press(False)
                 return
             try:
                 await asyncio.to_thread(_write, self._files, output, timing, sync)
             except OSError as error:
                 self.failure = f"the recording cannot be written: {error.strerror or error}"
                 self._on_failure(self.failure)
+            self._press(self._buffered >= _FLUSH_BYTES and not self.failure)
 
     def abandon(self) -> None:
         """Close and remove everything: nothing was recorded after all."""

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from teleport.net.join import join
+from teleport.net.leaving import connected_socket
 from teleport.net.lines import LineConnection
 
 __all__ = ["splice_streams"]
@@ -14,7 +15,8 @@ async def splice_streams(sock: socket.socket, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     here, there = LineConnection(), LineConnection()
     async with asyncio.timeout(15):
-        await loop.create_connection(lambda: there, host, port)
+        onward = await connected_socket(host, port)
+    await loop.create_connection(lambda: there, sock=onward)
     try:
         await loop.connect_accepted_socket(lambda: here, sock)
         await join(here, there)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from teleport.core.errors import BadInput, Unavailable
+from teleport.net.keepalive import keep_alive
 from teleport.net.lines import MAX_LINE, parse_line
 
 __all__ = ["LeavingConnection", "connected_socket"]
@@ -112,6 +113,12 @@ class LeavingConnection:
         self._plain = socket.socket(fileno=tls.detach())
         self._plain.setblocking(False)
 
+    @property
+    def descriptor(self) -> int:
+        """Of the socket, -1 once it is closed."""
+        found = self._plain or self._tls
+        return found.fileno() if found is not None else -1
+
     def plain(self) -> socket.socket:
         """The plain socket, which is the caller's from now on."""
         assert self._plain is not None
@@ -158,7 +165,7 @@ class LeavingConnection:
 
 
 async def connected_socket(host: str, port: int) -> socket.socket:
-    """A non-blocking socket connected to the first address of a host that answers. Raises OSError."""
+    """A non-blocking socket, kept alive, to the first address of a host that answers. Raises OSError."""
     loop = asyncio.get_running_loop()
     failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -166,7 +173,7 @@ async def connected_socket(host: str, port: int) -> socket.socket:
         sock.setblocking(False)
         try:
             await loop.sock_connect(sock, address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(sock)
         except OSError as error:
             sock.close()
             failure = error

@@ -140,6 +140,12 @@ class LineConnection(asyncio.Protocol):
         self.transport.abort()
 
     @property
+    def descriptor(self) -> int:
+        """Of the socket, -1 once it is closed."""
+        sock = self.transport.get_extra_info("socket")
+        return sock.fileno() if sock is not None and not self.lost.done() else -1
+
+    @property
     def peer_certificate(self) -> bytes | None:
         """The DER of the TLS peer's certificate."""
         tls = self.transport.get_extra_info("ssl_object")

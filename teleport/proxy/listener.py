@@ -11,10 +11,11 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
+from teleport.net.accept import Acceptor
 from teleport.net.addresses import holder
 from teleport.net.alpn import HTTP
+from teleport.net.keepalive import KEEPALIVE, KeepAlive, keep_alive
 from teleport.net.peek import peek, take
 from teleport.wire.hello import ClientHello, Hello, ProxyHeader, SshBanner, Unknown, recognise, recognise_proxy_header
 
@@ -23,9 +24,6 @@ __all__ = ["Arrival", "Limits", "Listener", "SocketHandler"]
 log = logging.getLogger(__name__)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
-"""Seconds, seconds and tries after which a peer that vanished without a word is noticed."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,15 @@ class Listener:
     """Serves a bound, listening socket.
 
     `handlers` are by ALPN, and looked up when a connection arrives, so services may add theirs later; a name
-    ending in `@` stands for all that start so.
+    ending in `@` stands for all that start so. `full` is told why nobody can be let in, and nothing once that is over.
     """
 
     def __init__(
         self, sock: socket.socket, handlers: Mapping[str, SocketHandler], *, balancers: Sequence[Network] = (),
-        limits: Limits = Limits(),
+        limits: Limits = Limits(), keepalive: KeepAlive = KEEPALIVE, full: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        self._sock, self._handlers, self._limits = sock, handlers, limits
+        self._handlers, self._limits, self._keepalive = handlers, limits, keepalive
+        self._acceptor = Acceptor(sock, full)
         self.balancers = tuple(balancers)
         """Networks whose PROXY headers are believed; may be changed at any time."""
         self._strangers = _Strangers(limits)
@@ -75,15 +74,8 @@ class Listener:
 
     async def run(self) -> None:
         """Accept until cancelled."""
-        self._sock.setblocking(False)
-        loop = asyncio.get_running_loop()
         while True:
-            try:
-                connection, peer = await loop.sock_accept(self._sock)
-            except OSError as error:
-                log.warning("a connection cannot be accepted: %s", error)
-                await asyncio.sleep(0.1)
-                continue
+            connection, peer = await self._acceptor.accept()
             task = asyncio.create_task(self._serve(connection, str(peer[0]), int(peer[1])))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -92,7 +84,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop accepting, and end what was handed on and has not ended yet."""
-        self._sock.close()
+        self._acceptor.close()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -100,7 +92,7 @@ class Listener:
     async def _serve(self, connection: socket.socket, address: str, port: int) -> None:
         try:
             connection.setblocking(False)
-            _set_options(connection)
+            keep_alive(connection, self._keepalive)
             address, port = await self._behind_balancer(connection, address, port)
             hello: Hello = await peek(connection, recognise, timeout=self._limits.hello_seconds)
             found = self._handler(hello, address, port)
@@ -182,13 +174,6 @@ class _Strangers:
     def _evict(self, task: "asyncio.Task[None]") -> None:
         self.remove(task)
         task.cancel()
-
-
-def _set_options(connection: socket.socket) -> None:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE.items():
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _this_task() -> "asyncio.Task[None]":

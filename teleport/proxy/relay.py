@@ -18,6 +18,7 @@ from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.net.join import Leg, join
+from teleport.net.keepalive import Vigil
 from teleport.net.splice import Pipes
 from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Gate, Session
@@ -36,11 +37,12 @@ class Relay:
     """Serves clients that come with a certificate and want to reach a host."""
 
     def __init__(
-        self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock
-    ) -> None:
+        self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock,
+        vigil: Vigil | None = None,
+    ) -> None:  # fmt: skip
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
         self._events, self._clock = events, clock
-        self._pipes = Pipes()
+        self._pipes, self._vigil = Pipes(), vigil or Vigil()
         fleet.subscribe(gate.rejudge)
 
     async def serve(self, client: Leg, identity: Identity, *, address: str, port: int) -> None:
@@ -97,7 +99,8 @@ class Relay:
                 )
             )  # fmt: skip
             await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
-            await _carry(client, host, self._pipes)
+            with self._vigil.over(client.descriptor, host.descriptor):
+                await _carry(client, host, self._pipes)
         except BaseException:
             host.abort()
             raise

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teleport.api.dialback import (
+    PULSE,
     TICKET_BYTES,
     TICKET_SECONDS,
     Accepted,
     Dial,
     Hello,
     Ping,
+    Pulse,
     TicketShown,
     Welcome,
     parse,
@@ -33,9 +35,6 @@ __all__ = ["Tunnels"]
 
 log = logging.getLogger(__name__)
 
-_PING: Final = 15.0
-_SILENCE: Final = 45.0
-"""Seconds without a sign of life after which a control connection counts as lost."""
 _MAX_PENDING: Final = 10_000
 _AT_ONCE: Final = 8
 """Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
@@ -65,8 +64,8 @@ class _TicketTooOld(Exception):
 class Tunnels:
     """The proxy's table of agents."""
 
-    def __init__(self, proxy_id: str, *, clock: Clock) -> None:
-        self.proxy_id = proxy_id
+    def __init__(self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE) -> None:
+        self.proxy_id, self._pulse = proxy_id, pulse
         self._clock = clock
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
@@ -84,7 +83,7 @@ class Tunnels:
         """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
         if not identity.has_role("Node"):
             raise AccessDenied("a control connection is for agents")
-        hello: Hello = parse(Hello, await connection.receive(timeout=_SILENCE))
+        hello: Hello = parse(Hello, await connection.receive(timeout=self._pulse.silence))
         await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
         control = _Control(identity, connection)
         earlier = self._agents.get(identity.uid)
@@ -99,6 +98,7 @@ class Tunnels:
                 pinging.cancel()
         except* TeleportError as errors:
             log.debug("agent %s: %s", identity.name, errors.exceptions[0])
+            connection.abort()  # who is silent does not answer a goodbye either
         finally:
             if self._agents.get(identity.uid) is control:
                 del self._agents[identity.uid]
@@ -109,7 +109,7 @@ class Tunnels:
         """Say that the proxy is there, as long as the agent's certificate says who the agent is."""
         number = 0
         while True:
-            await self._clock.sleep(_PING)
+            await self._clock.sleep(self._pulse.ping)
             if self._clock.time() >= control.identity.expires:
                 raise Unavailable("the certificate that the connection began with has expired")
             number += 1
@@ -118,7 +118,7 @@ class Tunnels:
     async def _listen(self, control: _Control) -> None:
         """Read signs of life until there are none."""
         while True:
-            message = await control.connection.receive(timeout=_SILENCE)
+            message = await control.connection.receive(timeout=self._pulse.silence)
             if "error" in message and "ticket" in message:
                 self._fail(control, message)
 

@@ -60,13 +60,16 @@ async def run_application(application: web.Application, life: Lifetime) -> web.A
 
 
 class Connections:
-    """Who takes which connection. Services add themselves by the protocol they serve, a name of ALPN."""
+    """Who takes which connection. Services add themselves by the protocol they serve, a name of ALPN.
 
-    def __init__(self, sock: socket.socket, bound: Address) -> None:
+    `full` is told why nobody can be let in, and nothing once that is over.
+    """
+
+    def __init__(self, sock: socket.socket, bound: Address, *, full: Callable[[str], None] = lambda _: None) -> None:
         self.bound = bound
         self.addresses = ClientAddresses()
         self._handlers: dict[str, SocketHandler] = {}
-        self._listener = Listener(sock, self._handlers)
+        self._listener = Listener(sock, self._handlers, full=full)
 
     def listen(self, life: Lifetime) -> None:
         """Take connections from now on."""

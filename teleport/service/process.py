@@ -105,7 +105,7 @@ class Process:
         for place, reason in config.without_effect():
             log.warning("%s in teleport.yaml has no effect: %s", place, reason)
         if config.listen is not None:
-            site.connections = Connections(*bind(config.listen))
+            site.connections = Connections(*bind(config.listen), full=partial(site.health.warn, "connections"))
             site.connections.listen(site.life)
         if config.teleport.diag_addr:
             self.diagnostics = await start_diagnostics(site, config.teleport.diag_addr)

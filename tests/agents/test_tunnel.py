@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from teleport.agents.tunnel import ProxyAddress, Tunnel
-from teleport.api.dialback import Dial
+from teleport.api.dialback import PULSE, Dial, Pulse
 from teleport.core.aio import cancel_and_wait
 from teleport.core.errors import TeleportError
 from teleport.net import alpn
@@ -42,7 +42,7 @@ class Proxy:
         )
         self.port: int = self.server.sockets[0].getsockname()[1]
 
-    def tunnel(self, clock: FakeClock) -> Tunnel:
+    def tunnel(self, clock: FakeClock, pulse: Pulse = PULSE) -> Tunnel:
         async def serve(connection: LineConnection, assignment: Dial) -> None:
             self.served.append(assignment)
             if self.serve is not None:
@@ -52,7 +52,9 @@ class Proxy:
             return self.agent.client(protocol)
 
         address = ProxyAddress("127.0.0.1", self.port, f"proxy.{CLUSTER}")
-        return Tunnel(address, self.agent.identity.uid, contexts, self.authorities.verify, serve, clock=clock)
+        return Tunnel(
+            address, self.agent.identity.uid, contexts, self.authorities.verify, serve, clock=clock, pulse=pulse
+        )
 
     async def control(self) -> LineConnection:
         """The agent's control connection, greeted."""
@@ -97,13 +99,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(*roles: str, agent: Badge | None = None) -> AsyncIterator[World]:
+async def world(*roles: str, agent: Badge | None = None, pulse: Pulse = PULSE) -> AsyncIterator[World]:
     """An agent that runs, and the proxy that it connects to; the proxy's certificate has the given roles."""
     authorities, clock = Authorities(), FakeClock()
     badge = authorities.host("edge", *(roles or ("Proxy",)))
     proxy = Proxy(authorities, badge, agent or authorities.host("db-1", "Node"))
     await proxy.start()
-    tunnel = proxy.tunnel(clock)
+    tunnel = proxy.tunnel(clock, pulse)
     running = asyncio.create_task(tunnel.run())
     try:
         yield World(proxy, tunnel, clock)
@@ -360,3 +362,35 @@ async def test_draining_ends_what_does_not_end_by_itself() -> None:
         await made.tunnel.drain(timeout=0.05)
 
         await asyncio.wait_for(back.lost, 2)
+
+
+async def test_a_proxy_that_has_fallen_silent_is_left_and_looked_for_again() -> None:
+    async with world(pulse=Pulse(silence=0.2)) as at:
+        await at.proxy.control()
+        await asyncio.wait_for(at.tunnel.connected.wait(), 2)
+
+        await wait_until(lambda: not at.tunnel.connected.is_set())
+        at.clock.advance(60)
+
+        await at.proxy.control()
+
+
+async def test_the_connections_of_sessions_are_watched() -> None:
+    async with world() as at:
+        over = asyncio.Event()
+
+        async def serve(connection: LineConnection, _: Dial) -> None:
+            await connection.lost
+            over.set()
+
+        at.proxy.serve = serve
+        control = await at.proxy.control()
+        await control.send(at.proxy.dial())
+        back, _ = await at.proxy.back()
+        await back.send({"ok": True})
+        await wait_until(lambda: at.tunnel._vigil._watched)
+
+        back.close()
+
+        await asyncio.wait_for(over.wait(), 2)
+        await wait_until(lambda: not at.tunnel._vigil._watched)

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import teleport.audit.recording as recording_module
 from teleport.audit.recording import META, OUTPUT, START, TIMING, Recorder, RecordingInfo, seal_folder, signed_text
 from teleport.core.errors import Unavailable
 from tests.builders import FakeClock
@@ -40,9 +42,10 @@ class Recording:
     def __init__(self, folder: Path, *, interactive: bool = True, limit: int | None = None) -> None:
         self.clock, self.folder = FakeClock(), folder
         self.failures: list[str] = []
+        self.full: list[bool] = []
         self.recorder = Recorder(
             folder, info(self.clock, interactive=interactive, limit=limit), clock=self.clock,
-            on_failure=self.failures.append,
+            on_failure=self.failures.append, on_full=self.full.append,
         )  # fmt: skip
 
     def print(self, text: str, *, after: float = 0.0) -> None:
@@ -253,3 +256,56 @@ def test_wherever_a_crash_cuts_both_files_all_output_stays_accounted_for(
     seal_folder(folder, sign, 1_700_000_100.0, {})
 
     assert replayed(folder) == output
+
+
+# -- a disk that does not keep up
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nothing is written before it is set."""
+    spins, write = threading.Event(), recording_module._write
+
+    def slowly(*arguments: Any) -> None:
+        assert spins.wait(10)
+        write(*arguments)
+
+    monkeypatch.setattr(recording_module, "_write", slowly)
+    return spins
+
+
+async def test_a_source_that_is_faster_than_the_disk_is_asked_to_wait_and_nothing_is_lost(
+    recording: Recording, slow_disk: threading.Event
+) -> None:
+    sent = 0
+    async with asyncio.timeout(10):
+        while recording.full != [True]:
+            recording.print("x" * 65536)
+            sent += 65536
+            await asyncio.sleep(0)
+
+    slow_disk.set()
+    async with asyncio.timeout(10):
+        while recording.full != [True, False]:
+            await asyncio.sleep(0.01)
+    await recording.recorder.seal(sign)
+
+    assert sent < 8 << 20
+    assert (recording.folder / OUTPUT).read_bytes().count(b"x") == sent
+    assert recording.full == [True, False]
+
+
+async def test_what_comes_during_a_write_is_written_though_nothing_comes_after_it(
+    recording: Recording, slow_disk: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_module, "_FLUSH_SECONDS", 0.01)
+    recording.print("first")
+    await asyncio.sleep(0.05)
+
+    recording.print(", last")
+    slow_disk.set()
+
+    async with asyncio.timeout(5):
+        while not (recording.folder / OUTPUT).read_bytes().endswith(b"first, last"):
+            await asyncio.sleep(0.01)
+    await recording.recorder.seal(sign)

@@ -86,3 +86,33 @@ def test_the_socket_and_the_data_are_private(world: World) -> None:
     assert (world.data / "run" / "admin.sock").stat().st_mode & 0o777 == 0o600
     others = [path for path in world.data.rglob("*") if path.stat().st_mode & 0o077]
     assert others == []
+
+
+def limit_processes(pid: int, number: str) -> str:
+    """How many its user may have, as the service's process sees it; what it was before."""
+    if reason := missing("prlimit"):
+        pytest.skip(reason)
+    line = next(one for one in Path(f"/proc/{pid}/limits").read_text().splitlines() if one.startswith("Max processes"))
+    own = ("setpriv", f"--reuid={LOGIN}", f"--regid={LOGIN}", "--clear-groups") if os.geteuid() == 0 else ()
+    subprocess.run([*own, "prlimit", f"--pid={pid}", f"--nproc={number}:"], check=True)
+    return line.split()[2]
+
+
+def test_without_processes_newcomers_are_told_those_who_work_go_on_and_all_is_well_again_later(
+    world: World, ann: Person
+) -> None:
+    assert world.process is not None
+    pid, at = world.process.pid, f"{LOGIN}@db-1"
+    with ann.terminal("tsh", "ssh", at) as terminal:
+        terminal.expect(r"\$ ")
+        before = limit_processes(pid, "1")
+        try:
+            refused = ann.ssh(at, "echo never")
+
+            terminal.type("echo still-$((1+1))\n")
+            terminal.expect("still-2")
+        finally:
+            limit_processes(pid, before)
+        assert (refused.status, refused.output) == (255, "")
+        assert "cannot be started" in refused.errors or "an internal error ended this session" in refused.errors
+        assert ann.ssh(at, "echo works").output == "works\n"

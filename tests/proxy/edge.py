@@ -9,15 +9,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+from teleport.api.dialback import PULSE, Pulse
 from teleport.audit.events import Event
 from teleport.core.aio import Clock, SystemClock, cancel_and_wait
 from teleport.core.errors import Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
-from teleport.net.leaving import LeavingConnection, connected_socket
+from teleport.net.keepalive import KEEPALIVE, KeepAlive, Vigil
+from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
 from teleport.proxy.handshake import line_handler
 from teleport.proxy.listener import Arrival, Listener
@@ -29,6 +31,35 @@ from tests.net.sockets import wait_until
 from tests.proxy.badges import CLUSTER, Authorities, Badge
 from tests.sessions.live import Live, live
 from tests.sessions.policies import node, role, user
+
+
+class Network(Protocol):
+    """Where the proxy listens and how it is reached."""
+
+    def listen(self) -> socket.socket: ...
+    def connect(self, port: int) -> socket.socket:
+        """A non-blocking socket."""
+        ...
+
+
+class Loopback:
+    def listen(self) -> socket.socket:
+        return socket.create_server(("127.0.0.1", 0), backlog=200)
+
+    def connect(self, port: int) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setblocking(False)
+        return sock
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the proxy waits for peers that say nothing."""
+
+    keepalive: KeepAlive = KEEPALIVE
+    pulse: Pulse = PULSE
+    deaf_after: float = KEEPALIVE.seconds
+
 
 _LEAVING = (alpn.PROXY_SSH_LEAVING, alpn.DIALBACK_LEAVING)
 
@@ -91,13 +122,25 @@ class Edge:
     leaving = False
     """Whether clients and agents come by the protocols that leave TLS."""
 
-    def __init__(self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float) -> None:
+    def __init__(
+        self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float, patience: Patience
+    ) -> None:
         self.live, self.authorities = seen, authorities
+        self.network: Network = Loopback()
+        self._patience = patience
         self.events = Events()
         self.badge = authorities.host("edge", "Proxy")
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
-        self.tunnels = Tunnels(self.badge.identity.uid, clock=clock)
-        self.relay = Relay(seen.policy, seen.fleet, self.gate, self.tunnels, self.events, clock=clock)
+        self.tunnels = Tunnels(self.badge.identity.uid, clock=clock, pulse=patience.pulse)
+        self.relay = Relay(
+            seen.policy,
+            seen.fleet,
+            self.gate,
+            self.tunnels,
+            self.events,
+            clock=clock,
+            vigil=Vigil(seconds=patience.deaf_after, every=patience.deaf_after / 5),
+        )
         self.connections: list[Leg] = []
         self.agents: list[Agent] = []
 
@@ -122,21 +165,20 @@ class Edge:
             )
             for name, serve in served.items()
         }  # fmt: skip
-        sock = socket.create_server(("127.0.0.1", 0), backlog=200)
+        sock = self.network.listen()
         self.port: int = sock.getsockname()[1]
-        return Listener(sock, handlers)
+        return Listener(sock, handlers, keepalive=self._patience.keepalive)
 
     async def connect(self, badge: Badge, protocol: str) -> Any:
         """A TLS connection with somebody's certificate. Raises OSError where the proxy refuses the handshake."""
+        sock = await asyncio.to_thread(self.network.connect, self.port)
         if protocol in _LEAVING:
-            sock = await connected_socket("127.0.0.1", self.port)
             leaving = await LeavingConnection.connect(sock, badge.client(protocol), f"proxy.{CLUSTER}")
             self.connections.append(leaving)
             return leaving
         connection = LineConnection()
         await asyncio.get_running_loop().create_connection(
-            lambda: connection, "127.0.0.1", self.port, ssl=badge.client(protocol),
-            server_hostname=f"proxy.{CLUSTER}",
+            lambda: connection, sock=sock, ssl=badge.client(protocol), server_hostname=f"proxy.{CLUSTER}",
         )  # fmt: skip
         self.connections.append(connection)
         return connection
@@ -222,12 +264,16 @@ class Wire(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def edge(*resources: AnyResource, clock: Clock | None = None, staleness: float = 60.0) -> AsyncIterator[Edge]:
+async def edge(
+    *resources: AnyResource, clock: Clock | None = None, staleness: float = 60.0, network: Network | None = None,
+    patience: Patience = Patience(),
+) -> AsyncIterator[Edge]:  # fmt: skip
     """A proxy in whose cluster ann and bob reach every host as root, unless resources are given."""
     authorities, clock = Authorities(), clock or SystemClock()
     before = asyncio.all_tasks()
     async with live(*(resources or (role("dev"), user("ann"), user("bob"))), clock=clock) as seen:
-        made = Edge(seen, authorities, clock, staleness=staleness)
+        made = Edge(seen, authorities, clock, staleness=staleness, patience=patience)
+        made.network = network or made.network
         listener = made.listen()
         running = asyncio.create_task(listener.run())
         try:

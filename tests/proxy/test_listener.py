@@ -149,6 +149,58 @@ async def test_waiting_for_many_slow_strangers_costs_no_processor_time() -> None
             peer.close()
 
 
+Talk = Callable[[list[socket.socket]], None]
+
+
+def in_silence(_: list[socket.socket]) -> None:
+    time.sleep(0.6)
+
+
+def byte_by_byte(peers: list[socket.socket]) -> None:
+    for byte in HELLO[:40]:
+        for peer in peers:
+            peer.send(bytes([byte]))
+        time.sleep(0.01)
+
+
+def in_two_pieces(peers: list[socket.socket]) -> None:
+    for peer in peers:
+        peer.send(HELLO[:90])
+    time.sleep(0.6)
+
+
+@pytest.mark.parametrize("talk", [in_silence, byte_by_byte, in_two_pieces])
+async def test_hundreds_who_say_hello_slowly_or_never_cost_nothing_until_they_are_hung_up_on(talk: Talk) -> None:
+    async with listening(limits=Limits(hello_seconds=1.5)) as port:
+        began = time.monotonic()
+        peers = [port.connect() for _ in range(300)]
+        await asyncio.sleep(0.2)
+
+        before = time.thread_time()
+        await asyncio.to_thread(talk, [peer.sock for peer in peers])
+        spent = time.thread_time() - before
+
+        assert spent < 0.1, "of this thread, in which nobody but the listener is at work"
+        assert port.arrivals == []
+        for peer in peers:
+            assert await closed(peer)
+        assert 1.3 < time.monotonic() - began < 4
+
+
+async def test_a_hello_in_two_pieces_is_served_however_many_others_wait() -> None:
+    async with listening() as port:
+        others = [port.connect() for _ in range(300)]
+        peer = port.connect()
+        await peer.send(HELLO[:90])
+        await asyncio.sleep(0.05)
+
+        await peer.send(HELLO[90:])
+
+        assert await peer.receive(2) == b"hi"
+        for one in [peer, *others]:
+            one.close()
+
+
 @pytest.mark.parametrize(
     "sent",
     [

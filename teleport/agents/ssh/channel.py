@@ -18,6 +18,7 @@ import asyncssh
 from teleport.agents.ssh import copies, terminal
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
+from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.reaping import Reaper
@@ -56,6 +57,7 @@ class Surroundings:
     records: RecordingHost
     cgroups: Cgroups
     reaper: Reaper
+    census: Census
     cluster: str
     client: tuple[str, int]
     touched: Callable[[], None]
@@ -80,6 +82,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._recording: Recording | None = None
         self._program: Program | None = None
         self._readers: list[Reader] = []
+        self._output_brake = Brake(stop=self._stop_reading, go=self._go_on_reading)
         self._writer: Writer | None = None
         self._early: list[bytes] = []
         self._early_end = False
@@ -167,12 +170,10 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return False
 
     def pause_writing(self) -> None:
-        for reader in self._readers:
-            reader.pause()
+        self._output_brake.hold("client", True)
 
     def resume_writing(self) -> None:
-        for reader in self._readers:
-            reader.resume()
+        self._output_brake.hold("client", False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
@@ -260,7 +261,13 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             command=_readable(self._command or ""), subsystem=self._subsystem, copy=self._copy,
             term=term[0] if term else "", rows=term[1] if term else 0, columns=term[2] if term else 0,
         )  # fmt: skip
-        beginning = Recording.begin(around.records, around.session, request, on_failure=self._unrecorded)
+        beginning = Recording.begin(
+            around.records,
+            around.session,
+            request,
+            on_failure=self._unrecorded,
+            on_full=partial(self._output_brake.hold, "recording"),
+        )
         self._beginning = asyncio.ensure_future(beginning)
         self._recording = await asyncio.shield(self._beginning)
         await self._begin_copy(self._recording)
@@ -325,6 +332,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._readers = [Reader(program.output, self._output)]
         if program.errors >= 0:
             self._readers.append(Reader(program.errors, self._errors))
+        if self._output_brake.held:
+            self._stop_reading()
         for data in self._early:
             self._input(data)
         self._early.clear()
@@ -371,7 +380,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             if status is None:
                 if self._copy is not None or self._program.output == self._program.input:
                     self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
-                await self._program.stop()
+                await self._program.stop(self._around.census)
             else:
                 self._program.release()
         self._stop_pumps()
@@ -380,6 +389,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         if self._recording is not None:
             reason = self._reason or ("" if status is not None else "the client disconnected")
             await self._recording.end(reason=reason, status=status)
+
+    def _stop_reading(self) -> None:
+        for reader in self._readers:
+            reader.pause()
+
+    def _go_on_reading(self) -> None:
+        for reader in self._readers:
+            reader.resume()
 
     def _stop_pumps(self) -> None:
         if self._writer is not None:

@@ -2,16 +2,21 @@
 
 A process belongs by the kernel's session, or by the audit session that came with the login uid; the latter nobody
 without privileges leaves, not even with setsid(2). Knows nothing of SSH.
+
+Finding them means looking at every process of the host: hundreds of sessions that end together share each look.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["audit_session", "find", "send"]
+__all__ = ["Census", "audit_session", "send"]
 
 _NONE: Final = 0xFFFFFFFF
 """The audit session of what no login has begun."""
@@ -23,9 +28,46 @@ def audit_session(pid: int | str) -> int | None:
     return None if number in (None, _NONE, _read_audit_session("self")) else number
 
 
-def find(leader: int, audit: int | None) -> list[int]:
-    """Those that live of the session that `leader` began, and of an audit session if one is known."""
-    return [pid for pid in _every() if _belongs(pid, leader, audit)]
+@dataclass(frozen=True)
+class _Look:
+    """The processes that live, by the kernel's session and by the audit session they are of."""
+
+    by_session: dict[int, list[int]]
+    by_audit: dict[int, list[int]]
+
+    @classmethod
+    def take(cls) -> "_Look":
+        found = cls(defaultdict(list), defaultdict(list))
+        for pid in _every():
+            session = _session(pid)
+            if session is not None:
+                found.by_session[session].append(pid)
+                audit = _read_audit_session(pid)
+                if audit is not None:
+                    found.by_audit[audit].append(pid)
+        return found
+
+
+class Census:
+    """Finds the processes of sessions. One look at all processes answers everybody who asked before it began."""
+
+    def __init__(self) -> None:
+        self._present: asyncio.Future[_Look] | None = None
+        self._next: asyncio.Future[_Look] | None = None
+
+    async def find(self, leader: int, audit: int | None) -> list[int]:
+        """Those that live of the session that `leader` began, and of an audit session if one is known."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._take(after=self._present))
+        look = await asyncio.shield(self._next)
+        of_audit = look.by_audit.get(audit, ()) if audit is not None else ()
+        return sorted({*look.by_session.get(leader, ()), *of_audit})
+
+    async def _take(self, *, after: "asyncio.Future[_Look] | None") -> _Look:
+        if after is not None:
+            await asyncio.wait([after])
+        self._present, self._next = self._next, None
+        return await asyncio.to_thread(_Look.take)
 
 
 def send(pid: int, number: int, *, leader: int, audit: int | None) -> None:
@@ -44,16 +86,17 @@ def _every() -> Iterator[int]:
 
 
 def _belongs(pid: int, leader: int, audit: int | None) -> bool:
+    session = _session(pid)
+    return session is not None and (session == leader or (audit is not None and _read_audit_session(pid) == audit))
+
+
+def _session(pid: int) -> int | None:
+    """The kernel's session of a process that lives."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return False
-    state, session = after_name[0], int(after_name[3])
-    return state not in (b"Z", b"X") and (session == leader or (audit is not None and _is_of(pid, audit)))
-
-
-def _is_of(pid: int, audit: int) -> bool:
-    return _read_audit_session(pid) == audit
+        return None
+    return int(after_name[3]) if after_name[0] not in (b"Z", b"X") else None
 
 
 def _read_audit_session(pid: int | str) -> int | None:

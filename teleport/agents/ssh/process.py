@@ -148,34 +148,38 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    async def stop(self) -> None:
-        """Hang up, then terminate, then kill everything that is left of the session and its control group."""
+    async def stop(self, census: members.Census | None = None) -> None:
+        """Hang up, then terminate, then kill everything that is left of the session and its control group.
+
+        Many that are stopped together had better share a census.
+        """
+        census = census or members.Census()
         self._note_audit_session()
-        for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGTERM):
-            await asyncio.to_thread(self._signal_all, number)
+        await self._signal_all(census, signal.SIGHUP, signal.SIGCONT, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                await self._gone()
+                await self._gone(census)
         for _ in range(_KILLINGS):
-            if not await asyncio.to_thread(self._signal_all, signal.SIGKILL):
+            if not await self._signal_all(census, signal.SIGKILL):
                 break
             await asyncio.sleep(0.01)
         self._kill_cgroup()
         await asyncio.to_thread(self.process.wait)
         self._unleash()
 
-    async def _gone(self) -> None:
+    async def _gone(self, census: members.Census) -> None:
         """Wait until nothing of the session is left; nobody tells."""
         while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        while await asyncio.to_thread(members.find, self.process.pid, self.audit):  # noqa: ASYNC110
+        while await census.find(self.process.pid, self.audit):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
-    def _signal_all(self, number: int) -> int:
+    async def _signal_all(self, census: members.Census, *numbers: int) -> int:
         """To every process of the session; how many there are."""
-        found = members.find(self.process.pid, self.audit)
-        for pid in found:
-            members.send(pid, number, leader=self.process.pid, audit=self.audit)
+        found = await census.find(self.process.pid, self.audit)
+        for number in numbers:
+            for pid in found:
+                members.send(pid, number, leader=self.process.pid, audit=self.audit)
         return len(found)
 
     def _note_audit_session(self) -> None:
@@ -249,10 +253,11 @@ def start(
         if leash.reaper is not None:
             leash.reaper.watch(process.pid, leash.cgroup)
         os.write(orders_in, orders.encode())  # the child has waited for it, so it is in its group by now
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         for descriptor in ours:
             os.close(descriptor)
-        raise Unavailable(f"the program cannot be started: {error.strerror or error}") from error
+        why = "out of memory" if isinstance(error, MemoryError) else error.strerror or error
+        raise Unavailable(f"the program cannot be started: {why}") from error
     finally:
         for descriptor in {orders_in, orders_out, *theirs}:
             os.close(descriptor)

@@ -31,16 +31,23 @@ class Brake:
         self._stop, self._go = stop, go
         self._reasons: set[str] = set()
 
+    @property
+    def held(self) -> bool:
+        return bool(self._reasons)
+
     def hold(self, reason: str, wanted: bool) -> None:
         """Put in or take back one reason; either may be said again."""
-        held = bool(self._reasons)
+        held = self.held
         (self._reasons.add if wanted else self._reasons.discard)(reason)
-        if held != bool(self._reasons):
+        if held != self.held:
             (self._go if held else self._stop)()
 
 
 class Reader:
-    """Reads a descriptor as long as it is not paused; closes it at its end."""
+    """Reads a descriptor as long as it is not paused; closes it at its end.
+
+    `ended` raises what kept a piece from being handed on, for want of memory say: nothing is read after a gap.
+    """
 
     def __init__(self, descriptor: int, data: Callable[[bytes], None], *, close: bool = True) -> None:
         self._descriptor, self._data, self._close = descriptor, data, close
@@ -66,17 +73,26 @@ class Reader:
             return
         except OSError:
             chunk = b""  # a terminal whose programs are gone answers EIO
-        if chunk:
-            self._data(chunk)
-        else:
+        except MemoryError as error:
+            self.stop(error)
+            return
+        if not chunk:
             self.stop()
+            return
+        try:
+            self._data(chunk)
+        except Exception as error:
+            self.stop(error)
 
-    def stop(self) -> None:
+    def stop(self, error: Exception | None = None) -> None:
         """Read no more."""
         if self.ended.done():
             return
         self._loop.remove_reader(self._descriptor)
-        self.ended.set_result(None)
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
         if self._close:
             os.close(self._descriptor)
 

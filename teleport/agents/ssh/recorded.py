@@ -96,13 +96,18 @@ class Request:
 
 
 class Recording:
-    """The records of one session. `on_failure` is called once when they can no longer be kept as demanded."""
+    """The records of one session. `on_failure` is called once when they can no longer be kept as demanded.
+
+    `on_full` is told when the disk does not keep up, and when it has caught up.
+    """
 
     def __init__(
-        self, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None]
-    ) -> None:
+        self, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None],
+        on_full: Callable[[bool], None],
+    ) -> None:  # fmt: skip
         self.sid = str(uuid.uuid4())
         self._host, self._session, self._request, self._on_failure = host, session, request, on_failure
+        self._on_full = on_full
         self._mode = session.conditions.recording_mode
         self._strict = session.conditions.recording == "strict" or self._mode.endswith("-sync")
         self._sink = host.sink(self._mode)
@@ -115,10 +120,11 @@ class Recording:
 
     @classmethod
     async def begin(
-        cls, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None]
-    ) -> "Recording":
+        cls, host: RecordingHost, session: Session, request: Request, *, on_failure: Callable[[str], None],
+        on_full: Callable[[bool], None] = lambda _: None,
+    ) -> "Recording":  # fmt: skip
         """Write `session.start` and open the recording. Raises Unavailable: then nothing may run."""
-        recording = cls(host, session, request, on_failure=on_failure)
+        recording = cls(host, session, request, on_failure=on_failure, on_full=on_full)
         await recording._begin()
         return recording
 
@@ -161,8 +167,9 @@ class Recording:
             limit=None if request.interactive else self._host.exec_limit(),
         )  # fmt: skip
         recorder = Recorder(
-            self._host.spool.recordings / self.sid, info, clock=self._host.clock, on_failure=self._failed
-        )
+            self._host.spool.recordings / self.sid, info, clock=self._host.clock, on_failure=self._failed,
+            on_full=self._on_full,
+        )  # fmt: skip
         try:
             await recorder.start()
         except Unavailable:

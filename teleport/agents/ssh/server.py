@@ -21,6 +21,7 @@ from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
+from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import GRACE, Cgroups, account
 from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import RecordingHost
@@ -76,7 +77,7 @@ class SshServer:
         host_key: str, host_certificate: str,
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
-        self._cgroups, self._reaper = Cgroups(), Reaper(grace=GRACE)
+        self._cgroups, self._census, self._reaper = Cgroups(), Census(), Reaper(grace=GRACE)
         self._options: Any = None
         self.use_certificate(host_key, host_certificate)
 
@@ -220,7 +221,8 @@ class _Served(asyncssh.SSHServer):
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
-            session=session, account=who, records=server._records, cgroups=server._cgroups, reaper=server._reaper,
+            session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
+            reaper=server._reaper,
             cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch,
             forwarding=self._forwarding, file_copy=server.host.file_copy,
         )  # fmt: skip

@@ -3,6 +3,8 @@
 import asyncio
 import os
 
+import pytest
+
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 
 
@@ -123,3 +125,19 @@ def test_a_brake_holds_until_the_last_reason_is_gone() -> None:
     brake.hold("b", False)
 
     assert (held, calls) == (["stop"], ["stop", "go"])
+
+
+async def test_a_reader_whose_piece_cannot_be_handed_on_ends_with_what_kept_it() -> None:
+    reading, writing = pipe()
+
+    def no_room(_: bytes) -> None:
+        raise MemoryError
+
+    reader = Reader(reading, no_room)
+    os.write(writing, b"x")
+
+    with pytest.raises(MemoryError):
+        await asyncio.wait_for(reader.ended, 2)
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"y")
+    os.close(writing)
