@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["audit_session", "find", "send"]
+__all__ = ["audit_session", "find", "ignores", "send"]
 
 _NONE: Final = 0xFFFFFFFF
 """The audit session of what no login has begun."""
@@ -37,6 +37,15 @@ def send(pid: int, number: int, *, leader: int, audit: int | None) -> None:
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process lets a signal pass, as what `nohup` started does with SIGHUP. Who is gone ignores nothing."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False
+    return bool(int(status.split(b"\nSigIgn:", 1)[1].split(None, 1)[0], 16) >> (number - 1) & 1)
 
 
 def _every() -> Iterator[int]:

@@ -10,9 +10,10 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from teleport.agents.ssh import members
@@ -29,6 +30,8 @@ _MAX_ORDERS: Final = 256 * 1024
 """Bytes of arguments and environment; the kernel takes no argument longer than half of it."""
 GRACE: Final = 5.0
 """Seconds a program has between being told to stop and being killed."""
+LEAVING: Final = 1.0
+"""Seconds a program has to end by itself when the client is gone, and its input and terminal with it."""
 _LOOK: Final = 0.25
 """Seconds between looks at all processes: a look costs more than asking for one group."""
 _KILLINGS: Final = 20
@@ -46,14 +49,16 @@ class Account:
     def shell(self) -> str:
         return self.entry.pw_shell or "/bin/sh"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, host: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """Its variables; those that the host sets for everybody leave it who it is."""
         return {
+            "PATH": _ROOT_PATH if self.entry.pw_uid == 0 else _PATH,
+            "MAIL": f"/var/mail/{self.entry.pw_name}",
+            **host,
             "USER": self.entry.pw_name,
             "LOGNAME": self.entry.pw_name,
             "HOME": self.entry.pw_dir,
             "SHELL": self.shell,
-            "PATH": _ROOT_PATH if self.entry.pw_uid == 0 else _PATH,
-            "MAIL": f"/var/mail/{self.entry.pw_name}",
         }
 
 
@@ -143,27 +148,63 @@ class Program:
         """Hang up, then terminate, then kill everything that is left of the session and its control group."""
         self._note_audit_session()
         for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGTERM):
-            await asyncio.to_thread(self._signal_all, number)
+            await asyncio.to_thread(self._signal_all, self._found, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
                 await self._gone()
-        for _ in range(_KILLINGS):
-            if not await asyncio.to_thread(self._signal_all, signal.SIGKILL):
-                break
-            await asyncio.sleep(0.01)
+        await self._kill(self._found)
         self._kill_cgroup()
         await asyncio.to_thread(self.process.wait)
+
+    async def hang_up(self) -> None:
+        """The client is gone, though not the right to what runs: end it as the loss of a terminal does.
+
+        A program that now ends by itself is one that ended: what it left in the background goes on. Otherwise the
+        kernel's session is hung up and after the grace killed, but for what ignores being hung up, as `nohup` has it.
+        What has left for a session of its own, as daemons do, is let alone.
+        """
+        if not await self._ends(LEAVING):
+            for number in (signal.SIGHUP, signal.SIGCONT):
+                await asyncio.to_thread(self._signal_all, self._heeding, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    while await asyncio.to_thread(self._heeding):  # noqa: ASYNC110
+                        await asyncio.sleep(_LOOK)
+            await self._kill(self._heeding)
+        self._let_go()
+
+    async def _ends(self, seconds: float) -> bool:
+        """Whether the program has ended, or does within some time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                if self.process.poll() is None:
+                    await self.wait()
+        return self.process.returncode is not None
 
     async def _gone(self) -> None:
         """Wait until nothing of the session is left; nobody tells."""
         while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        while await asyncio.to_thread(members.find, self.process.pid, self.audit):  # noqa: ASYNC110
+        while await asyncio.to_thread(self._found):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
-    def _signal_all(self, number: int) -> int:
-        """To every process of the session; how many there are."""
-        found = members.find(self.process.pid, self.audit)
+    async def _kill(self, find: Callable[[], list[int]]) -> None:
+        for _ in range(_KILLINGS):
+            if not await asyncio.to_thread(self._signal_all, find, signal.SIGKILL):
+                break
+            await asyncio.sleep(0.01)
+
+    def _found(self) -> list[int]:
+        """Every process of the session."""
+        return members.find(self.process.pid, self.audit)
+
+    def _heeding(self) -> list[int]:
+        """Those of the kernel's session that end when they are hung up, or say how they do."""
+        return [pid for pid in members.find(self.process.pid, None) if not members.ignores(pid, signal.SIGHUP)]
+
+    def _signal_all(self, find: Callable[[], list[int]], number: int) -> int:
+        """To those that are found; how many there are."""
+        found = find()
         for pid in found:
             members.send(pid, number, leader=self.process.pid, audit=self.audit)
         return len(found)
@@ -172,6 +213,21 @@ class Program:
         """While the program can still be asked: once it is reaped there is nobody to ask."""
         if self.audit is None and self.process.returncode is None:
             self.audit = members.audit_session(self.process.pid)
+
+    def _let_go(self) -> None:
+        """A program that still runs does so on its own; once it ends, nothing of it stays here either."""
+        if self.process.poll() is not None:
+            self.release()
+            return
+        loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(self.process.pid)
+
+        def reap() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self.process.wait()
+            self.release()
+
+        loop.add_reader(descriptor, reap)
 
     def release(self) -> None:
         """The program ended by itself; what it left running in the background may go on, as under sshd."""
