@@ -216,8 +216,8 @@ class Program:
 
     def _let_go(self) -> None:
         """A program that still runs does so on its own; once it ends, nothing of it stays here either."""
+        self.release()
         if self.process.poll() is not None:
-            self.release()
             return
         loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(self.process.pid)
 
