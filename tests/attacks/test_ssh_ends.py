@@ -195,6 +195,24 @@ async def test_a_shorter_lifetime_ends_a_session_whose_login_is_older(tmp_path: 
         assert "role/dev permits logins of at most 5m" in await ended(made, client, channel)
 
 
+async def test_a_connection_outlives_its_certificate_only_for_as_long_as_the_policy_permits(tmp_path: Path) -> None:
+    """What ControlMaster keeps: sessions of a connection that was opened in time."""
+    async with running(tmp_path, {"expires_in": 2}) as (made, client, channel):
+        sibling = await client.open()
+        assert await sibling.grants(b"exec", String(b"echo up; exec cat"))
+        await sibling.prints(b"up")
+        expires = int(made.authorities.now + 2)
+        await wait_until(lambda: time.time() > expires, within=5)
+        permitted = await client.works()
+
+        await made.live.write(role("dev", logins=LOGIN, options={"disconnect_expired_cert": True}))
+
+        await asyncio.wait_for(asyncio.gather(channel.closed, sibling.closed), 20)
+        assert b"the certificate expired at" in channel.output
+        assert b"the certificate expired at" in sibling.output
+        assert permitted
+
+
 async def test_a_shorter_idle_timeout_counts_for_a_session_that_is_silent_already(tmp_path: Path) -> None:
     async with running(tmp_path) as (made, client, channel):
         await made.live.write(setting("cluster_networking_config", client_idle_timeout="200ms"))

@@ -142,7 +142,7 @@ def test_a_command_without_terminal_reads_on_standard_error_why_it_ends(world: W
     wait_until(lambda: ann.ssh(f"{LOGIN}@db-1", "true").status == 0)
 
 
-def test_children_that_ignore_the_end_are_killed(ann: Person) -> None:
+def test_children_that_ignore_the_end_are_killed(world: World, ann: Person) -> None:
     script = "trap '' HUP TERM; setsid sleep 300 & echo $! $$ > pids; echo up; while :; do sleep 1; done"
     running = subprocess.Popen(
         ["tsh", "ssh", f"{LOGIN}@db-1", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -155,13 +155,15 @@ def test_children_that_ignore_the_end_are_killed(ann: Person) -> None:
         escaped, shell = (int(line) for line in pids)
         audited = members.audit_session(escaped) is not None
 
-        running.terminate()
+        assert world.tctl("users", "lock", "ann").status == 0
 
     wait_until(lambda: not Path(f"/proc/{shell}").exists(), what="the end of the shell")
+    assert world.tctl("users", "unlock", "ann").status == 0
     if audited or Path("/sys/fs/cgroup/cgroup.controllers").exists():
         wait_until(lambda: not Path(f"/proc/{escaped}").exists(), what="the end of what left the process group")
     else:
         os.kill(escaped, 9)
+    wait_until(lambda: ann.ssh(f"{LOGIN}@db-1", "true").status == 0)
 
 
 def test_an_idle_session_ends_and_says_so(new_world: Callable[..., World]) -> None:

@@ -16,9 +16,10 @@ from typing import Any, Final, TypeVar
 import asyncssh
 
 from teleport.agents.ssh import copies, terminal
+from teleport.agents.ssh.census import Census
+from teleport.agents.ssh.environment import host_variables, sent_variables
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
-from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.reaping import Reaper
@@ -34,8 +35,6 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_ACCEPTED_ENVIRONMENT: Final = ("LANG", "LC_", "COLORTERM", "NO_COLOR", "TZ")
-"""Names, and prefixes ending in `_`, that a client may set."""
 _MAX_COMMAND: Final = 120_000
 _SIGNALS: Final[Mapping[str, int]] = {
     name: getattr(signal, f"SIG{name}")
@@ -60,6 +59,8 @@ class Surroundings:
     census: Census
     cluster: str
     client: tuple[str, int]
+    address: str
+    """The host's own, as programs are told it."""
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
     forwarding: Forwarding
@@ -304,15 +305,11 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     def _environment(self, sid: str) -> dict[str, str]:
         around = self._around
         address, port = around.client
-        environment = {
-            name: value
-            for name, value in self._channel.get_environment().items()
-            if _is_accepted(name) and "\x00" not in value
-        }
-        environment |= around.account.environment()
+        environment = around.account.environment(host_variables())
+        environment |= sent_variables(self._channel.get_environment())
         environment |= {
             "SSH_CLIENT": f"{address} {port} 22",
-            "SSH_CONNECTION": f"{address} {port} {around.records.hostname} 22",
+            "SSH_CONNECTION": f"{address} {port} {around.address} 22",
             "SSH_TELEPORT_USER": around.session.user,
             "SSH_TELEPORT_CLUSTER_NAME": around.cluster,
             "SSH_TELEPORT_HOST_UUID": around.records.host_id,
@@ -378,9 +375,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._program = await _outcome(self._starting)
         if self._program is not None:
             if status is None:
-                if self._copy is not None or self._program.output == self._program.input:
-                    self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
-                await self._program.stop(self._around.census)
+                await self._stop(self._program)
             else:
                 self._program.release()
         self._stop_pumps()
@@ -397,6 +392,15 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
     def _go_on_reading(self) -> None:
         for reader in self._readers:
             reader.resume()
+
+    async def _stop(self, program: Program) -> None:
+        """End what has not ended: at once and wholly if it was ended, in its own way if the client just left."""
+        if self._copy is not None or program.output == program.input:
+            self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
+        elif not self._reason and self._writer is not None:
+            self._writer.end()
+        census = self._around.census
+        await (program.stop(census) if self._reason else program.hang_up(census))
 
     def _stop_pumps(self) -> None:
         if self._writer is not None:
@@ -452,10 +456,6 @@ async def _outcome(step: "asyncio.Future[_T] | None") -> _T | None:
         return None
     await asyncio.wait([step])
     return None if step.cancelled() or step.exception() is not None else step.result()
-
-
-def _is_accepted(name: str) -> bool:
-    return any(name == one or (one.endswith("_") and name.startswith(one)) for one in _ACCEPTED_ENVIRONMENT)
 
 
 def _readable(command: str) -> str:

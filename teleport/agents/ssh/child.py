@@ -11,12 +11,16 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import sys
 import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # without importing what only types need: this starts with every session
     from typing import Any
+
+MESSAGES = ("/run/motd.dynamic", "/etc/motd")
+MAX_MESSAGE = 16 * 1024
 
 
 def main() -> None:
@@ -30,6 +34,9 @@ def main() -> None:
     go_home(wanted["home"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     lower_descriptor_limit()
+    if wanted["terminal"] and wanted["arguments"][0].startswith("-") and not os.path.exists(".hushlogin"):
+        greet()
+    heed_signals()
     os.execve(wanted["program"], wanted["arguments"], wanted["environment"])  # noqa: S606 - the program is the shell
 
 
@@ -66,6 +73,24 @@ def lower_descriptor_limit() -> None:
     """The service raised its own; programs that use select(2) break on numbers beyond the customary limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+
+
+def greet() -> None:
+    """Show what the host has to say to who logs in, as pam_motd and sshd do."""
+    for path in MESSAGES:
+        try:
+            with open(path, "rb") as file:
+                os.write(1, file.read(MAX_MESSAGE))
+        except OSError:
+            continue
+
+
+def heed_signals() -> None:
+    """What this interpreter and the service ignore, SIGPIPE for one, programs decide about themselves."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 if __name__ == "__main__":

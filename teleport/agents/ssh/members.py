@@ -2,11 +2,8 @@
 
 A process belongs by the kernel's session, or by the audit session that came with the login uid; the latter nobody
 without privileges leaves, not even with setsid(2). Knows nothing of SSH.
-
-Finding them means looking at every process of the host: hundreds of sessions that end together share each look.
 """
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -16,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Census", "audit_session", "send"]
+__all__ = ["Look", "audit_session", "find", "ignores", "send"]
 
 _NONE: Final = 0xFFFFFFFF
 """The audit session of what no login has begun."""
@@ -29,14 +26,14 @@ def audit_session(pid: int | str) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """The processes that live, by the kernel's session and by the audit session they are of."""
 
     by_session: dict[int, list[int]]
     by_audit: dict[int, list[int]]
 
     @classmethod
-    def take(cls) -> "_Look":
+    def take(cls) -> "Look":
         found = cls(defaultdict(list), defaultdict(list))
         for pid in _every():
             session = _session(pid)
@@ -47,27 +44,15 @@ class _Look:
                     found.by_audit[audit].append(pid)
         return found
 
+    def of(self, leader: int, audit: int | None) -> list[int]:
+        """The session that `leader` began, and an audit session if one is known."""
+        of_audit = self.by_audit.get(audit, ()) if audit is not None else ()
+        return sorted({*self.by_session.get(leader, ()), *of_audit})
 
-class Census:
-    """Finds the processes of sessions. One look at all processes answers everybody who asked before it began."""
 
-    def __init__(self) -> None:
-        self._present: asyncio.Future[_Look] | None = None
-        self._next: asyncio.Future[_Look] | None = None
-
-    async def find(self, leader: int, audit: int | None) -> list[int]:
-        """Those that live of the session that `leader` began, and of an audit session if one is known."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._take(after=self._present))
-        look = await asyncio.shield(self._next)
-        of_audit = look.by_audit.get(audit, ()) if audit is not None else ()
-        return sorted({*look.by_session.get(leader, ()), *of_audit})
-
-    async def _take(self, *, after: "asyncio.Future[_Look] | None") -> _Look:
-        if after is not None:
-            await asyncio.wait([after])
-        self._present, self._next = self._next, None
-        return await asyncio.to_thread(_Look.take)
+def find(leader: int, audit: int | None) -> list[int]:
+    """Those that live of the session that `leader` began, and of an audit session if one is known."""
+    return Look.take().of(leader, audit)
 
 
 def send(pid: int, number: int, *, leader: int, audit: int | None) -> None:
@@ -79,6 +64,15 @@ def send(pid: int, number: int, *, leader: int, audit: int | None) -> None:
                 signal.pidfd_send_signal(descriptor, number)
         finally:
             os.close(descriptor)
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process lets a signal pass, as what `nohup` started does with SIGHUP. Who is gone ignores nothing."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False
+    return bool(int(status.split(b"\nSigIgn:", 1)[1].split(None, 1)[0], 16) >> (number - 1) & 1)
 
 
 def _every() -> Iterator[int]:

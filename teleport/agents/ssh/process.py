@@ -10,12 +10,15 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from teleport.agents.ssh import members
+from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.pump import wide_pipe
 from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.terminal import open_terminal
@@ -30,6 +33,8 @@ _MAX_ORDERS: Final = 256 * 1024
 """Bytes of arguments and environment; the kernel takes no argument longer than half of it."""
 GRACE: Final = 5.0
 """Seconds a program has between being told to stop and being killed."""
+LEAVING: Final = 1.0
+"""Seconds a program has to end by itself when the client is gone, and its input and terminal with it."""
 _LOOK: Final = 0.25
 """Seconds between looks at all processes: a look costs more than asking for one group."""
 _KILLINGS: Final = 20
@@ -47,14 +52,16 @@ class Account:
     def shell(self) -> str:
         return self.entry.pw_shell or "/bin/sh"
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, host: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+        """Its variables; those that the host sets for everybody leave it who it is."""
         return {
+            "PATH": _ROOT_PATH if self.entry.pw_uid == 0 else _PATH,
+            "MAIL": f"/var/mail/{self.entry.pw_name}",
+            **host,
             "USER": self.entry.pw_name,
             "LOGNAME": self.entry.pw_name,
             "HOME": self.entry.pw_dir,
             "SHELL": self.shell,
-            "PATH": _ROOT_PATH if self.entry.pw_uid == 0 else _PATH,
-            "MAIL": f"/var/mail/{self.entry.pw_name}",
         }
 
 
@@ -106,6 +113,9 @@ def _own_cgroup() -> Path | None:
     return base if os.access(base.parent, os.W_OK) else None
 
 
+Find = Callable[[], Awaitable[list[int]]]
+
+
 @dataclass(frozen=True)
 class Leash:
     """What ends a program for certain: its control group where there is one, and whoever outlives the agent."""
@@ -148,35 +158,68 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    async def stop(self, census: members.Census | None = None) -> None:
+    async def stop(self, census: Census | None = None) -> None:
         """Hang up, then terminate, then kill everything that is left of the session and its control group.
 
         Many that are stopped together had better share a census.
         """
-        census = census or members.Census()
         self._note_audit_session()
-        await self._signal_all(census, signal.SIGHUP, signal.SIGCONT, signal.SIGTERM)
+        everything = partial((census or Census()).find, self.process.pid, self.audit)
+        await self._signal_all(everything, signal.SIGHUP, signal.SIGCONT, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                await self._gone(census)
-        for _ in range(_KILLINGS):
-            if not await self._signal_all(census, signal.SIGKILL):
-                break
-            await asyncio.sleep(0.01)
+                await self._gone(everything)
+        await self._kill(everything)
         self._kill_cgroup()
         await asyncio.to_thread(self.process.wait)
         self._unleash()
 
-    async def _gone(self, census: members.Census) -> None:
+    async def hang_up(self, census: Census | None = None) -> None:
+        """The client is gone, though not the right to what runs: end it as the loss of a terminal does.
+
+        A program that now ends by itself is one that ended: what it left in the background goes on. Otherwise the
+        kernel's session is hung up and after the grace killed, but for what ignores being hung up, as `nohup` has it.
+        What has left for a session of its own, as daemons do, is let alone.
+        """
+        heeding = partial(self._heeding, census or Census())
+        if not await self._ends(LEAVING):
+            await self._signal_all(heeding, signal.SIGHUP, signal.SIGCONT)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    while await heeding():  # noqa: ASYNC110
+                        await asyncio.sleep(_LOOK)
+            await self._kill(heeding)
+        self._let_go()
+
+    async def _ends(self, seconds: float) -> bool:
+        """Whether the program has ended, or does within some time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                if self.process.poll() is None:
+                    await self.wait()
+        return self.process.returncode is not None
+
+    async def _gone(self, everything: Find) -> None:
         """Wait until nothing of the session is left; nobody tells."""
         while self.process.poll() is None or _group_lives(self.process.pid):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        while await census.find(self.process.pid, self.audit):  # noqa: ASYNC110
+        while await everything():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
 
-    async def _signal_all(self, census: members.Census, *numbers: int) -> int:
-        """To every process of the session; how many there are."""
-        found = await census.find(self.process.pid, self.audit)
+    async def _kill(self, find: Find) -> None:
+        for _ in range(_KILLINGS):
+            if not await self._signal_all(find, signal.SIGKILL):
+                break
+            await asyncio.sleep(0.01)
+
+    async def _heeding(self, census: Census) -> list[int]:
+        """Those of the kernel's session that end when they are hung up, or say how they do."""
+        found = await census.find(self.process.pid, None)
+        return [pid for pid in found if not members.ignores(pid, signal.SIGHUP)]
+
+    async def _signal_all(self, find: Find, *numbers: int) -> int:
+        """To those that are found; how many there are."""
+        found = await find()
         for number in numbers:
             for pid in found:
                 members.send(pid, number, leader=self.process.pid, audit=self.audit)
@@ -186,6 +229,21 @@ class Program:
         """While the program can still be asked: once it is reaped there is nobody to ask."""
         if self.audit is None and self.process.returncode is None:
             self.audit = members.audit_session(self.process.pid)
+
+    def _let_go(self) -> None:
+        """A program that still runs does so on its own; once it ends, nothing of it stays here either."""
+        self.release()
+        if self.process.poll() is not None:
+            return
+        loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(self.process.pid)
+
+        def reap() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self.process.wait()
+            self.release()
+
+        loop.add_reader(descriptor, reap)
 
     def release(self) -> None:
         """The program ended by itself; what it left running in the background may go on, as under sshd."""

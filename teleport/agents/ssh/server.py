@@ -17,11 +17,11 @@ import asyncssh
 from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
+from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
-from teleport.agents.ssh.members import Census
 from teleport.agents.ssh.process import GRACE, Cgroups, account
 from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import RecordingHost
@@ -222,11 +222,16 @@ class _Served(asyncssh.SSHServer):
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
             session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
-            reaper=server._reaper,
-            cluster=server.host.cluster, client=self._connection.client, touched=self._idle.touch,
+            reaper=server._reaper, cluster=server.host.cluster, client=self._connection.client,
+            address=self._own_address(), touched=self._idle.touch,
             forwarding=self._forwarding, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._verdict.set_result("")
+
+    def _own_address(self) -> str:
+        """Where the proxy would find this host; programs expect a number, not a name."""
+        address: tuple[Any, ...] | None = self._stream.transport.get_extra_info("sockname")
+        return str(address[0]) if address else "0.0.0.0"  # noqa: S104 - bound to nothing, shown
 
     async def _stay(self, session: Session) -> None:
         """Until the client leaves, or the session is ended: by the gate, or for having been idle."""

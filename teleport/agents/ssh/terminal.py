@@ -28,6 +28,8 @@ _FLAGS: Final[Mapping[int, tuple[int, str]]] = {
     92: (_CONTROL, "PARENB"), 93: (_CONTROL, "PARODD"),
 }  # fmt: skip
 _IUTF8_OPCODE, _IUTF8 = 42, 0o40000
+_SPEEDS: Final[Mapping[int, int]] = {128: 4, 129: 5}
+"""Where the speeds of input and output stand among the attributes."""
 
 
 def open_terminal(user: pwd.struct_passwd, modes: Mapping[int, int], rows: int, columns: int) -> tuple[int, int]:
@@ -66,6 +68,8 @@ def _apply(slave: int, modes: Mapping[int, int]) -> None:
             where, name = _FLAGS[opcode]
             flag = getattr(termios, name, 0)
             attributes[where] = attributes[where] | flag if value else attributes[where] & ~flag
+        elif opcode in _SPEEDS:
+            attributes[_SPEEDS[opcode]] = getattr(termios, f"B{value}", attributes[_SPEEDS[opcode]])
         elif opcode == _IUTF8_OPCODE:
             attributes[_INPUT] = attributes[_INPUT] | _IUTF8 if value else attributes[_INPUT] & ~_IUTF8
     with contextlib.suppress(termios.error):

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.tsh_commands.ssh_switches import as_for_ssh, handed_on
 from teleport.core.errors import BadInput, TeleportError
 
 __all__ = [
@@ -31,7 +32,7 @@ _QUICK_SECONDS = 30.0
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("-l", "--login", metavar="LOGIN", help="Log in as.")
 @click.option("-p", "--port", help="Accepted and ignored: hosts are reached through the proxy.")
-@click.option("-t", "--tty", "tty", is_flag=True, help="Ask for a terminal for a command too.")
+@click.option("-t", "--tty", "tty", count=True, help="Ask for a terminal for a command too; twice: without one here.")
 @click.option("-T", "--no-tty", is_flag=True, help="No terminal.")
 @click.option("-N", "--no-exec", is_flag=True, help="Run nothing.")
 @click.option("-f", "--fork", is_flag=True, help="Go to the background once connected.")
@@ -46,6 +47,7 @@ _QUICK_SECONDS = 30.0
 @click.option("-D", "--dynamic-forward", "dynamic", multiple=True, metavar="SPEC", help="SOCKS proxy.")
 @click.option("-W", "--stdio-forward", "stdio", metavar="HOST:PORT", help="Join standard input and output to a port.")
 @click.option("-o", "--option", "options", multiple=True, metavar="OPTION", help="As for ssh.")
+@as_for_ssh
 @click.option("--mfa-code", metavar="CODE", default="", help="A code for a session that needs one, for scripts.")
 def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     """Open a shell on a host, or run a command there.
@@ -170,10 +172,13 @@ def default_login(profile: p.Profile) -> str:
 
 def _flags(given: dict[str, object]) -> Iterator[str]:
     switches = {
-        "tty": "-t", "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
+        "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
         "forward_agent": "-A", "x11": "-X", "x11_trusted": "-Y",
     }  # fmt: skip
+    terminal = given["tty"]
+    yield from ["-t"] * (terminal if isinstance(terminal, int) else 0)
     yield from flags_of(given, switches)
+    yield from handed_on(given)
     if given["stdio"]:
         yield from ("-W", str(given["stdio"]))
     for name, flag in (("local", "-L"), ("remote", "-R"), ("dynamic", "-D")):

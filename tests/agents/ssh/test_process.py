@@ -40,19 +40,24 @@ async def output_of(program: Program) -> bytes:
     return bytes(data)
 
 
-async def first_number(program: Program) -> int:
+async def numbers(program: Program, count: int) -> list[int]:
+    """The first that it prints, on a line."""
     text = b""
     async with asyncio.timeout(5):
-        while not text.split() or not text.endswith(b"\n"):
+        while len(text.split()) < count or not text.endswith(b"\n"):
             try:
                 text += os.read(program.output, 100)
             except BlockingIOError:
                 await asyncio.sleep(0.01)
-    return int(text.split()[0])
+    return [int(word) for word in text.split()[:count]]
 
 
-def close(program: Program) -> None:
-    for descriptor in {program.input, program.output, program.errors} - {-1}:
+async def first_number(program: Program) -> int:
+    return (await numbers(program, 1))[0]
+
+
+def close(program: Program, *, but: int = -1) -> None:
+    for descriptor in {program.input, program.output, program.errors} - {-1, but}:
         os.close(descriptor)
 
 
@@ -79,6 +84,22 @@ async def test_a_program_starts_with_three_descriptors_and_only_the_environment_
     assert len([line for line in lines if line.isdigit()]) == 4  # ls itself has the folder open
     assert "TELEPORT_HOME" not in " ".join(lines)
     await program.wait()
+    close(program)
+
+
+async def test_a_program_ignores_no_signal_whatever_the_agent_ignores() -> None:
+    """Who ignored SIGPIPE would complain about each `| head`, and who ignored SIGHUP would outlive its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        program = run("grep -E '^Sig(Ign|Blk)' /proc/self/status; kill -PIPE $$")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    masks = (await output_of(program)).decode().split()
+    status = await program.wait()
+
+    assert masks == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    assert status == -signal.SIGPIPE
     close(program)
 
 
@@ -194,6 +215,85 @@ async def test_what_a_program_left_behind_is_found_after_it_has_ended(monkeypatc
     close(program)
 
 
+async def test_a_program_that_ends_with_its_input_leaves_what_it_started_alone() -> None:
+    program = run("sleep 60 >/dev/null 2>&1 & echo $!; cat")
+    background = await first_number(program)
+    os.close(program.input)
+
+    await program.hang_up()
+
+    assert program.process.returncode == 0
+    assert _runs(background)
+    os.kill(background, signal.SIGKILL)
+    close(program, but=program.input)
+
+
+async def test_a_shell_takes_its_jobs_along_when_it_is_hung_up_but_neither_daemons_nor_what_ignores_that(
+    tmp_path: Path,
+) -> None:
+    program = run("exec bash --norc -i", terminal=True)
+    typed = (
+        "sleep 60 &\nnohup sleep 60 >/dev/null 2>&1 &\n"
+        f"setsid -f sh -c 'echo $$ > {tmp_path}/daemon; exec sleep 60 >/dev/null'\njobs -p > {tmp_path}/jobs\n"
+    )
+    os.write(program.input, typed.encode())
+    job, spared = await _written(tmp_path / "jobs", 2)
+    (daemon,) = await _written(tmp_path / "daemon", 1)
+    os.close(program.output)
+
+    await program.hang_up()
+
+    await _end(job)
+    assert _runs(spared)
+    assert _runs(daemon)
+    for pid in (spared, daemon):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_what_is_hung_up_and_does_not_end_is_killed_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LEAVING", 0.1)
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    program = run(
+        "trap : HUP TERM; sh -c 'trap : HUP TERM; echo $$; while :; do sleep 1; done' & while :; do wait; done"
+    )
+    background = await first_number(program)
+
+    await program.hang_up()
+
+    assert not Path(f"/proc/{program.process.pid}").exists() or program.process.poll() is not None
+    await _end(background)
+    close(program)
+
+
+async def test_a_program_that_ignores_being_hung_up_goes_on_and_is_reaped_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "LEAVING", 0.1)
+    program = run("trap '' HUP; echo $$; exec sleep 60")
+    pid = await first_number(program)
+
+    await program.hang_up()
+
+    assert _runs(pid)
+    os.kill(pid, signal.SIGTERM)
+    async with asyncio.timeout(2):
+        while program.process.returncode is None:
+            await asyncio.sleep(0.01)
+    close(program)
+
+
+async def test_a_program_that_ended_before_the_client_left_is_not_looked_for_again() -> None:
+    program = run("sleep 60 & echo $!")
+    background = await first_number(program)
+    await program.wait()
+
+    await program.hang_up()
+
+    assert _runs(background)
+    os.kill(background, signal.SIGKILL)
+    close(program)
+
+
 async def test_a_program_is_in_its_sessions_control_group_which_is_killed_with_it(tmp_path: Path) -> None:
     """In a folder that looks like the kernel's: what really happens in a group is the kernel's business."""
     folder = tmp_path / "session-s-1"
@@ -215,6 +315,19 @@ def test_where_the_kernel_lets_us_make_no_control_groups_there_are_none(tmp_path
     closed = Cgroups(Path("/proc/nowhere")).create("s-1")
 
     assert (plain, closed) == (None, None)
+
+
+async def _written(path: Path, count: int) -> list[int]:
+    async with asyncio.timeout(5):
+        while not path.exists() or len(path.read_text().splitlines()) < count:
+            await asyncio.sleep(0.01)
+    return [int(line) for line in path.read_text().splitlines()]
+
+
+async def _end(pid: int) -> None:
+    async with asyncio.timeout(2):
+        while _runs(pid):
+            await asyncio.sleep(0.01)
 
 
 def _runs(pid: int) -> bool:

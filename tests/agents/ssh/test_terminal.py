@@ -63,6 +63,12 @@ def test_modes_switch_flags_and_characters(opened: list[int]) -> None:
     assert attributes[6][termios.VINTR] == b"\x07"
 
 
+def test_a_terminal_has_the_speeds_that_the_clients_has(opened: list[int]) -> None:
+    slave = make(opened, {128: 9600, 129: 9600})
+
+    assert termios.tcgetattr(slave)[4:6] == [termios.B9600, termios.B9600]
+
+
 def test_unknown_and_wild_modes_are_ignored(opened: list[int]) -> None:
     slave = make(opened, dict.fromkeys(range(100, 160), 2**32 - 1))
 

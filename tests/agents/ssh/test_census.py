@@ -9,20 +9,20 @@ import time
 import pytest
 
 from teleport.agents.ssh import members
-from teleport.agents.ssh.members import Census
+from teleport.agents.ssh.census import Census
 
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When looks began."""
     seen: list[float] = []
-    take = members._Look.take
+    take = members.Look.take
 
-    def counted() -> members._Look:
+    def counted() -> members.Look:
         seen.append(time.monotonic())
         return take()
 
-    monkeypatch.setattr(members._Look, "take", counted)
+    monkeypatch.setattr(members.Look, "take", counted)
     return seen
 
 
