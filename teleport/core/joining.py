@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MODES", "Wish", "wish_in"]
+__all__ = ["MODES", "MODES_SERVED", "Wish", "wish_in"]
 
 MODES: Final = ("observer", "peer", "moderator")
+"""As what somebody may take part, by the format of roles."""
+MODES_SERVED: Final = ("observer",)
+"""Of these, those that hosts know how to serve: who looks on reads, and changes nothing."""
 
 _WISH: Final = re.compile(rf"({'|'.join(MODES)}):([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})\Z")
 

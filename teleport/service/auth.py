@@ -25,6 +25,7 @@ from teleport.auth.endpoints import Auth, Surroundings
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
+from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
@@ -130,8 +131,9 @@ async def open_auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
         writer=PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed), credentials=credentials,
         issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
-        presence=Presence(store, clock=clock), recordings=RecordingStore(data_dir / "recordings"),
-        surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
+        presence=Presence(store, clock=clock), live=LiveTable(clock=clock),
+        recordings=RecordingStore(data_dir / "recordings"), surroundings=Surroundings(),
+        audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
     upkeep = asyncio.create_task(_upkeep(audit, outbox, retention, clock=clock), name="audit upkeep")
     stack.push_async_callback(cancel_and_wait, upkeep)
