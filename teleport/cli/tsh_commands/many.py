@@ -172,9 +172,9 @@ class _Run:
     def _sinks(self, number: int, result: Result) -> Iterator[tuple["_Sink", "_Sink"]]:
         """Where the output of a host goes: to the result, to files, to whoever watches."""
         with contextlib.ExitStack() as stack:
-            files = self._files.open(_file_name(result)) if self._files is not None else {}
-            for file in files.values():
-                stack.enter_context(file)
+            files: Mapping[str, IO[bytes]] = {}
+            if self._files is not None:
+                files = stack.enter_context(self._files.open(_file_name(result)))
             sinks = []
             for name, kept, stream in (("stdout", result.stdout, sys.stdout), ("stderr", result.stderr, sys.stderr)):
                 ways: list[_Sink] = [kept.add]
@@ -198,7 +198,8 @@ def _to_all(ways: Sequence[_Sink], chunk: bytes) -> None:
 
 def _to_file(file: IO[bytes], chunk: bytes) -> None:
     try:
-        file.write(chunk)
+        while chunk:
+            chunk = chunk[file.write(chunk) :]
     except OSError as error:
         raise BadInput(f"{file.name} cannot be written: {error.strerror or error}") from None
 

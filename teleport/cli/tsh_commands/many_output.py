@@ -3,10 +3,11 @@
 What hosts print is nobody's word but theirs: on a terminal its controls are made visible.
 """
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TextIO
@@ -162,13 +163,18 @@ class Files:
         except OSError as error:
             raise BadInput(f"{folder} cannot be made: {error.strerror or error}") from None
 
-    def open(self, host: str) -> Mapping[str, IO[bytes]]:
-        """By stream. Raises BadInput."""
-        return {stream: self._open(self._folder / f"{host}.{stream}") for stream in ("stdout", "stderr")}
+    @contextlib.contextmanager
+    def open(self, host: str) -> Iterator[Mapping[str, IO[bytes]]]:
+        """By stream, while the block runs. Raises BadInput."""
+        with contextlib.ExitStack() as stack:
+            yield {
+                stream: stack.enter_context(_open(self._folder / f"{host}.{stream}")) for stream in ("stdout", "stderr")
+            }
 
-    def _open(self, path: Path) -> IO[bytes]:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        try:
-            return os.fdopen(os.open(path, flags, 0o600), "wb")
-        except OSError as error:
-            raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+def _open(path: Path) -> IO[bytes]:
+    """Never what somebody else has put there a link to."""
+    try:
+        return open(path, "wb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
