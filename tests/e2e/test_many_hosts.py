@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.services import agent, hosts, join_token
-from tests.e2e.world import LOGIN, Person, World, user, wait_until
+from tests.e2e.world import BIN, LOGIN, Person, World, user, wait_until
 
 NODE = """\
 kind: node
@@ -80,6 +80,18 @@ def test_programs_get_one_object_a_host_and_files_hold_all_of_the_output(ann: Pe
         assert (folder / f"{name}.stdout").read_text() == "on-Linux\n"
         assert (folder / f"{name}.stderr").read_text() == "complaint\n"
     assert result.errors == ""
+
+
+def test_without_an_ssh_program_it_works_all_the_same(ann: Person) -> None:
+    bare = {"PATH": str(BIN)}
+
+    result = ann.run("tsh", "ssh", f"{LOGIN}@env=prod", f"{WHERE}; exit 3", env=bare)
+    refused = ann.run("tsh", "ssh", "-A", f"{LOGIN}@env=prod", WHERE, env=bare)
+
+    assert sorted(result.output.splitlines()) == ["db-1  | on-Linux", "web-1 | on-Linux"]
+    assert result.errors.endswith("0 of 2 succeeded\n")
+    assert result.status == 1
+    assert "tsh: error: -A needs an ssh program" in refused.errors
 
 
 def test_a_host_that_lets_nobody_in_is_told_with_its_reason(ann: Person) -> None:

@@ -26,6 +26,7 @@ __all__ = ["Many", "run_on_many", "split"]
 
 _USABLE: Final = frozenset({"-T", "-n", "-q", "-v", "-A", "-o"})
 """Flags of ssh that make sense on several hosts."""
+_NEEDS_SSH: Final = frozenset({"-A", "-o"})
 _ALONE: Final = ("-T", "-n", "-o", "BatchMode=yes", "-o", "ControlPath=none")
 _NOT_REACHED: Final = 255
 _CHUNK: Final = 64 * 1024
@@ -80,6 +81,8 @@ def _check_flags(flags: Sequence[str]) -> None:
     for flag in flags:
         if not takes_value and flag not in _USABLE:
             raise BadInput(f"{flag} goes with one host, not with labels", hint="`tsh ls` lists hosts by their labels")
+        if flag in _NEEDS_SSH and not takes_value and shutil.which("ssh") is None:
+            raise BadInput(f"{flag} needs an ssh program, and there is none", hint="install OpenSSH's client")
         takes_value = flag == "-o" and not takes_value
 
 
