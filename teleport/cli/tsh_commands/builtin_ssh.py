@@ -34,15 +34,16 @@ async def _session(call: Call) -> int:
     wants_terminal = "-t" in call.flags or (not call.command and "-T" not in call.flags)
     terminal = wants_terminal and sys.stdin.isatty()
     async with connected(call) as connection:
-        process = await connection.create_process(
-            " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
-            term_type=os.environ.get("TERM", "xterm") if terminal else None, term_size=_size() if terminal else None,
-        )  # fmt: skip
-        if terminal:
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGWINCH, lambda: process.change_terminal_size(*_size())
-            )
-        with _raw() if terminal else _as_is():
+        with _raw() if terminal else _as_is():  # before there is anything on the screen that one could answer
+            process = await connection.create_process(
+                " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
+                term_type=os.environ.get("TERM", "xterm") if terminal else None,
+                term_size=_size() if terminal else None,
+            )  # fmt: skip
+            if terminal:
+                asyncio.get_running_loop().add_signal_handler(
+                    signal.SIGWINCH, lambda: process.change_terminal_size(*_size())
+                )
             await process.wait_closed()
     status = process.exit_status
     return 255 if status is None or process.exit_signal else status
