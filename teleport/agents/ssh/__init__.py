@@ -1,7 +1,8 @@
 """The SSH server of a host: authenticates certificates, asks the gate, and runs everything as the login's own user.
 
 `server` serves one connection, `channel` one session on it; `process` and `child` run programs; `terminal` is the
-PTY; `recorded` the audit and recording of a session, `files` and `copies` what it does to files. `forwarding` is what
-one connection forwards, `carried` a single forwarded connection, `endpoints` and `forwarder` the child that holds the
-sockets. `asyncssh_seams` is every touch of asyncssh's internals.
+PTY; `recorded` the audit and recording of a session, `files` and `copies` what it does to files. `live` knows which
+sessions can be looked at, `observer` is the channel of somebody who looks on. `forwarding` is what one connection
+forwards, `carried` a single forwarded connection, `endpoints` and `forwarder` the child that holds the sockets.
+`asyncssh_seams` is every touch of asyncssh's internals.
 """

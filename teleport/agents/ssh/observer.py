@@ -5,7 +5,6 @@ No program runs for it. Who cannot keep up is given up: beyond a bound nothing w
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +22,7 @@ __all__ = ["Looking", "ObserverChannel"]
 
 MAX_BEHIND: Final = 4 << 20
 """Bytes that wait for an observer before they are given up."""
+_PIECE: Final = 32 * 1024
 _LEAVING: Final = (b"\x03", b"\x04")
 """Keys that leave, where there is a terminal: Ctrl-C and Ctrl-D."""
 _LEFT, _BEHIND, _ENDED = "", "you were too slow for what the session prints", "the session ended"
@@ -57,8 +57,7 @@ class ObserverChannel(asyncssh.SSHServerSession[bytes]):
         self._looking = looking
         self._channel: Any = None
         self._terminal = self._paused = self._gone = False
-        self._waiting: deque[bytes] = deque()
-        self._behind = 0
+        self._waiting = bytearray()
         self._task: asyncio.Task[None] | None = None
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it is over, once it is; empty if the observer left."""
@@ -119,9 +118,9 @@ class ObserverChannel(asyncssh.SSHServerSession[bytes]):
     def resume_writing(self) -> None:
         self._paused = False
         while self._waiting and not self._paused:
-            data = self._waiting.popleft()
-            self._behind -= len(data)
-            self._write(data)
+            piece = bytes(self._waiting[:_PIECE])
+            del self._waiting[:_PIECE]
+            self._write(piece)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
@@ -136,11 +135,9 @@ class ObserverChannel(asyncssh.SSHServerSession[bytes]):
         if not self._paused:
             self._write(data)
             return
-        self._waiting.append(data)
-        self._behind += len(data)
-        if self._behind > MAX_BEHIND:
+        self._waiting += data
+        if len(self._waiting) > MAX_BEHIND:
             self._waiting.clear()
-            self._behind = 0
             self._end(_BEHIND)
 
     def resized(self, rows: int, columns: int) -> None:
@@ -185,8 +182,8 @@ class ObserverChannel(asyncssh.SSHServerSession[bytes]):
         """The last words, after all that the session printed, and the end of the channel."""
         self._end(otherwise)
         reason = self.over.result()
-        while self._waiting:
-            self._write(self._waiting.popleft())
+        self._write(bytes(self._waiting))
+        self._waiting.clear()
         if reason:
             self._say(f"Teleport > {reason}")
         self._exit(0 if reason in (_LEFT, _ENDED) else 255)
