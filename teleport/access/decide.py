@@ -18,7 +18,8 @@ from teleport.resources.model import Origin
 from teleport.resources.values import parse_timestamp
 
 __all__ = [
-    "AccessRequest", "Decision", "Target", "conditions_of", "decide", "lock_in_force", "lock_on", "standing",
+    "AccessRequest", "Binding", "Decision", "Target", "conditions_met", "conditions_of", "decide", "lock_in_force",
+    "lock_on", "place_of", "standing",
 ]  # fmt: skip
 
 Path = tuple[str | int, ...]
@@ -100,13 +101,13 @@ def _decide(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
         return denied("the certificate is restricted to other resources", hidden=True)
     lock = lock_on(snapshot, user, target=target, login=request.login, now=now)
     if lock is not None:
-        return denied(lock_text(lock), **_place(lock.origin, ("spec", "target")))
+        return denied(lock_text(lock), **place_of(lock.origin, ("spec", "target")))
     if snapshot.auth.require_session_mfa != "no" and not identity.mfa_verified:
         return denied("this cluster requires a second factor for each session", needs={"mfa": "required"})
     for role in user.roles:
         reason, path = _denies(role, request)
         if reason:
-            return denied(reason, role=role.name, **_place(role.role.origin, path))
+            return denied(reason, role=role.name, **place_of(role.role.origin, path))
     allowing = [role for role in selecting if _names_all(role, request)]
     if not allowing:
         return denied(*_why_not(scoped, user, request))
@@ -120,24 +121,43 @@ def _on_conditions(
     identity, target = request.identity, request.target
     by_labels = [role for role in user.roles if _selects(role, target)]
     binding = [role for role in by_labels if _names_all(role, request)]
-    conditions = combine(
-        [role.role for role in user.scoped(identity.requested_roles)],
-        [role.role for role in user.roles],
-        auth=snapshot.auth, network=snapshot.network, recording=snapshot.recording,
-        matching=Matching(target.kind, [role.role for role in by_labels], [role.role for role in binding]),
-    )  # fmt: skip
-    demand = _unmet(conditions, identity)
-    if demand is not None:
-        return _demanded(snapshot, demand, binding)
+    conditions = conditions_met(snapshot, identity, user, Binding(target.kind, by_labels, binding))
+    if isinstance(conditions, Decision):
+        return conditions
     role = allowing[0]
     return Decision(
         True,
         (f"role/{role.name} allows {_asked(request)}on {role.allow.selector(target.kind).explain(target.labels)}",),
         role=role.name,
-        conditions=conditions.with_mfa("verified" if identity.mfa_verified else "no"),
+        conditions=conditions,
         revision=snapshot.revision,
-        **_place(role.role.origin, _allow_path(role, request)),
+        **place_of(role.role.origin, _allow_path(role, request)),
     )
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The roles whose conditions bind: those that match a target by its labels, and of all, those that allow."""
+
+    kind: str
+    by_labels: Sequence[BoundRole]
+    allowing: Sequence[BoundRole]
+
+
+def conditions_met(snapshot: Snapshot, identity: Identity, user: BoundUser, binding: Binding) -> Conditions | Decision:
+    """The conditions of what some role allows, or the denial where the identity does not show what they demand."""
+    conditions = combine(
+        [role.role for role in user.scoped(identity.requested_roles)],
+        [role.role for role in user.roles],
+        auth=snapshot.auth, network=snapshot.network, recording=snapshot.recording,
+        matching=Matching(
+            binding.kind, [role.role for role in binding.by_labels], [role.role for role in binding.allowing]
+        ),
+    )  # fmt: skip
+    demand = _unmet(conditions, identity)
+    if demand is not None:
+        return _demanded(snapshot, demand, binding.allowing)
+    return conditions.with_mfa("verified" if identity.mfa_verified else "no")
 
 
 def standing(snapshot: Snapshot, identity: Identity, now: float) -> str:
@@ -205,7 +225,7 @@ def _asked(request: AccessRequest) -> str:
     return "".join(f"{wanted} " for _, wanted in request.wants)
 
 
-def _place(origin: Origin, path: Path) -> dict[str, Any]:
+def place_of(origin: Origin, path: Path) -> dict[str, Any]:
     """Where a rule stands, as fields of a decision."""
     line, column = origin.at(*path)
     return {
@@ -270,7 +290,7 @@ def _demanded(snapshot: Snapshot, demand: _Demand, binding: Sequence[BoundRole])
         return Decision(False, (f"this cluster {demand.words}",), needs=demand.needs, revision=snapshot.revision)
     return Decision(
         False, (f"role/{role.name} {demand.words}",), role=role.name, needs=demand.needs, revision=snapshot.revision,
-        **_place(role.role.origin, ("spec", "options", demand.option)),
+        **place_of(role.role.origin, ("spec", "options", demand.option)),
     )  # fmt: skip
 
 

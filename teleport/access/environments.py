@@ -96,11 +96,18 @@ LABELS: Final = Environment(
 _TEXTS: Final = (
     "session.login", "session.user", "session.kind", "session.sid", "session.server_id", "session.server_hostname",
     "session.cluster",
+    "ssh_session.login", "ssh_session.user", "ssh_session.sid", "ssh_session.server_id", "ssh_session.server_hostname",
     "event.event", "event.code", "event.user", "event.login", "event.sid", "event.server_id", "event.server_hostname",
     "event.cluster_name",
     "request.reason", "impersonate_role.metadata.name", "impersonate_user.metadata.name",
 )  # fmt: skip
-_LISTS: Final = ("session.participants", "reviewer.roles", "request.roles", "impersonate_user.spec.roles")
+_LISTS: Final = (
+    "session.participants",
+    "ssh_session.participants",
+    "reviewer.roles",
+    "request.roles",
+    "impersonate_user.spec.roles",
+)
 
 WHERE: Final = Environment(
     "a condition",

@@ -18,7 +18,7 @@ from teleport.resources.model import Metadata
 from teleport.resources.role import Rule
 from teleport.resources.user import User, UserSpec
 
-__all__ = ["may"]
+__all__ = ["forbidden", "may"]
 
 _NOUNS: Mapping[str, Sequence[str]] = {
     "token": ("provision_token",),
@@ -26,6 +26,7 @@ _NOUNS: Mapping[str, Sequence[str]] = {
     "cluster_auth_preference": ("cluster_config",),
     "cluster_networking_config": ("cluster_config",),
     "session_recording_config": ("cluster_config",),
+    "session_tracker": ("ssh_session",),
 }
 """Other nouns of the format that mean the same kind."""
 
@@ -78,15 +79,32 @@ def _may(
     if lock is not None:
         return denied(lock_text(lock))
     scope = None if subject is None and attributes is None else _scope(user, subject, attributes or {})
-    for role in user.roles:
-        for index, rule in _matching(role.deny.rules, verb, noun):
-            if _holds(rule, scope, unknown=False):
-                return _judged(snapshot, role, "deny", index, allowed=False, what=f"denies {verb} on {noun}")
+    denial = _denial(snapshot, user, verb, noun, scope)
+    if denial is not None:
+        return denial
     for role in user.scoped(requested):
         for index, rule in _matching(role.allow.rules, verb, noun):
             if _holds(rule, scope, unknown=True):
                 return _judged(snapshot, role, "allow", index, allowed=True, what=f"allows {verb} on {noun}")
     return denied(f"no role of {identity.name} allows {verb} on {noun}")
+
+
+def forbidden(
+    snapshot: Snapshot, user: BoundUser, verb: str, noun: str, attributes: Mapping[str, str | tuple[str, ...]]
+) -> Decision | None:
+    """The denial by a rule of some deny block, if there is one: for what may be allowed by something else than rules.
+
+    Raises what its conditions raise.
+    """
+    return _denial(snapshot, user, verb, noun, _scope(user, None, attributes))
+
+
+def _denial(snapshot: Snapshot, user: BoundUser, verb: str, noun: str, scope: Scope | None) -> Decision | None:
+    for role in user.roles:
+        for index, rule in _matching(role.deny.rules, verb, noun):
+            if _holds(rule, scope, unknown=False):
+                return _judged(snapshot, role, "deny", index, allowed=False, what=f"denies {verb} on {noun}")
+    return None
 
 
 def _mapped(snapshot: Snapshot, identity: Identity) -> BoundUser:

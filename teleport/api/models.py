@@ -37,6 +37,12 @@ __all__ = [
     "Invitee",
     "JoinRequest",
     "Line",
+    "LiveFacts",
+    "LiveReport",
+    "LiveReported",
+    "LiveRow",
+    "LiveSessions",
+    "LiveSid",
     "LoginRequest",
     "Me",
     "Message",
@@ -505,6 +511,30 @@ class RecordingFile(Message):
     format: Short = ""
 
 
+# -- live sessions
+
+
+class LiveRow(Message):
+    """A session that is going on, as its host reported it."""
+
+    sid: str
+    user: str
+    login: str
+    server_id: str
+    server_hostname: str
+    started: str
+    kind: str = "ssh"
+    participants: tuple[str, ...]
+    modes: tuple[str, ...] = ()
+    """As what the caller may join."""
+    needs: Mapping[str, str] = Field(default_factory=dict)
+    """What the caller would have to show in order to join."""
+
+
+class LiveSessions(Message):
+    sessions: tuple[LiveRow, ...]
+
+
 # -- for services
 
 
@@ -524,6 +554,39 @@ class Heartbeat(Message):
 
 class Ack(Message):
     policy_revision: int
+
+
+class LiveReported(Message):
+    """A session on a terminal that somebody has on the host which reports it."""
+
+    sid: Sid
+    user: Short
+    user_uid: Short
+    login: Short
+    started: float = Field(ge=0, le=4e9)
+    observers: tuple[Short, ...] = Field(default=(), max_length=100)
+
+
+class LiveReport(Message):
+    """All sessions on terminals that a host has now; what is not among them has ended."""
+
+    sessions: tuple[LiveReported, ...] = Field(default=(), max_length=10_000)
+    ttl: float = Field(default=30.0, gt=0, le=300)
+
+
+class LiveSid(Message):
+    sid: Sid
+
+
+class LiveFacts(Message):
+    """What a proxy must know of a live session to judge who may join it."""
+
+    sid: str
+    user: str
+    user_uid: str
+    login: str
+    server_id: str
+    observers: tuple[str, ...] = ()
 
 
 class RenewHost(Message):

@@ -106,6 +106,9 @@ SESSION_CERTIFICATE: Final = Route(
     "session_certificate", "POST", "/v1/certificates/session", Users(), m.SessionCertificateRequest, m.Certificates,
     "a certificate for one session, against a second factor",
 )  # fmt: skip
+LIVE_SESSIONS: Final = Route(
+    "live_sessions", "GET", "/v1/sessions", Users(), m.Empty, m.LiveSessions, "live sessions the caller may see"
+)
 
 RESOURCES: Final = Route(
     "resources", "GET", "/v1/resources/{kind}", Admin("list"), m.ResourceQuery, m.Resources, "list a kind"
@@ -184,6 +187,13 @@ WATCH: Final = Route(
     streams="response",
 )  # fmt: skip
 HEARTBEAT: Final = Route("heartbeat", "POST", "/v1/heartbeat", _SERVICES, m.Heartbeat, m.Ack, "a service is alive")
+LIVE: Final = Route(
+    "live", "POST", "/v1/sessions", Hosts(("Node",)), m.LiveReport, m.Done, "the live sessions of a host",
+    limit=8 << 20,
+)  # fmt: skip
+LIVE_FACTS: Final = Route(
+    "live_facts", "GET", "/v1/sessions/{sid}", Hosts(("Proxy",)), m.LiveSid, m.LiveFacts, "whose a live session is"
+)
 LEAVE: Final = Route("leave", "DELETE", "/v1/heartbeat", _SERVICES, m.Empty, m.Done, "a service has stopped")
 RENEW_HOST: Final = Route(
     "renew_host",

@@ -365,10 +365,29 @@ class SessionResized(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionJoined(_Session):
+    """`login` is that of the session; `mode` as what `user` takes part."""
+
+    event = "session.join"
+    codes = ("T2001I",)
+    summary = "somebody joined a live session; written before the first byte is shown"
+    owner: str = ""
+    mode: str = ""
+    role: str = ""
+    file: str = ""
+    line: int = 0
+    commit: str = ""
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionLeft(_Session):
     event = "session.leave"
     codes = ("T2003I",)
     summary = "a participant left a session"
+    owner: str = ""
+    mode: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -554,9 +573,9 @@ CATALOGUE: Final[Mapping[str, type[Event]]] = {cls.event: cls for cls in sorted(
 
 AGENT_EVENTS: Final = frozenset(
     {
-        "auth", "client.disconnect", "exec", "port", "scp", "session.data", "session.end", "session.leave",
-        "session.recording.lost", "session.rejected", "session.resize", "session.start", "sftp", "subsystem",
-        "x11-forward",
+        "auth", "client.disconnect", "exec", "port", "scp", "session.data", "session.end", "session.join",
+        "session.leave", "session.recording.lost", "session.rejected", "session.resize", "session.start", "sftp",
+        "subsystem", "x11-forward",
     }
 )  # fmt: skip
 """The types that an agent may report, of its own host; everything else only auth itself writes."""

@@ -21,6 +21,8 @@ _C = "teleport.cli.tsh_commands"
         "ls": (f"{_C}.ls", "ls", "List the hosts you can reach."),
         "ssh": (f"{_C}.ssh", "ssh", "Open a shell on a host, or run a command there."),
         "scp": (f"{_C}.scp", "scp", "Copy files to, from and between hosts."),
+        "sessions": (f"{_C}.sessions", "sessions", "See which sessions are live."),
+        "join": (f"{_C}.join", "join", "Look on at a live session."),
         "config": (f"{_C}.config", "config", "Print a block for ~/.ssh/config."),
         "proxy": (f"{_C}.proxy", "proxy", "Connections for other programs, such as ssh."),
         "recordings": (f"{_C}.recordings", "recordings", "List recorded sessions."),

@@ -6,25 +6,30 @@ lives, and cuts it when it is lost, whatever the agent does.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, standing
+from teleport.access.joining import LiveSession, decide_join
 from teleport.access.snapshot import Snapshot
 from teleport.api.dialback import Accepted, Route, parse, refusal
+from teleport.api.models import LiveFacts
 from teleport.audit.events import SessionConnected, SessionRejected
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity
+from teleport.core.joining import Wish, wish_in
 from teleport.net.join import Leg, join
 from teleport.net.keepalive import Vigil
 from teleport.net.splice import Pipes
 from teleport.proxy.tunnels import Tunnels
-from teleport.sessions.gate import AccessWithdrawn, Gate, Session
+from teleport.sessions.gate import AccessWithdrawn, Gate, Judge, Session
+from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
-__all__ = ["Relay"]
+__all__ = ["FactsOf", "Relay"]
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +37,19 @@ _QUESTION_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 0.5
 """How long an agent may still tell a client why it was cut off."""
 
+FactsOf = Callable[[str], Awaitable[LiveFacts]]
+"""Whose a live session is. Raises NotFound."""
+
 
 class Relay:
     """Serves clients that come with a certificate and want to reach a host."""
 
     def __init__(
         self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock,
-        vigil: Vigil | None = None,
+        live: FactsOf, vigil: Vigil | None = None,
     ) -> None:  # fmt: skip
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
-        self._events, self._clock = events, clock
+        self._events, self._clock, self._live = events, clock, live
         self._pipes, self._vigil = Pipes(), vigil or Vigil()
         fleet.subscribe(gate.rejudge)
 
@@ -62,10 +70,15 @@ class Relay:
             raise AccessDenied("the certificate is pinned to another address", hint="log in again: tsh login")
         if wanted.cluster not in ("", identity.cluster):
             raise NotFound(f"cluster {wanted.cluster} not found")
-        target = self._route(identity, wanted.host)
+        wish = wish_in(wanted.login)
+        judge: Judge = self._judge
+        if wish is None:
+            target = self._route(identity, wanted.host)
+        else:
+            target, judge = await self._to_be_joined(wish, wanted.host.removesuffix(f".{identity.cluster}"))
         request = AccessRequest(identity, target, wanted.login)
         try:
-            async with self._gate.admit(request, client_address=address, judge=self._judge) as session:
+            async with self._gate.admit(request, client_address=address, judge=judge) as session:
                 await self._connect(client, session, address=address, port=port)
         except AccessWithdrawn as end:
             log.info("%s was cut off from %s: %s", identity.name, target.name, end)
@@ -79,6 +92,8 @@ class Relay:
                     policy_revision=self._policy.current.revision,
                 )
             )  # fmt: skip
+            if wish is not None:
+                raise refused(error, identity.name, wish) from None
             if error.details.get("hidden"):
                 raise NotFound(f"node {wanted.host} not found") from None
             raise
@@ -123,6 +138,30 @@ class Relay:
             uids = ", ".join(one.uid for one in reachable)
             raise BadInput(f"several hosts are called {name}", hint=f"name one by its id: {uids}")
         return reachable[-1]
+
+    async def _to_be_joined(self, wish: Wish, host: str) -> tuple[Target, Judge]:
+        """The host of a live session, and who decides about those who want to join it. Raises NotFound.
+
+        Where the session is says the host that reported it; the name that the client gives must agree.
+        """
+        check_served(wish)
+        try:
+            facts = await self._live(wish.sid)
+        except NotFound:
+            raise unknown(wish) from None
+        fleet = self._fleet.fleet
+        target = fleet.get(facts.server_id)
+        if target is None or host not in (target.uid, target.name):
+            raise unknown(wish)
+
+        def judge(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+            session = LiveSession(
+                sid=facts.sid, owner=facts.user, owner_uid=facts.user_uid, login=facts.login,
+                target=self._fleet.fleet.get(facts.server_id) or target, participants=facts.observers,
+            )  # fmt: skip
+            return decide_join(snapshot, request.identity, session, wish.mode, now=now)
+
+        return target, judge
 
     def _judge_target(self, identity: Identity, target: Target) -> Decision:
         request = AccessRequest(identity, target, "")

@@ -91,7 +91,7 @@ kind: role
 version: v7
 metadata:
   name: auditor
-  description: Read the audit log and the recordings, nothing else.
+  description: Read the audit log, the recordings and which sessions are live, nothing else.
   labels: {teleport.internal/resource-type: preset}
 spec:
   options:
@@ -101,6 +101,8 @@ spec:
       - resources: [event]
         verbs: [list, read]
       - resources: [session]
+        verbs: [list, read]
+      - resources: [session_tracker]
         verbs: [list, read]
 """
 

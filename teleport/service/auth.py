@@ -25,6 +25,7 @@ from teleport.auth.endpoints import Auth, Surroundings
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
+from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
@@ -132,7 +133,7 @@ async def open_auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
         writer=PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed), credentials=credentials,
         issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
-        presence=presence, recordings=RecordingStore(data_dir / "recordings"),
+        presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
     for work, name in ((_upkeep(audit, outbox, retention, clock=clock), "audit upkeep"), (presence.run(), "presence")):

@@ -12,6 +12,7 @@ from teleport.core.aio import Clock
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.labels import HostLabels
+from teleport.service.live import report_sessions
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 
@@ -51,6 +52,7 @@ async def start_node(site: Site) -> None:
     site.life.background(labels.run(), "labels")
     site.life.background(tunnel.run(), "tunnel")
     site.life.background(heart.run(), "node heartbeat")
+    site.life.background(report_sessions(member.client, server.live), "live sessions")
     site.ready_when.append(heart.known.wait)
 
 

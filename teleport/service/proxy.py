@@ -4,6 +4,8 @@ from functools import partial
 from typing import Final
 
 from teleport.access.snapshot import Snapshot
+from teleport.api import models as m
+from teleport.api import routes as r
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg
@@ -41,7 +43,11 @@ def _serve_ssh(site: Site, member: Member) -> None:
     """The three things that are spoken in lines first: a client's way, an agent's control, an agent's dial-back."""
     assert member.fleet is not None
     tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
-    relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock)
+
+    async def live(sid: str) -> m.LiveFacts:
+        return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
+
+    relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live)
 
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)

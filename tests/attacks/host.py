@@ -88,13 +88,20 @@ class HostUnderAttack:
 
     async def log_in(
         self, badge: Badge, *, login: str = LOGIN, client_keys: Sequence[Any] | None,
-        more: Mapping[str, Any] | None = None, **fields: Any,
+        more: Mapping[str, Any] | None = None, said: list[str] | None = None, **fields: Any,
     ) -> asyncssh.SSHClientConnection:  # fmt: skip
-        """Log in with whatever keys; `login` goes over the wire as it is, though no honest client would send some."""
+        """Log in with whatever keys; `login` goes over the wire as it is, though no honest client would send some.
+
+        `said` takes what the host says before it lets anybody in.
+        """
 
         class Liar(asyncssh.SSHClient):
             def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
                 conn._username = login
+
+            def auth_banner_received(self, msg: str, lang: str) -> None:
+                if said is not None:
+                    said.append(msg)
 
         options = asyncssh.SSHClientConnectionOptions(
             client_factory=Liar, username="x", client_keys=client_keys, known_hosts=None, config=[], agent_path=None,

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from teleport.api.dialback import PULSE, Pulse
+from teleport.api.models import LiveFacts
 from teleport.audit.events import Event
 from teleport.core.aio import Clock, SystemClock, cancel_and_wait
-from teleport.core.errors import Unavailable
+from teleport.core.errors import NotFound, Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
@@ -132,6 +133,8 @@ class Edge:
         self.badge = authorities.host("edge", "Proxy")
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
         self.tunnels = Tunnels(self.badge.identity.uid, clock=clock, pulse=patience.pulse)
+        self.sessions: dict[str, LiveFacts] = {}
+        """Those that are live, as auth knows them."""
         self.relay = Relay(
             seen.policy,
             seen.fleet,
@@ -139,10 +142,16 @@ class Edge:
             self.tunnels,
             self.events,
             clock=clock,
+            live=self._facts,
             vigil=Vigil(seconds=patience.deaf_after, every=patience.deaf_after / 5),
         )
         self.connections: list[Leg] = []
         self.agents: list[Agent] = []
+
+    async def _facts(self, sid: str) -> LiveFacts:
+        if sid not in self.sessions:
+            raise NotFound(f"session {sid} not found")
+        return self.sessions[sid]
 
     def listen(self) -> Listener:
         async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:

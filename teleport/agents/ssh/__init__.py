@@ -2,7 +2,7 @@
 
 `server` serves one connection, `channel` one session on it; `process` and `child` run programs; `reaping` and `reaper`
 end what still runs when the agent is killed; `terminal` is the PTY; `recorded` the audit and recording of a session,
-`files` and `copies` what it does to files. `forwarding` is what one connection forwards, `carried` a single forwarded
-connection, `endpoints` and `forwarder` the child that holds the sockets. `asyncssh_seams` is every touch of asyncssh's
-internals.
+`files` and `copies` what it does to files. `live` knows which sessions can be looked at, `observer` is the channel of
+somebody who looks on. `forwarding` is what one connection forwards, `carried` a single forwarded connection,
+`endpoints` and `forwarder` the child that holds the sockets. `asyncssh_seams` is every touch of asyncssh's internals.
 """

@@ -20,6 +20,7 @@ from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.environment import host_variables, sent_variables
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
+from teleport.agents.ssh.live import Facts, LiveSessions, Watched
 from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
 from teleport.agents.ssh.reaping import Reaper
@@ -64,6 +65,7 @@ class Surroundings:
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
     forwarding: Forwarding
+    live: LiveSessions
     file_copy: bool = True
     """Whether the host lets files be copied, whatever the roles permit."""
 
@@ -81,6 +83,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._copy: copies.Copy | None = None
         self._files: FileAudit | None = None
         self._recording: Recording | None = None
+        self._watched: Watched | None = None
         self._program: Program | None = None
         self._readers: list[Reader] = []
         self._output_brake = Brake(stop=self._stop_reading, go=self._go_on_reading)
@@ -159,6 +162,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             return
         self._term = (self._term[0], height, width)
         self._resize()
+        if self._watched is not None:
+            self._watched.resize(height, width)
         if self._recording is not None and (self._noting_size is None or self._noting_size.done()):
             self._noting_size = asyncio.ensure_future(self._note_size(self._recording))
 
@@ -275,7 +280,10 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
         self._program = await asyncio.shield(self._starting)
         self._resize()
-        return await self._run(self._program)
+        if self._term is None:
+            return await self._run(self._program)
+        with around.live.lasting(self._to_be_watched(self._recording)) as self._watched:
+            return await self._run(self._program)
 
     async def _begin_copy(self, recording: Recording) -> None:
         if self._subsystem:
@@ -283,6 +291,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         if self._copy is not None and self._copy.program == "sftp" and self._copy.alone:
             home = self._around.account.entry.pw_dir
             self._files = FileAudit(recording, home=home, brake=self._brake, unfollowable=self.end)
+
+    def _to_be_watched(self, recording: Recording) -> Watched:
+        session, (_, rows, columns) = self._around.session, self._term or ("", 0, 0)
+        facts = Facts(
+            sid=recording.sid, owner=session.user, owner_uid=session.request.identity.uid, login=session.login,
+            started=self._around.records.clock.time(),
+        )  # fmt: skip
+        return Watched(facts, tell=self._say, joined=recording.joined, keep=recording.keeps, rows=rows, columns=columns)
 
     def _fail(self, why: str) -> None:
         """The session ends by a failure of ours."""
@@ -359,6 +375,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._recording.output(data)
         if not self._gone:
             self._channel.write(data)
+        if self._watched is not None:
+            self._watched.output(data)
 
     def _errors(self, data: bytes) -> None:
         self._around.touched()

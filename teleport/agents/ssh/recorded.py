@@ -115,6 +115,7 @@ class Recording:
         self._following: asyncio.Task[None] | None = None
         self._started = ""
         self._lost = ""
+        self._participants = {session.user: None}
         self._told: set[type[Event]] = set()
         """Of the last events, those that are written."""
 
@@ -180,6 +181,15 @@ class Recording:
         self._recorder = recorder
         if self._mode.endswith("-sync"):
             self._following = asyncio.create_task(self._follow())
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is recorded."""
+        return self._recorder is not None
+
+    def joined(self, user: str) -> None:
+        """Somebody else takes part from now on."""
+        self._participants[user] = None
 
     def output(self, data: bytes) -> None:
         """Bytes on their way to the client."""
@@ -276,7 +286,7 @@ class Recording:
 
     def _end(self, reason: str, *, digest: str = "", size: int = 0) -> SessionEnded:
         return SessionEnded(
-            **self.about(), interactive=self._request.interactive, participants=(self._session.user,),
+            **self.about(), interactive=self._request.interactive, participants=tuple(self._participants),
             session_start=self._started, session_stop=utc(self._host.clock.time()), session_recording=self._mode,
             initial_command=self._command(), reason=reason, recording_sha256=digest, recording_bytes=size,
             recording_error=self._lost, policy_revision=self._session.decision.revision,

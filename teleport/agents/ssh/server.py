@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncssh
 
 from teleport.access.decide import AccessRequest, Decision, Target, decide
+from teleport.access.joining import decide_join
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
 from teleport.agents.ssh.census import Census
@@ -22,6 +23,8 @@ from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
+from teleport.agents.ssh.live import LiveSessions, Watched
+from teleport.agents.ssh.observer import Looking, ObserverChannel
 from teleport.agents.ssh.process import GRACE, Cgroups, account
 from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import RecordingHost
@@ -30,9 +33,11 @@ from teleport.audit.events import AuthFailed, ClientDisconnected, Event, Session
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
+from teleport.core.joining import Wish, wish_in
 from teleport.net.lines import LineConnection
 from teleport.pki.credentials import SSHUser, read_ssh_user
-from teleport.sessions.gate import AccessWithdrawn, Gate, Session
+from teleport.sessions.gate import AccessWithdrawn, Gate, Judge, Session
+from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LivePolicy
 
 __all__ = ["Host", "SshServer"]
@@ -78,6 +83,7 @@ class SshServer:
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
         self._cgroups, self._census, self._reaper = Cgroups(), Census(), Reaper(grace=GRACE)
+        self.live = LiveSessions()
         self._options: Any = None
         self.use_certificate(host_key, host_certificate)
 
@@ -100,6 +106,15 @@ class SshServer:
         current = AccessRequest(request.identity, self.host.target(snapshot), request.login)
         return decide(snapshot, current, now=now)
 
+    def judge_joining(self, watched: Watched, wish: Wish) -> Judge:
+        """Decide who looks on, by the host's present labels and the owner's present roles."""
+
+        def judge(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+            session = watched.as_judged(self.host.target(snapshot))
+            return decide_join(snapshot, request.identity, session, wish.mode, now=now)
+
+        return judge
+
     async def emit(self, event: Event) -> None:
         try:
             await self._records.spool.emit(event)
@@ -121,6 +136,8 @@ class _Served(asyncssh.SSHServer):
         self._around: Surroundings | None = None
         self._forwarding: Forwarding | None = None
         self._channels: set[SessionChannel] = set()
+        self._looking: Looking | None = None
+        self._observer: ObserverChannel | None = None
         self._idle = IdleTime(self._idle_message)
 
     # -- what asyncssh calls
@@ -132,6 +149,9 @@ class _Served(asyncssh.SSHServer):
         return True
 
     def session_requested(self) -> Any:
+        if self._looking is not None and self._observer is None:
+            self._observer = ObserverChannel(self._looking)
+            return self._connection.open_channel(), self._observer
         limit = self._session.conditions.max_sessions if self._session is not None else 0
         if self._around is None or self._connection.session_count >= min(limit or _MAX_CHANNELS, _MAX_CHANNELS):
             return False
@@ -197,21 +217,44 @@ class _Served(asyncssh.SSHServer):
 
     async def _admit(self, user: SSHUser, login: str) -> None:
         """Through the gate, and there until the connection ends or the right to it does."""
-        server = self._server
+        server, wish = self._server, wish_in(login)
         request = AccessRequest(user.identity, server.host.target(server._policy.current), login)
         try:
+            watched = self._watched(wish) if wish is not None else None
+            judge = server.judge_joining(watched, wish) if watched is not None and wish is not None else server.judge
             async with server._gate.admit(
-                request, client_address=self._assignment.client_address, judge=server.judge
+                request, client_address=self._assignment.client_address, judge=judge
             ) as session:
-                self._enter(session, login)
-                await self._stay(session)
+                if watched is not None:
+                    await self._look_on(session, watched)
+                else:
+                    self._enter(session, login)
+                    await self._stay(session)
         except AccessWithdrawn as end:
             await self._say_goodbye(str(end))
         except TeleportError as error:
             if self._verdict.done():
                 raise
             await server.emit(self._rejected(user.identity, login, error))
-            self._verdict.set_result(_banner_text(error))
+            told = refused(error, user.identity.name, wish) if wish and isinstance(error, AccessDenied) else error
+            self._verdict.set_result(_banner_text(told))
+
+    def _watched(self, wish: Wish) -> Watched:
+        """The session that is meant. Raises NotFound, and BadInput for what nobody can ask for yet."""
+        check_served(wish)
+        watched = self._server.live.find(wish.sid)
+        if watched is None:
+            raise unknown(wish)
+        return watched
+
+    async def _look_on(self, session: Session, watched: Watched) -> None:
+        """Until the observer leaves, or the session that is looked at ends. There is no account, and nothing runs."""
+        self._session = session
+        self._looking = Looking(session, watched, self._server._records, self._idle.touch)
+        self._verdict.set_result("")
+        await self._stay(session, watched.ended)
+        if not self._lost.done():
+            await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
 
     def _enter(self, session: Session, login: str) -> None:
         """Let the client in. Raises AccessDenied where this host cannot serve the login."""
@@ -224,7 +267,7 @@ class _Served(asyncssh.SSHServer):
             session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
             reaper=server._reaper, cluster=server.host.cluster, client=self._connection.client,
             address=self._own_address(), touched=self._idle.touch,
-            forwarding=self._forwarding, file_copy=server.host.file_copy,
+            forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._verdict.set_result("")
 
@@ -233,12 +276,12 @@ class _Served(asyncssh.SSHServer):
         address: tuple[Any, ...] | None = self._stream.transport.get_extra_info("sockname")
         return str(address[0]) if address else "0.0.0.0"  # noqa: S104 - bound to nothing, shown
 
-    async def _stay(self, session: Session) -> None:
-        """Until the client leaves, or the session is ended: by the gate, or for having been idle."""
+    async def _stay(self, session: Session, *ends: "asyncio.Future[None]") -> None:
+        """Until the client leaves, or the session is ended: by the gate, for having been idle, or with what ends it."""
         network = self._server._policy.current.network
         self._connection.set_keepalive(network.keep_alive_interval, network.keep_alive_count_max)
         with self._idle.minded(session):
-            await asyncio.wait([self._lost])
+            await asyncio.wait([self._lost, *ends], return_when=asyncio.FIRST_COMPLETED)
 
     def _idle_message(self) -> str:
         network = self._server._policy.current.network
@@ -249,10 +292,10 @@ class _Served(asyncssh.SSHServer):
 
         OpenSSH's client drops what it has not shown when the last message comes, so it is given time to.
         """
-        self._around = self._connection.forwards = None  # who does not leave opens nothing more
+        self._around = self._looking = self._connection.forwards = None  # who does not leave opens nothing more
         if self._forwarding is not None:
             self._forwarding.end(reason)
-        for channel in tuple(self._channels):
+        for channel in self._open_channels:
             channel.end(reason)
         await self._server.emit(
             ClientDisconnected(**self._about(self._session.login if self._session else ""), reason=reason)
@@ -261,6 +304,10 @@ class _Served(asyncssh.SSHServer):
             await asyncio.wait_for(self._connection.wait_heard(), _HEARD_SECONDS)
         self._connection.say_disconnect(_BY_APPLICATION, reason)
         await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
+
+    @property
+    def _open_channels(self) -> list[SessionChannel | ObserverChannel]:
+        return [*self._channels, *([self._observer] if self._observer is not None else [])]
 
     async def _hear_refusal(self) -> None:
         """Who was refused reads why, and hangs up in time."""
@@ -275,7 +322,7 @@ class _Served(asyncssh.SSHServer):
         self._stream.transport.abort() if self._session is not None else self._stream.close()
         if self._forwarding is not None:
             await self._forwarding.close()
-        await asyncio.gather(*(channel.wait_ended() for channel in self._channels), return_exceptions=True)
+        await asyncio.gather(*(channel.wait_ended() for channel in self._open_channels), return_exceptions=True)
 
     async def _refuse(self, event: Event, text: str) -> None:
         await self._server.emit(event)

@@ -14,6 +14,7 @@ from teleport.auth.credentials import Credentials
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
+from teleport.auth.live import LiveTable
 from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, utc
@@ -49,6 +50,7 @@ class Parts:
     issuer: Issuer
     joining: JoinService
     presence: Presence
+    live: LiveTable
     recordings: RecordingStore
     surroundings: Surroundings
     audit_key: str

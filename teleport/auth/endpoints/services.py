@@ -36,6 +36,8 @@ class ForServices:
 
     async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
         await self._parts.presence.leave(caller.known)
+        if caller.known.has_role("Node"):
+            self._parts.live.leave(caller.known)
         return m.Done()
 
     async def on_renew_host(self, caller: Caller, request: m.RenewHost) -> m.HostCertificates:

@@ -6,7 +6,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
 import asyncssh
@@ -14,7 +14,7 @@ import asyncssh
 from teleport.cli.tsh_commands.ssh import Call, proxy_words
 from teleport.core.errors import BadInput, Unavailable
 
-__all__ = ["connected", "run_builtin"]
+__all__ = ["connected", "run_builtin", "run_captured"]
 
 _KNOWN_FLAGS = frozenset({"-t", "-T", "-q"})
 
@@ -34,18 +34,42 @@ async def _session(call: Call) -> int:
     wants_terminal = "-t" in call.flags or (not call.command and "-T" not in call.flags)
     terminal = wants_terminal and sys.stdin.isatty()
     async with connected(call) as connection:
-        process = await connection.create_process(
-            " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
-            term_type=os.environ.get("TERM", "xterm") if terminal else None, term_size=_size() if terminal else None,
-        )  # fmt: skip
-        if terminal:
-            asyncio.get_running_loop().add_signal_handler(
-                signal.SIGWINCH, lambda: process.change_terminal_size(*_size())
-            )
-        with _raw() if terminal else _as_is():
+        with _raw() if terminal else _as_is():  # before there is anything on the screen that one could answer
+            process = await connection.create_process(
+                " ".join(call.command) or None, encoding=None, stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr,
+                term_type=os.environ.get("TERM", "xterm") if terminal else None,
+                term_size=_size() if terminal else None,
+            )  # fmt: skip
+            if terminal:
+                asyncio.get_running_loop().add_signal_handler(
+                    signal.SIGWINCH, lambda: process.change_terminal_size(*_size())
+                )
             await process.wait_closed()
     status = process.exit_status
     return 255 if status is None or process.exit_signal else status
+
+
+async def run_captured(call: Call, output: Callable[[bytes], object], errors: Callable[[bytes], object]) -> int:
+    """Run a command without input, and give away what it prints; its exit status, 255 when there was none.
+
+    Raises Unavailable.
+    """
+    try:
+        async with connected(call) as connection:
+            process = await connection.create_process(
+                " ".join(call.command), encoding=None, stdin=asyncssh.DEVNULL
+            )  # fmt: skip
+            await asyncio.gather(_pour(process.stdout, output), _pour(process.stderr, errors))
+            await process.wait_closed()
+    except (asyncssh.Error, OSError) as error:
+        raise Unavailable(f"the session ended: {error}") from None
+    status = process.exit_status
+    return 255 if status is None or process.exit_signal else status
+
+
+async def _pour(stream: "asyncssh.SSHReader[bytes]", sink: Callable[[bytes], object]) -> None:
+    while chunk := await stream.read(64 * 1024):
+        sink(chunk)
 
 
 def connected(call: Call) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:

@@ -3,13 +3,15 @@
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.clusters import check_cluster, cluster_option
 
 __all__ = ["config"]
 
 
 @click.command()
 @click.option("--names/--no-names", default=True, help="Also list the hosts you reach now by their short names.")
-def config(names: bool) -> None:
+@cluster_option
+def config(names: bool, cluster: str) -> None:
     """Print an OpenSSH configuration for the cluster's hosts.
 
     Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
@@ -20,6 +22,7 @@ def config(names: bool) -> None:
     from teleport.cli.tsh_commands.ssh import options_for, proxy_command
 
     profile = p.current()
+    check_cluster(profile, cluster)
     short = _short_names() if names else []
     known_hosts = _known_hosts(profile, short)
     options = options_for(

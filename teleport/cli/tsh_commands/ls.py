@@ -2,6 +2,7 @@
 
 import click
 
+from teleport.cli.clusters import check_cluster, cluster_option
 from teleport.cli.options import output_option
 from teleport.core.errors import BadInput
 from teleport.core.output import table, to_json, write
@@ -11,24 +12,19 @@ __all__ = ["ls"]
 
 @click.command()
 @click.argument("labels", nargs=-1, metavar="[LABEL=VALUE]...")
+@cluster_option
 @output_option("text", "json", "names")
-def ls(labels: tuple[str, ...], form: str) -> None:
+def ls(labels: tuple[str, ...], cluster: str, form: str) -> None:
     """List the hosts you can reach, with the logins that are open to you; all given labels must match.
 
     Example: tsh ls env=prod team=web
     """
-    from teleport.api import models as m
-    from teleport.api import routes as r
-    from teleport.cli.connect import api_client, run
+    from teleport.cli.hosts import reachable
     from teleport.cli.profile import current
 
-    wanted = _pairs(labels)
-
-    async def ask() -> m.Hosts:
-        async with api_client(current()) as client:
-            return await client.call(r.HOSTS, m.Empty())
-
-    hosts = [host for host in run(ask()).hosts if all(host.labels.get(key) == value for key, value in wanted.items())]
+    wanted, profile = _pairs(labels), current()
+    check_cluster(profile, cluster)
+    hosts = reachable(profile, wanted)
     if form == "json":
         rows = [
             {"hostname": host.hostname, "uuid": host.uuid, "labels": dict(host.labels), "logins": list(host.logins)}

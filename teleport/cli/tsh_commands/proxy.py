@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.clusters import check_cluster, cluster_option
 from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
 from teleport.core.program import Group
 
@@ -38,7 +39,7 @@ def proxy() -> None:
 @proxy.command(name="ssh")
 @click.argument("destination", metavar="LOGIN@HOST[:PORT]")
 @click.option("--proxy", "address", metavar="HOST:PORT", help="The proxy (the one logged in to last).")
-@click.option("--cluster", default="", help="The cluster of the host.")
+@cluster_option
 @click.option("--credentials", type=click.Path(path_type=Path), help="A folder with tls.crt and tls.key.")
 @click.option("--fdpass", is_flag=True, help="Pass the connection on and end: for `ssh -o ProxyUseFdpass=yes`.")
 def ssh(destination: str, address: str | None, cluster: str, credentials: Path | None, fdpass: bool) -> None:
@@ -51,6 +52,7 @@ def ssh(destination: str, address: str | None, cluster: str, credentials: Path |
     profile = p.current(address)
     login, host = _split(destination)
     profile.check()
+    check_cluster(profile, cluster)
     question = {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
     connection, rest = _reach(profile, credentials, question)
     if not fdpass:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.clusters import check_cluster, cluster_option
 from teleport.cli.tsh_commands.ssh import (
     Call,
     default_login,
@@ -36,6 +37,7 @@ _REFUSED = (1, 255)
 @click.option("-l", "--limit", metavar="KBIT/S", type=click.IntRange(1), help="At most so fast.")
 @click.option("-o", "--option", "options", multiple=True, metavar="OPTION", help="As for ssh.")
 @click.option("--login", metavar="LOGIN", help="Log in as, where a path does not say.")
+@cluster_option
 @click.option("--mfa-code", metavar="CODE", default="", help="A code for a session that needs one, for scripts.")
 def scp(paths: tuple[str, ...], **given: object) -> int:
     """Copy files to a host, from a host, or from one to another by way of here.
@@ -46,6 +48,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
     """
     profile = p.current()
     profile.check()
+    check_cluster(profile, str(given["cluster"]))
     if len(paths) < 2:
         raise BadInput("what is copied, and where to?", hint="tsh scp SOURCE... TARGET")
     login = str(given["login"] or "") or default_login(profile)

@@ -16,19 +16,20 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.clusters import check_cluster, cluster_option
 from teleport.cli.tsh_commands.ssh_switches import as_for_ssh, handed_on
 from teleport.core.errors import BadInput, TeleportError
 
 __all__ = [
-    "Call", "default_login", "flags_of", "options_for", "proxy_command", "proxy_words", "quick", "run_in_place", "ssh",
-    "with_second_factor",
+    "Call", "default_login", "flags_of", "in_one_session", "options_for", "proxy_command", "proxy_words", "quick",
+    "run_in_place", "ssh", "with_second_factor",
 ]  # fmt: skip
 
 _QUICK_SECONDS = 30.0
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@click.argument("destination", metavar="[LOGIN@]HOST")
+@click.argument("destination", metavar="[LOGIN@]HOST|LABEL=VALUE[,...]")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("-l", "--login", metavar="LOGIN", help="Log in as.")
 @click.option("-p", "--port", help="Accepted and ignored: hosts are reached through the proxy.")
@@ -49,13 +50,45 @@ _QUICK_SECONDS = 30.0
 @click.option("-o", "--option", "options", multiple=True, metavar="OPTION", help="As for ssh.")
 @as_for_ssh
 @click.option("--mfa-code", metavar="CODE", default="", help="A code for a session that needs one, for scripts.")
+@click.option(
+    "--parallel",
+    metavar="N",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 500),
+    help="With labels: on so many hosts at a time.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="With labels: form of the result.",
+)
+@click.option(
+    "--log-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="With labels: also write HOST.stdout and HOST.stderr there.",
+)
+@cluster_option
 def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     """Open a shell on a host, or run a command there.
 
+    With labels instead of a host the command runs on every host you reach that has all of them: each line of output
+    begins with the host, a summary comes last. The exit status is 0 if the command succeeded everywhere, otherwise 1,
+    and 130 after Ctrl-C, which ends it everywhere.
+
+    \b
     Example: tsh ssh root@db-1 systemctl status postgresql
+    Example: tsh ssh root@env=prod,team=web uptime
     """
     profile = p.current()
     profile.check()
+    check_cluster(profile, str(given["cluster"]))
+    if "=" in destination:
+        return _on_labels(profile, destination, command, given)
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
@@ -68,6 +101,20 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
         if again is not None:
             return again
     return status
+
+
+def _on_labels(
+    profile: p.Profile, destination: str, command: tuple[str, ...], given: Mapping[str, object]
+) -> int:  # fmt: skip
+    from teleport.cli.tsh_commands.many import Many, run_on_many, split
+
+    login, labels = split(destination)
+    login = login or str(given["login"] or "") or default_login(profile)
+    parallel, log_dir = given["parallel"], given["log_dir"]
+    assert isinstance(parallel, int)
+    assert log_dir is None or isinstance(log_dir, Path)
+    call = Call(profile, login, "", command, tuple(_flags(given)))
+    return run_on_many(Many(call, labels, parallel, str(given["form"]), log_dir))
 
 
 @dataclass(frozen=True)
@@ -89,9 +136,12 @@ class Call:
             from teleport.cli.tsh_commands.builtin_ssh import run_builtin
 
             return run_builtin(self)
+        return run_in_place(self.arguments())
+
+    def arguments(self) -> list[str]:
+        """The command line of ssh."""
         options = self._options(HostKeyAlias=self.profile.name_of(self.host))
-        arguments = ["ssh", *self.flags, *options, "-l", self.login, "--", self.host, *self.command]
-        return run_in_place(arguments)
+        return ["ssh", *self.flags, *options, "-l", self.login, "--", self.host, *self.command]
 
     def _options(self, **more: str) -> Iterator[str]:
         profile = self.profile
@@ -170,7 +220,7 @@ def default_login(profile: p.Profile) -> str:
     return local if local in profile.logins or not profile.logins else profile.logins[0]
 
 
-def _flags(given: dict[str, object]) -> Iterator[str]:
+def _flags(given: Mapping[str, object]) -> Iterator[str]:
     switches = {
         "no_tty": "-T", "no_exec": "-N", "fork": "-f", "stdin_null": "-n", "quiet": "-q",
         "forward_agent": "-A", "x11": "-X", "x11_trusted": "-Y",
@@ -208,6 +258,13 @@ def with_second_factor(call: Call, code: str) -> int | None:
         return None
     if needs.get("mfa") != "required":
         return None
+    return in_one_session(call, code)
+
+
+def in_one_session(call: Call, code: str) -> int:
+    """Run with certificates for this one session, against a second factor, which is asked for if none is given."""
+    from teleport.cli.connect import run
+
     code = code or click.prompt("Code from the authenticator app, for this session", err=True)
     with _one_session(call.profile) as folder:
         run(_obtain(call, code, folder))

@@ -1,0 +1,26 @@
+"""The hosts that somebody reaches, and those among them that labels select."""
+
+from collections.abc import Mapping, Sequence
+
+from teleport.api import models as m
+from teleport.api import routes as r
+from teleport.cli.connect import api_client, run
+from teleport.cli.profile import Profile
+
+__all__ = ["display_names", "reachable"]
+
+
+def reachable(profile: Profile, labels: Mapping[str, str]) -> list[m.HostRow]:
+    """The hosts with all of these labels."""
+
+    async def ask() -> m.Hosts:
+        async with api_client(profile) as client:
+            return await client.call(r.HOSTS, m.Empty())
+
+    return [host for host in run(ask()).hosts if all(host.labels.get(key) == value for key, value in labels.items())]
+
+
+def display_names(hosts: Sequence[m.HostRow]) -> list[str]:
+    """What each is called here: its name, or its id where several have the same name."""
+    names = [host.hostname for host in hosts]
+    return [host.hostname if names.count(host.hostname) == 1 else host.uuid for host in hosts]
