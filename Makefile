@@ -10,7 +10,7 @@ UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist workste
 FAULTS ?= --rounds 100
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test unit services e2e fuzz faults lint fmt generate bench clean
+.PHONY: demo test unit services e2e fuzz faults limits lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -48,6 +48,9 @@ fuzz: $(STAMP)
 faults: $(STAMP)
 	scripts/install-test-programs
 	$(BIN)/python -m tests.faults.campaign $(FAULTS)
+
+limits: $(STAMP)
+	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
