@@ -17,6 +17,11 @@ _C = "teleport.cli.tsh_commands"
         "enrol": (f"{_C}.enrol", "enrol", "Redeem an invitation: set a password and a second factor."),
         "login": (f"{_C}.login", "login", "Log in and get certificates."),
         "logout": (f"{_C}.session", "logout", "Remove certificates and keys."),
+        "refresh": (
+            f"{_C}.refresh",
+            "refresh",
+            "Get the certificates of the login again, as the cluster gives them now.",
+        ),
         "status": (f"{_C}.session", "status", "Who you are, until when, with which logins."),
         "ls": (f"{_C}.ls", "ls", "List the hosts you can reach."),
         "ssh": (f"{_C}.ssh", "ssh", "Open a shell on a host, or run a command there."),

@@ -2,12 +2,13 @@
 
 import getpass
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli import freshness, ssh_agent
 from teleport.cli import profile as p
-from teleport.cli import ssh_agent
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import printable
 
@@ -83,8 +84,9 @@ async def _login(
     )  # fmt: skip
     async with anonymous_client(proxy, trust) as client:
         answer = await client.call(r.LOGIN, request)
-    _forget_earlier(proxy)
-    return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
+    with freshness.alone(proxy, patience=freshness.LIMIT + 1):
+        _forget_earlier(proxy)
+        return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
 
 
 def _forget_earlier(proxy: str) -> None:
@@ -100,31 +102,34 @@ def _ask(what: str, *, hide: bool = True) -> str:
     return answer
 
 
-def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str) -> p.Profile:
+def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str, *, current: bool = True) -> p.Profile:
     """Write keys and certificates of a login; the profile is written last, so that it is never without them.
 
-    Raises BadInput for names that would be paths or lines of their own in what is written.
+    `current` makes it the one that commands use. Raises BadInput for names that would be paths or lines of their own
+    in what is written.
     """
     from teleport.pki.authority import TrustedAuthority
 
-    _check_names(answer)
+    hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
+    keys = [key.ssh_public for one in hosts for key in one.keys]
+    _check(answer, keys)
     profile = p.Profile(
         proxy=proxy, user=answer.user, cluster=answer.cluster, expires=answer.expires, logins=answer.logins,
         roles=answer.roles, traits=dict(answer.traits),
     )  # fmt: skip
-    hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
     p.write_private(profile.ssh_key, ssh_key)
     p.write_private(profile.ssh_certificate, answer.ssh_certificate + "\n")
     p.write_private(profile.tls_key, tls_key)
     p.write_private(profile.tls_certificate, answer.tls_certificate)
-    p.write_private(profile.host_authorities, "".join(one.certificates for one in hosts))
-    _remember_hosts(profile, [key.ssh_public for one in hosts for key in one.keys])
-    p.save(profile)
+    _remember_authority(profile, "".join(one.certificates for one in hosts))
+    _remember_hosts(profile, keys)
+    freshness.stamp(profile)
+    p.save(profile, current=current)
     return profile
 
 
-def _check_names(answer: "m.Certificates") -> None:
-    """User and cluster become names of files and words in `known_hosts`; a hostile cluster chooses them."""
+def _check(answer: "m.Certificates", keys: list[str]) -> None:
+    """User and cluster become names of files and words in `known_hosts`, keys lines; a hostile cluster chooses them."""
     from teleport.resources.node import host_name_faults
 
     user = answer.user
@@ -132,14 +137,33 @@ def _check_names(answer: "m.Certificates") -> None:
         raise BadInput("the cluster answered with a user name that cannot be kept in a file", hint="do not trust it")
     if not answer.cluster or host_name_faults(answer.cluster, ()):
         raise BadInput("the cluster gives itself a name that cannot be one", hint="do not trust it")
+    if not keys or not all(key.isprintable() for key in keys):
+        raise BadInput("the cluster names no keys by which its hosts are known", hint="do not trust it")
+
+
+def _remember_authority(profile: p.Profile, certificates: str) -> None:
+    """The authority as it is now; its later keys are trusted at the next login too, where the first ones were."""
+    p.write_private(profile.host_authorities, certificates)
+    trust = p.load_trust(profile.proxy)
+    if trust is not None and trust.authority is not None and trust.cluster == profile.cluster:
+        p.save_trust(profile.proxy, p.Trust(profile.cluster, certificates))
 
 
 def _remember_hosts(profile: p.Profile, keys: list[str]) -> None:
-    """Replace this cluster's lines among the known hosts."""
+    """Replace this cluster's lines among the known hosts, and the keys in those that `tsh config` wrote."""
     pattern = f"*.{profile.cluster}"
-    try:
-        others = [line for line in profile.known_hosts.read_text().splitlines() if line.split(" ")[1:2] != [pattern]]
-    except OSError:
-        others = []
-    lines = [*others, *(f"@cert-authority {pattern} {key}" for key in keys)]
+    others = [line for line in _lines(profile.known_hosts) if line.split(" ")[1:2] != [pattern]]
+    lines = [*others, *(f"{profile.host_pattern}{key}" for key in keys)]
     p.write_private(profile.known_hosts, "\n".join(lines) + "\n")
+    names = dict.fromkeys(line.split(" ")[1] for line in _lines(profile.configured_hosts))
+    if names:
+        p.write_private(
+            profile.configured_hosts, "".join(f"@cert-authority {one} {key}\n" for one in names for key in keys)
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

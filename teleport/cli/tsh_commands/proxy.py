@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.freshness import is_damaged, keep_fresh
 from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
 from teleport.core.program import Group
 
@@ -51,6 +52,8 @@ def ssh(destination: str, address: str | None, cluster: str, credentials: Path |
     profile = p.current(address)
     login, host = _split(destination)
     profile.check()
+    if credentials is None and is_damaged(profile):
+        profile = keep_fresh(profile)
     question = {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
     connection, rest = _reach(profile, credentials, question)
     if not fdpass:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from teleport.cli import profile as p
+from teleport.cli.freshness import keep_fresh
 from teleport.cli.tsh_commands.ssh import (
     Call,
     default_login,
@@ -44,7 +45,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
 
     Example: tsh scp -r ./site deploy@web-1:/srv/
     """
-    profile = p.current()
+    profile = keep_fresh(p.current())
     profile.check()
     if len(paths) < 2:
         raise BadInput("what is copied, and where to?", hint="tsh scp SOURCE... TARGET")
