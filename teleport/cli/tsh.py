@@ -26,6 +26,7 @@ _C = "teleport.cli.tsh_commands"
         "ls": (f"{_C}.ls", "ls", "List the hosts you can reach."),
         "ssh": (f"{_C}.ssh", "ssh", "Open a shell on a host, or run a command there."),
         "scp": (f"{_C}.scp", "scp", "Copy files to, from and between hosts."),
+        "host-key": (f"{_C}.host_key", "host_key", "Print a host's key for clients that know no certificates."),
         "config": (f"{_C}.config", "config", "Print a block for ~/.ssh/config."),
         "proxy": (f"{_C}.proxy", "proxy", "Connections for other programs, such as ssh."),
         "recordings": (f"{_C}.recordings", "recordings", "List recorded sessions."),
