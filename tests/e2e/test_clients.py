@@ -385,3 +385,31 @@ def test_end_to_end_without_a_certificate_nobody_gets_in(ann: Person) -> None:
 
     assert result.output == ""
     assert "exited" in result.errors
+
+
+# -- certificates that were exported
+
+
+def test_an_identity_file_is_a_login_for_programs(world: World, tmp_path: Path) -> None:
+    robot = world.person("robot")
+    exported = tmp_path / "ann.identity"
+    assert world.tctl("auth", "sign", "--user", "ann", "--out", str(exported), "--ttl", "1h").status == 0
+
+    shown = robot.tsh("login", "--identity", str(exported))
+    ran = robot.ssh(f"{LOGIN}@db-1", "echo", "here")
+
+    assert shown.status == 0, shown.errors
+    assert LOGIN in shown.output
+    assert ran.output == "here\n", ran.errors
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"user": "../x", "cluster": "acme"}'])
+def test_what_is_no_identity_file_leaves_nothing_behind(world: World, tmp_path: Path, text: str) -> None:
+    nobody = world.person("nobody")
+    (tmp_path / "file").write_text(text)
+
+    result = nobody.tsh("login", "--identity", str(tmp_path / "file"))
+
+    assert result.status == 2
+    assert "is not an identity file" in result.errors
+    assert not (nobody.home / ".tsh").exists()

@@ -40,14 +40,14 @@ HERE = {"peer": ("127.0.0.1", 0xBEEF), "ours": ("127.0.0.1", 0x0D3D)}
 def test_the_entry_of_the_other_end_names_the_user(tmp_path: Path) -> None:
     rows = [row("0100007F:0D3D", "0100007F:BEEF", 1), row("0100007F:BEEF", "0100007F:0D3D", 1001)]
 
-    assert owner(tmp_path, rows, **HERE) == 1001  # type: ignore[arg-type]
+    assert owner(tmp_path, rows, **HERE) == 1001
 
 
 @pytest.mark.parametrize("state", ["02", "04", "05", "06", "07", "08"])
 def test_what_a_program_has_left_is_nobodys_and_not_roots(tmp_path: Path, state: str) -> None:
     rows = [row("0100007F:BEEF", "0100007F:0D3D", 0, state=state)]
 
-    assert owner(tmp_path, rows, **HERE) is None  # type: ignore[arg-type]
+    assert owner(tmp_path, rows, **HERE) is None
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_what_a_program_has_left_is_nobodys_and_not_roots(tmp_path: Path, state:
     ],
 )  # fmt: skip
 def test_another_connection_says_nothing_about_this_one(tmp_path: Path, local: str, remote: str) -> None:
-    assert owner(tmp_path, [row(local, remote, 1001)], **HERE) is None  # type: ignore[arg-type]
+    assert owner(tmp_path, [row(local, remote, 1001)], **HERE) is None
 
 
 def test_an_address_of_the_older_family_may_be_written_as_one_of_the_newer(tmp_path: Path) -> None:
     mapped = "0000000000000000FFFF00000100007F"
 
-    assert owner(tmp_path, [row(f"{mapped}:BEEF", f"{mapped}:0D3D", 1001)], **HERE) == 1001  # type: ignore[arg-type]
+    assert owner(tmp_path, [row(f"{mapped}:BEEF", f"{mapped}:0D3D", 1001)], **HERE) == 1001
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system keeps no table")
@@ -76,11 +76,12 @@ def test_an_address_of_the_older_family_may_be_written_as_one_of_the_newer(tmp_p
     ],
 )  # fmt: skip
 def test_the_kernel_knows_who_connected(family: socket.AddressFamily, address: str, to: str) -> None:
-    with socket.create_server((address, 0), family=family) as server:
-        with socket.create_connection((to, server.getsockname()[1])):
-            connection, _ = server.accept()
-            with connection:
-                found = owner_of_peer(connection)
+    with (
+        socket.create_server((address, 0), family=family) as server,
+        socket.create_connection((to, server.getsockname()[1])),
+        server.accept()[0] as connection,
+    ):
+        found = owner_of_peer(connection)
 
     assert found == os.geteuid()
 

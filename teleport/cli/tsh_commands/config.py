@@ -18,7 +18,8 @@ def config(names: bool) -> None:
     """Print an OpenSSH configuration for the cluster's hosts.
 
     Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
-    are verified by the cluster's authority, so ssh never asks. Run it again when hosts were added.
+    are verified by the cluster's authority, so ssh never asks. Certificates are refreshed as long as the login lasts.
+    Run it again when hosts were added.
 
     Example: tsh config >> ~/.ssh/config && ssh root@db-1
     """
@@ -31,8 +32,9 @@ def config(names: bool) -> None:
         profile, key=profile.ssh_key, certificate=profile.ssh_certificate, command=proxy_command(profile)
     )
     options["UserKnownHostsFile"] = known_hosts
+    refresh = _refresh_command(profile)
     click.echo(f"# Hosts of the cluster {profile.cluster}, by way of {profile.proxy}; written by `tsh config`.")
-    click.echo(f'Match originalhost {",".join([f"*.{profile.cluster}", *short])} exec "{_refresh_command(profile)}"')
+    click.echo(f'Match originalhost {",".join([f"*.{profile.cluster}", *short])} exec "{refresh}"')
     click.echo(f"Host {' '.join([f'*.{profile.cluster}', *short])}")
     for key, value in options.items():
         click.echo(f"    {key} {value}")
@@ -49,7 +51,10 @@ def _refresh_command(profile: p.Profile) -> str:
     recent = ["find", str(profile.folder), "-name", profile.refreshed.name, "-mmin", f"-{freshness.INTERVAL / 60:g}"]
     command = f"{shlex.join(recent)} | grep -q . || {shlex.join(words)}".replace("%", "%%")
     if '"' in command or "\\" in command:
-        raise BadInput(f"ssh's configuration cannot hold the path of {p.home()} or {freshness.program()}")
+        raise BadInput(
+            f"ssh's configuration cannot hold the path of {p.home()} or {freshness.program()}",
+            hint="set TELEPORT_HOME to a folder without quotation marks in its name, and log in again",
+        )
     return command
 
 

@@ -15,7 +15,7 @@ from teleport.core.output import printable
 if TYPE_CHECKING:
     from teleport.api import models as m
 
-__all__ = ["login"]
+__all__ = ["check_names", "forget_earlier", "keep", "login"]
 
 
 @click.command()
@@ -27,9 +27,10 @@ __all__ = ["login"]
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, for scripts.")
 @click.option("--ca-pin", "pins", multiple=True, metavar="PIN", help="The cluster's pin, as `tctl status` prints it.")
 @click.option("--insecure", is_flag=True, help="Trust whoever answers; only for a loopback address.")
+@click.option("--identity", type=click.Path(path_type=Path), help="A file of `tctl auth sign`, instead of a person.")
 def login(
     proxy: str | None, user: str | None, ttl: str, roles: str, mfa_code: str, password_stdin: bool,
-    pins: tuple[str, ...], insecure: bool,
+    pins: tuple[str, ...], insecure: bool, identity: Path | None,
 ) -> None:  # fmt: skip
     """Log in with password and code; certificates go to ~/.tsh and into a running ssh-agent.
 
@@ -39,6 +40,13 @@ def login(
     from teleport.cli.tsh_commands.session import show
     from teleport.resources.values import parse_duration
 
+    if identity is not None:
+        from teleport.cli.tsh_commands.identity import adopt
+
+        if user or ttl or roles:
+            raise BadInput("an identity file says whose it is, and until when", hint="tsh login --identity FILE")
+        show(adopt(identity, proxy))
+        return
     before = _before(proxy)
     proxy = proxy or (before.proxy if before else None)
     if proxy is None:
@@ -85,11 +93,11 @@ async def _login(
     async with anonymous_client(proxy, trust) as client:
         answer = await client.call(r.LOGIN, request)
     with freshness.alone(proxy, patience=freshness.LIMIT + 1):
-        _forget_earlier(proxy)
+        forget_earlier(proxy)
         return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
 
 
-def _forget_earlier(proxy: str) -> None:
+def forget_earlier(proxy: str) -> None:
     """The login that is replaced: once its files are gone, nothing could take its key out of the ssh-agent."""
     earlier = _before(proxy)
     if earlier is not None:
@@ -112,7 +120,7 @@ def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str, *, cu
 
     hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
     keys = [key.ssh_public for one in hosts for key in one.keys]
-    _check(answer, keys)
+    check_names(answer.user, answer.cluster, keys)
     profile = p.Profile(
         proxy=proxy, user=answer.user, cluster=answer.cluster, expires=answer.expires, logins=answer.logins,
         roles=answer.roles, traits=dict(answer.traits),
@@ -128,14 +136,13 @@ def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str, *, cu
     return profile
 
 
-def _check(answer: "m.Certificates", keys: list[str]) -> None:
+def check_names(user: str, cluster: str, keys: list[str]) -> None:
     """User and cluster become names of files and words in `known_hosts`, keys lines; a hostile cluster chooses them."""
     from teleport.resources.node import host_name_faults
 
-    user = answer.user
     if not user.isprintable() or not user or "/" in user or user.startswith((".", "-")):
         raise BadInput("the cluster answered with a user name that cannot be kept in a file", hint="do not trust it")
-    if not answer.cluster or host_name_faults(answer.cluster, ()):
+    if not cluster or host_name_faults(cluster, ()):
         raise BadInput("the cluster gives itself a name that cannot be one", hint="do not trust it")
     if not keys or not all(key.isprintable() for key in keys):
         raise BadInput("the cluster names no keys by which its hosts are known", hint="do not trust it")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from teleport.api import models as m
     from teleport.pki.keys import PrivateKey
 
-__all__ = ["refresh", "refresh_if_due"]
+__all__ = ["refresh", "refresh_if_due", "renew"]
 
 _PATIENCE: Final = 20.0
 """Seconds for somebody who asks for it to get an answer."""
@@ -39,7 +39,7 @@ def refresh(proxy: str | None, if_due: bool) -> int:
     with freshness.alone(profile.proxy) as mine:
         if not mine:
             raise Unavailable("another tsh changes this login at the moment", hint="try again")
-        _renew(profile, patience=_PATIENCE)
+        renew(profile)
     return 0
 
 
@@ -74,7 +74,7 @@ def refresh_if_due(proxy: str, *, patience: float = freshness.PATIENCE) -> None:
         if not mine or not _waits(profile):
             return
         try:
-            _renew(profile, patience=patience)
+            renew(profile, patience=patience)
         except (TeleportError, OSError):
             freshness.postpone(profile)
             raise
@@ -84,8 +84,11 @@ def _waits(profile: p.Profile) -> bool:
     return not profile.expired and freshness.is_due(profile)
 
 
-def _renew(profile: p.Profile, *, patience: float) -> None:
-    """Ask, and keep the answer, unless the login has become another one meanwhile."""
+def renew(profile: p.Profile, *, patience: float = _PATIENCE) -> None:
+    """Ask, and keep the answer, unless the login has become another one meanwhile.
+
+    Raises TeleportError for what the cluster refuses, and where the files of the login prove nothing.
+    """
     from teleport.cli.tsh_commands.login import keep
     from teleport.pki.keys import load_private, ssh_private
 
