@@ -1,6 +1,5 @@
 """`tsh refresh`: the certificates of the present login anew, for the same keys. Never longer, never wider."""
 
-import asyncio
 import os
 import threading
 from typing import TYPE_CHECKING, Final
@@ -89,6 +88,8 @@ def renew(profile: p.Profile, *, patience: float = _PATIENCE) -> None:
 
     Raises TeleportError for what the cluster refuses, and where the files of the login prove nothing.
     """
+    import asyncio
+
     from teleport.cli.tsh_commands.login import keep
     from teleport.pki.keys import load_private, ssh_private
 
@@ -114,6 +115,8 @@ def _is_still(profile: p.Profile, proof: str) -> bool:
 
 
 async def _ask(profile: p.Profile, ssh_key: "PrivateKey", tls_key: "PrivateKey", patience: float) -> "m.Certificates":
+    import asyncio
+
     from teleport.api import models as m
     from teleport.api import routes as r
     from teleport.cli.connect import api_client
