@@ -13,9 +13,9 @@ _TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 
 SUBJECTS = {
     "People": "codes, guessing, lock-out, unknown names, hashing, invitations, namesakes, files, lying clusters, "
-    "the right cluster",
-    "Certificates": "the signing key, the certificate, the cluster, possession, re-issue, one session, live roles, "
-    "pinned addresses, hosts",
+    "local listeners, the right cluster",
+    "Certificates": "the signing key, the certificate, the cluster, possession, re-issue, refresh, one session, "
+    "live roles, pinned addresses, hosts",
     "Decisions": "meaning, errors, newer policy, stale policy, hidden hosts, traits",
     "Sessions": "withdrawal, second factors, recording, time, the login's user, what programs get, "
     "what programs leave, killed agents, kills, clocks, auth's own user, forwarding, copying files, "

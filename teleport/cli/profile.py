@@ -76,6 +76,21 @@ class Profile:
         return home() / "known_hosts"
 
     @property
+    def configured_hosts(self) -> Path:
+        """Known hosts by the names that `tsh config` gives them."""
+        return home() / f"known_hosts.{self.cluster}"
+
+    @property
+    def host_pattern(self) -> str:
+        """How lines of `known_hosts` begin that trust the cluster's authority."""
+        return f"@cert-authority *.{self.cluster} "
+
+    @property
+    def refreshed(self) -> Path:
+        """Written whenever the certificates are: its time is theirs. No user's name begins like this."""
+        return self.folder / ".refreshed"
+
+    @property
     def expired(self) -> bool:
         return time.time() >= self.expires
 
@@ -132,16 +147,17 @@ def current(proxy: str | None = None) -> Profile:
         raise NotFound("not logged in", hint="tsh login --proxy HOST:PORT --user NAME") from None
 
 
-def save(profile: Profile) -> None:
-    """Keep a profile and make it the current one."""
+def save(profile: Profile, *, current: bool = True) -> None:
+    """Keep a profile, and make it the current one."""
     name = profile_name(profile.proxy)
     write_private(home() / f"{name}.json", json.dumps(asdict(profile), indent=1))
-    write_private(home() / "current-profile", name)
+    if current:
+        write_private(home() / "current-profile", name)
 
 
 def forget(profile: Profile) -> None:
     """Remove a profile, its keys and its certificates; what is trusted of the proxy stays."""
-    files = (profile.ssh_key, profile.ssh_certificate, profile.tls_key, profile.tls_certificate,
+    files = (profile.ssh_key, profile.ssh_certificate, profile.tls_key, profile.tls_certificate, profile.refreshed,
              profile.ssh_key.with_suffix(".pub"), home() / f"{profile_name(profile.proxy)}.json")  # fmt: skip
     for path in files:
         path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Attacks on the people who use `tsh`: by a cluster that lies, and by others on the same machine."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def test_a_link_that_somebody_laid_is_replaced_and_not_followed(home: Path, tmp_
 def test_a_cluster_that_lies_about_names_writes_nothing(home: Path, lie: dict[str, str]) -> None:
     with pytest.raises(BadInput):
         keep(PROXY, answer(**lie), "private", "private")
+
+    assert list(home.rglob("*")) == []
+
+
+def test_a_key_of_an_authority_that_would_be_several_lines_is_not_written(home: Path) -> None:
+    hosts = json.loads(next(text for text in answer().authorities if json.loads(text)["kind"] == "host"))
+    hosts["keys"][0]["ssh_public"] += "\n@cert-authority * ssh-ed25519 AAAA"
+
+    with pytest.raises(BadInput):
+        keep(PROXY, answer(authorities=(json.dumps(hosts),)), "private", "private")
 
     assert list(home.rglob("*")) == []
 

@@ -8,13 +8,14 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
 
 import asyncssh
 
 from teleport.cli.tsh_commands.ssh import Call, proxy_words
 from teleport.core.errors import BadInput, Unavailable
 
-__all__ = ["connected", "run_builtin", "run_captured"]
+__all__ = ["connected", "options_of", "run_builtin", "run_captured"]
 
 _KNOWN_FLAGS = frozenset({"-t", "-T", "-q"})
 
@@ -74,14 +75,19 @@ async def _pour(stream: "asyncssh.SSHReader[bytes]", sink: Callable[[bytes], obj
 
 def connected(call: Call) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
     """A connection to a host by way of the proxy."""
+    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
+    name = call.profile.name_of(call.host)
+    return asyncssh.connect(name, proxy_command=words, client_factory=_Client, **options_of(call))
+
+
+def options_of(call: Call) -> dict[str, Any]:
+    """Who logs in, with what, and which hosts are trusted; nothing of the user's own configuration."""
     key = call.key or call.profile.ssh_key
     certificate = call.certificate or call.profile.ssh_certificate
-    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
-    return asyncssh.connect(
-        call.profile.name_of(call.host), username=call.login, client_keys=[(str(key), str(certificate))],
-        proxy_command=words, known_hosts=str(call.profile.known_hosts), config=[], agent_path=None,
-        client_factory=_Client,
-    )  # fmt: skip
+    return {
+        "username": call.login, "client_keys": [(str(key), str(certificate))], "agent_path": None, "config": [],
+        "known_hosts": str(call.profile.known_hosts),
+    }  # fmt: skip
 
 
 class _Client(asyncssh.SSHClient):

@@ -1,9 +1,14 @@
 """`tsh config`: a block for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
 
+import os
+import shlex
+
 import click
 
+from teleport.cli import freshness
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.core.errors import BadInput
 
 __all__ = ["config"]
 
@@ -15,7 +20,8 @@ def config(names: bool, cluster: str) -> None:
     """Print an OpenSSH configuration for the cluster's hosts.
 
     Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
-    are verified by the cluster's authority, so ssh never asks. Run it again when hosts were added.
+    are verified by the cluster's authority, so ssh never asks. Certificates are refreshed as long as the login lasts.
+    Run it again when hosts were added.
 
     Example: tsh config >> ~/.ssh/config && ssh root@db-1
     """
@@ -29,10 +35,30 @@ def config(names: bool, cluster: str) -> None:
         profile, key=profile.ssh_key, certificate=profile.ssh_certificate, command=proxy_command(profile)
     )
     options["UserKnownHostsFile"] = known_hosts
+    refresh = _refresh_command(profile)
     click.echo(f"# Hosts of the cluster {profile.cluster}, by way of {profile.proxy}; written by `tsh config`.")
+    click.echo(f'Match originalhost {",".join([f"*.{profile.cluster}", *short])} exec "{refresh}"')
     click.echo(f"Host {' '.join([f'*.{profile.cluster}', *short])}")
     for key, value in options.items():
         click.echo(f"    {key} {value}")
+
+
+def _refresh_command(profile: p.Profile) -> str:
+    """What ssh runs before it reads the certificate. `find` says in no time that nothing is due; `tsh` takes longer.
+
+    ssh knows no way to write a quotation mark inside of quotation marks that all its versions read alike.
+    """
+    words = [freshness.program(), "refresh", "--if-due", "--proxy", profile.proxy]
+    if "TELEPORT_HOME" in os.environ:
+        words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
+    recent = ["find", str(profile.folder), "-name", profile.refreshed.name, "-mmin", f"-{freshness.INTERVAL / 60:g}"]
+    command = f"{shlex.join(recent)} | grep -q . || {shlex.join(words)}".replace("%", "%%")
+    if '"' in command or "\\" in command:
+        raise BadInput(
+            f"ssh's configuration cannot hold the path of {p.home()} or {freshness.program()}",
+            hint="set TELEPORT_HOME to a folder without quotation marks in its name, and log in again",
+        )
+    return command
 
 
 def _short_names() -> list[str]:
@@ -56,9 +82,9 @@ def _known_hosts(profile: p.Profile, short: list[str]) -> str:
     keys = [
         line.split(" ", 2)[2]
         for line in profile.known_hosts.read_text().splitlines()
-        if line.startswith(f"@cert-authority {pattern} ")
+        if line.startswith(profile.host_pattern)
     ]
-    path = p.home() / f"known_hosts.{profile.cluster}"
+    path = profile.configured_hosts
     names = ",".join([pattern, *short])
     p.write_private(path, "".join(f"@cert-authority {names} {key}\n" for key in keys))
     return f'"{path}"' if " " in str(path) else str(path)

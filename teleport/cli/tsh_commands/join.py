@@ -9,6 +9,7 @@ import click
 
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.freshness import keep_fresh
 from teleport.cli.tsh_commands.sessions import find
 from teleport.cli.tsh_commands.ssh import Call, in_one_session
 from teleport.core.errors import BadInput
@@ -36,7 +37,7 @@ def join(session: str, mode: str, mfa_code: str, cluster: str) -> int:
 
     Example: tsh sessions ls && tsh join 4f1c
     """
-    profile = p.current()
+    profile = keep_fresh(p.current())
     profile.check()
     check_cluster(profile, cluster)
     if mode not in MODES_SERVED:

@@ -2,19 +2,20 @@
 
 import getpass
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from teleport.cli import freshness, ssh_agent
 from teleport.cli import profile as p
-from teleport.cli import ssh_agent
 from teleport.core.errors import BadInput, NotFound
 from teleport.core.output import printable
 
 if TYPE_CHECKING:
     from teleport.api import models as m
 
-__all__ = ["login"]
+__all__ = ["check_names", "forget_earlier", "keep", "login"]
 
 
 @click.command()
@@ -26,9 +27,10 @@ __all__ = ["login"]
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, for scripts.")
 @click.option("--ca-pin", "pins", multiple=True, metavar="PIN", help="The cluster's pin, as `tctl status` prints it.")
 @click.option("--insecure", is_flag=True, help="Trust whoever answers; only for a loopback address.")
+@click.option("--identity", type=click.Path(path_type=Path), help="A file of `tctl auth sign`, instead of a person.")
 def login(
     proxy: str | None, user: str | None, ttl: str, roles: str, mfa_code: str, password_stdin: bool,
-    pins: tuple[str, ...], insecure: bool,
+    pins: tuple[str, ...], insecure: bool, identity: Path | None,
 ) -> None:  # fmt: skip
     """Log in with password and code; certificates go to ~/.tsh and into a running ssh-agent.
 
@@ -38,6 +40,13 @@ def login(
     from teleport.cli.tsh_commands.session import show
     from teleport.resources.values import parse_duration
 
+    if identity is not None:
+        from teleport.cli.tsh_commands.identity import adopt
+
+        if user or ttl or roles:
+            raise BadInput("an identity file says whose it is, and until when", hint="tsh login --identity FILE")
+        show(adopt(identity, proxy))
+        return
     before = _before(proxy)
     proxy = proxy or (before.proxy if before else None)
     if proxy is None:
@@ -83,11 +92,12 @@ async def _login(
     )  # fmt: skip
     async with anonymous_client(proxy, trust) as client:
         answer = await client.call(r.LOGIN, request)
-    _forget_earlier(proxy)
-    return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
+    with freshness.alone(proxy, patience=freshness.LIMIT + 1):
+        forget_earlier(proxy)
+        return keep(proxy, answer, ssh_private(ssh), private_pem(tls)), answer.message_of_the_day
 
 
-def _forget_earlier(proxy: str) -> None:
+def forget_earlier(proxy: str) -> None:
     """The login that is replaced: once its files are gone, nothing could take its key out of the ssh-agent."""
     earlier = _before(proxy)
     if earlier is not None:
@@ -100,46 +110,67 @@ def _ask(what: str, *, hide: bool = True) -> str:
     return answer
 
 
-def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str) -> p.Profile:
+def keep(proxy: str, answer: "m.Certificates", ssh_key: str, tls_key: str, *, current: bool = True) -> p.Profile:
     """Write keys and certificates of a login; the profile is written last, so that it is never without them.
 
-    Raises BadInput for names that would be paths or lines of their own in what is written.
+    `current` makes it the one that commands use. Raises BadInput for names that would be paths or lines of their own
+    in what is written.
     """
     from teleport.pki.authority import TrustedAuthority
 
-    _check_names(answer)
+    hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
+    keys = [key.ssh_public for one in hosts for key in one.keys]
+    check_names(answer.user, answer.cluster, keys)
     profile = p.Profile(
         proxy=proxy, user=answer.user, cluster=answer.cluster, expires=answer.expires, logins=answer.logins,
         roles=answer.roles, traits=dict(answer.traits),
     )  # fmt: skip
-    hosts = [one for one in map(TrustedAuthority.decode, answer.authorities) if one.kind == "host"]
     p.write_private(profile.ssh_key, ssh_key)
     p.write_private(profile.ssh_certificate, answer.ssh_certificate + "\n")
     p.write_private(profile.tls_key, tls_key)
     p.write_private(profile.tls_certificate, answer.tls_certificate)
-    p.write_private(profile.host_authorities, "".join(one.certificates for one in hosts))
-    _remember_hosts(profile, [key.ssh_public for one in hosts for key in one.keys])
-    p.save(profile)
+    _remember_authority(profile, "".join(one.certificates for one in hosts))
+    _remember_hosts(profile, keys)
+    freshness.stamp(profile)
+    p.save(profile, current=current)
     return profile
 
 
-def _check_names(answer: "m.Certificates") -> None:
-    """User and cluster become names of files and words in `known_hosts`; a hostile cluster chooses them."""
+def check_names(user: str, cluster: str, keys: list[str]) -> None:
+    """User and cluster become names of files and words in `known_hosts`, keys lines; a hostile cluster chooses them."""
     from teleport.resources.node import host_name_faults
 
-    user = answer.user
     if not user.isprintable() or not user or "/" in user or user.startswith((".", "-")):
         raise BadInput("the cluster answered with a user name that cannot be kept in a file", hint="do not trust it")
-    if not answer.cluster or host_name_faults(answer.cluster, ()):
+    if not cluster or host_name_faults(cluster, ()):
         raise BadInput("the cluster gives itself a name that cannot be one", hint="do not trust it")
+    if not keys or not all(key.isprintable() for key in keys):
+        raise BadInput("the cluster names no keys by which its hosts are known", hint="do not trust it")
+
+
+def _remember_authority(profile: p.Profile, certificates: str) -> None:
+    """The authority as it is now; its later keys are trusted at the next login too, where the first ones were."""
+    p.write_private(profile.host_authorities, certificates)
+    trust = p.load_trust(profile.proxy)
+    if trust is not None and trust.authority is not None and trust.cluster == profile.cluster:
+        p.save_trust(profile.proxy, p.Trust(profile.cluster, certificates))
 
 
 def _remember_hosts(profile: p.Profile, keys: list[str]) -> None:
-    """Replace this cluster's lines among the known hosts."""
+    """Replace this cluster's lines among the known hosts, and the keys in those that `tsh config` wrote."""
     pattern = f"*.{profile.cluster}"
-    try:
-        others = [line for line in profile.known_hosts.read_text().splitlines() if line.split(" ")[1:2] != [pattern]]
-    except OSError:
-        others = []
-    lines = [*others, *(f"@cert-authority {pattern} {key}" for key in keys)]
+    others = [line for line in _lines(profile.known_hosts) if line.split(" ")[1:2] != [pattern]]
+    lines = [*others, *(f"{profile.host_pattern}{key}" for key in keys)]
     p.write_private(profile.known_hosts, "\n".join(lines) + "\n")
+    names = dict.fromkeys(line.split(" ")[1] for line in _lines(profile.configured_hosts))
+    if names:
+        p.write_private(
+            profile.configured_hosts, "".join(f"@cert-authority {one} {key}\n" for one in names for key in keys)
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

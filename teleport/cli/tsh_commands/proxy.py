@@ -17,10 +17,12 @@ import click
 
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.freshness import is_damaged, keep_fresh
+from teleport.cli.options import output_option
 from teleport.core.errors import BadInput, Unauthenticated, Unavailable, from_wire
 from teleport.core.program import Group
 
-__all__ = ["proxy"]
+__all__ = ["carry", "proxy", "question", "reach"]
 
 _KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
 _PATIENCE = 60.0
@@ -42,10 +44,20 @@ def proxy() -> None:
 @cluster_option
 @click.option("--credentials", type=click.Path(path_type=Path), help="A folder with tls.crt and tls.key.")
 @click.option("--fdpass", is_flag=True, help="Pass the connection on and end: for `ssh -o ProxyUseFdpass=yes`.")
-def ssh(destination: str, address: str | None, cluster: str, credentials: Path | None, fdpass: bool) -> None:
+@click.option("--local", is_flag=True, help="Listen for any SSH client on this machine, and authenticate for it.")
+@click.option("--end-to-end", is_flag=True, help="With --local: the client has the certificate and authenticates.")
+@click.option("--listen", metavar="ADDRESS:PORT", help="With --local: where, on the loopback (127.0.0.1, a free port).")
+@output_option()
+def ssh(
+    destination: str, address: str | None, cluster: str, credentials: Path | None, fdpass: bool, local: bool,
+    end_to_end: bool, listen: str | None, form: str,
+) -> None:  # fmt: skip
     """Carry standard input and output to a host's SSH server, for `ssh -o ProxyCommand`.
 
     With --fdpass nothing is carried: ssh gets the connection itself, and this program ends.
+
+    With --local it goes on until it is interrupted, for clients that know neither certificates nor a ProxyCommand:
+    they connect to the address it prints, with the password that it wrote to a file only you can read.
 
     Example: ssh -o ProxyCommand="tsh proxy ssh %r@%h:%p" root@db-1
     """
@@ -53,17 +65,31 @@ def ssh(destination: str, address: str | None, cluster: str, credentials: Path |
     login, host = _split(destination)
     profile.check()
     check_cluster(profile, cluster)
-    question = {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
-    connection, rest = _reach(profile, credentials, question)
+    if local:
+        from teleport.cli.tsh_commands import local as listener
+
+        there = listener.Destination(profile.proxy, profile.user, login, host, cluster)
+        listener.run(there, listen or "127.0.0.1:0", end_to_end=end_to_end, form=form)
+        return
+    if end_to_end or listen:
+        raise BadInput("--end-to-end and --listen go with --local")
+    if credentials is None and is_damaged(profile):
+        profile = keep_fresh(profile)
+    connection, rest = reach(profile, credentials, question(profile, login, host, cluster))
     if not fdpass:
-        _carry(connection, rest, sys.stdin.fileno(), sys.stdout.fileno())
+        carry(connection, rest, sys.stdin.fileno(), sys.stdout.fileno())
     elif isinstance(connection, ssl.SSLSocket):
         _carry_in_background(connection, rest)
     else:
         _pass_on(connection)
 
 
-def _reach(profile: p.Profile, credentials: Path | None, question: dict[str, str]) -> tuple[socket.socket, bytes]:
+def question(profile: p.Profile, login: str, host: str, cluster: str) -> dict[str, str]:
+    """What the proxy is asked for."""
+    return {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
+
+
+def reach(profile: p.Profile, credentials: Path | None, wanted: dict[str, str]) -> tuple[socket.socket, bytes]:
     """The connection to the host, and what it has said already.
 
     Where the cluster has it so, TLS ends here and SSH protects its own bytes. A network that does not let that pass is
@@ -73,14 +99,14 @@ def _reach(profile: p.Profile, credentials: Path | None, question: dict[str, str
     known = _is_fresh(network)
     if not known:
         connection = _connect(profile, credentials, (_LEAVES, _KEEPS))
-        rest = _ask(connection, question)
+        rest = _ask(connection, wanted)
         if connection.selected_alpn_protocol() == _KEEPS:
             return connection, rest
         plain = _leave(connection)
         if plain is not None:
             return plain, b""
     connection = _connect(profile, credentials, (_KEEPS,))
-    rest = _ask(connection, question)
+    rest = _ask(connection, wanted)
     if not known:
         with suppress(OSError):  # a day of trying twice, where nothing can be written
             network.touch(mode=0o600)
@@ -135,7 +161,7 @@ def _carry_in_background(connection: ssl.SSLSocket, rest: bytes) -> None:
     for standard in (0, 1):
         os.dup2(nowhere, standard)
     try:
-        _carry(connection, rest, ours.fileno(), os.dup(ours.fileno()))
+        carry(connection, rest, ours.fileno(), os.dup(ours.fileno()))
     finally:
         os._exit(0)
 
@@ -175,10 +201,10 @@ def through(address: tuple[str, int]) -> socket.socket:
     return socket.create_connection(address, timeout=_PATIENCE)
 
 
-def _ask(connection: ssl.SSLSocket, question: dict[str, str]) -> bytes:
+def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:
     """The question, and the answer's line; what follows it belongs to SSH."""
     try:
-        connection.sendall(json.dumps(question).encode() + b"\n")
+        connection.sendall(json.dumps(wanted).encode() + b"\n")
         buffer = b""
         connection.settimeout(_PATIENCE)
         while b"\n" not in buffer:
@@ -220,7 +246,7 @@ class _Interest:
         return {key.fd for key, _ in self._selector.select()}
 
 
-def _carry(connection: socket.socket, rest: bytes, source: int, sink: int) -> None:
+def carry(connection: socket.socket, rest: bytes, source: int, sink: int) -> None:
     """Both ways until either ends, in one thread, with buffers that make the faster side wait."""
     wire = connection.fileno()
     connection.setblocking(False)

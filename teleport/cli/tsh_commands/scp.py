@@ -9,6 +9,7 @@ import click
 
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.freshness import keep_fresh
 from teleport.cli.tsh_commands.ssh import (
     Call,
     default_login,
@@ -46,7 +47,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
 
     Example: tsh scp -r ./site deploy@web-1:/srv/
     """
-    profile = p.current()
+    profile = keep_fresh(p.current())
     profile.check()
     check_cluster(profile, str(given["cluster"]))
     if len(paths) < 2:

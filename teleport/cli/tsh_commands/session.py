@@ -78,7 +78,7 @@ def logout() -> None:
 
     Example: tsh logout
     """
-    from teleport.cli import ssh_agent
+    from teleport.cli import freshness, ssh_agent
 
     try:
         profile = p.current()
@@ -87,5 +87,6 @@ def logout() -> None:
         return
     if not ssh_agent.remove(profile):
         ssh_agent.tell_what_stays(profile)
-    p.forget(profile)
+    with freshness.alone(profile.proxy, patience=freshness.LIMIT + 1):
+        p.forget(profile)
     click.echo(f"{profile.user} is logged out of {profile.cluster}.")

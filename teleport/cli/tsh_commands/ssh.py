@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import click
 
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.freshness import keep_fresh, program
 from teleport.cli.tsh_commands.ssh_switches import as_for_ssh, handed_on
 from teleport.core.errors import BadInput, TeleportError
 
@@ -84,7 +84,7 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     Example: tsh ssh root@db-1 systemctl status postgresql
     Example: tsh ssh root@env=prod,team=web uptime
     """
-    profile = p.current()
+    profile = keep_fresh(p.current())
     profile.check()
     check_cluster(profile, str(given["cluster"]))
     if "=" in destination:
@@ -197,8 +197,7 @@ def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
 
 def proxy_words(profile: p.Profile, *, tls: Path | None = None) -> list[str]:
     """The command that reaches a host, without the host. The way here is written out: ssh may have another PATH."""
-    program = shutil.which("tsh") or str(Path(sys.executable).with_name("tsh"))
-    words = [program, "proxy", "ssh", "--proxy", profile.proxy]
+    words = [program(), "proxy", "ssh", "--proxy", profile.proxy]
     if tls is not None:
         words += ["--credentials", str(tls)]
     return words

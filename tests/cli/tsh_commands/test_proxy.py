@@ -40,7 +40,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ..
 
 
 def reach() -> None:
-    proxy._reach(PROFILE, None, {"host": "db-1"})
+    proxy.reach(PROFILE, None, {"host": "db-1"})
 
 
 def test_a_network_without_a_way_outside_of_tls_is_tried_once_a_day(tried: list[tuple[str, ...]]) -> None:

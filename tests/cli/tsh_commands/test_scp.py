@@ -128,6 +128,7 @@ def logged_in(monkeypatch: pytest.MonkeyPatch) -> list[CopyCall]:
     again: list[CopyCall] = []
     profile = Profile("proxy.example.com:3080", "ann", "acme", 2**33, ("ann",))
     monkeypatch.setattr("teleport.cli.tsh_commands.scp.p.current", lambda: profile)
+    monkeypatch.setattr("teleport.cli.tsh_commands.scp.keep_fresh", lambda present: present)
     monkeypatch.setattr("teleport.cli.tsh_commands.scp.CopyCall.run", lambda _: 255)
     monkeypatch.setattr("teleport.cli.tsh_commands.scp.with_second_factor", lambda call, _: again.append(call))
     return again
