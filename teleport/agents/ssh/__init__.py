@@ -3,5 +3,5 @@
 `server` serves one connection, `channel` one session on it; `process` and `child` run programs; `terminal` is the
 PTY; `recorded` the audit and recording of a session, `files` and `copies` what it does to files. `forwarding` is what
 one connection forwards, `carried` a single forwarded connection, `endpoints` and `forwarder` the child that holds the
-sockets. `asyncssh_seams` is every touch of asyncssh's internals.
+sockets. What proxies share of it lies below both: `net.asyncssh_seams`, `pki.ssh_login` and `wire.ssh_forwarding`.
 """
