@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import asyncssh
+
 from teleport.audit.events import Event
 from teleport.core.aio import Clock, SystemClock, cancel_and_wait
 from teleport.core.errors import Unavailable
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, ssh_name_of_proxies
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
 from teleport.net.leaving import LeavingConnection, connected_socket
 from teleport.net.lines import LineConnection
 from teleport.proxy.handshake import line_handler
-from teleport.proxy.listener import Arrival, Listener
+from teleport.proxy.listener import Arrival, Limits, Listener
 from teleport.proxy.relay import Relay
+from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
 from teleport.resources.kinds import AnyResource
 from teleport.sessions.gate import Gate
@@ -90,6 +93,8 @@ class Edge:
 
     leaving = False
     """Whether clients and agents come by the protocols that leave TLS."""
+    limits = Limits()
+    """What strangers may take up at the port."""
 
     def __init__(self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float) -> None:
         self.live, self.authorities = seen, authorities
@@ -98,7 +103,14 @@ class Edge:
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
         self.tunnels = Tunnels(self.badge.identity.uid, clock=clock)
         self.relay = Relay(seen.policy, seen.fleet, self.gate, self.tunnels, self.events, clock=clock)
+        key, certificate = authorities.ssh_host(self.badge, ssh_name_of_proxies(CLUSTER))
+        self.jump_gate = Gate(seen.policy, clock=clock, staleness=staleness)
+        self.jumps = JumpServer(
+            self.relay, seen.policy, self.jump_gate, self.events, clock=clock, cluster=CLUSTER,
+            address=lambda: "proxy.example.com:3080", host_key=key, host_certificate=certificate,
+        )  # fmt: skip
         self.connections: list[Leg] = []
+        self.jumpers: list[asyncssh.SSHClientConnection] = []
         self.agents: list[Agent] = []
 
     def listen(self) -> Listener:
@@ -117,14 +129,15 @@ class Edge:
         }  # fmt: skip
         handlers = {
             name: line_handler(
-                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=0.5,
+                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=2.0,
                 leaving=name in _LEAVING,
             )
             for name, serve in served.items()
         }  # fmt: skip
+        handlers[alpn.PLAIN_SSH] = self.jumps.serve
         sock = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port: int = sock.getsockname()[1]
-        return Listener(sock, handlers)
+        return Listener(sock, handlers, limits=self.limits)
 
     async def connect(self, badge: Badge, protocol: str) -> Any:
         """A TLS connection with somebody's certificate. Raises OSError where the proxy refuses the handshake."""
@@ -227,6 +240,7 @@ async def edge(*resources: AnyResource, clock: Clock | None = None, staleness: f
     authorities, clock = Authorities(), clock or SystemClock()
     before = asyncio.all_tasks()
     async with live(*(resources or (role("dev"), user("ann"), user("bob"))), clock=clock) as seen:
+        await seen.trust(authorities.users.public)
         made = Edge(seen, authorities, clock, staleness=staleness)
         listener = made.listen()
         running = asyncio.create_task(listener.run())
@@ -235,6 +249,9 @@ async def edge(*resources: AnyResource, clock: Clock | None = None, staleness: f
         finally:
             for connection in made.connections:
                 connection.abort()
+            for jumper in made.jumpers:
+                jumper.abort()
+                await jumper.wait_closed()
             await cancel_and_wait(running)
             await listener.close()
             await cancel_and_wait(*(agent.reading for agent in made.agents))
