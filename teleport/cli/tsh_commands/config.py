@@ -1,8 +1,11 @@
-"""`tsh config`: a block for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
+"""`tsh config`: blocks for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
+
+from collections.abc import Mapping
 
 import click
 
 from teleport.cli import profile as p
+from teleport.core.identity import ssh_name_of_proxies
 
 __all__ = ["config"]
 
@@ -13,7 +16,8 @@ def config(names: bool) -> None:
     """Print an OpenSSH configuration for the cluster's hosts.
 
     Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
-    are verified by the cluster's authority, so ssh never asks. Run it again when hosts were added.
+    are verified by the cluster's authority, so ssh never asks. So is the proxy's own, for `ssh -J PROXY LOGIN@HOST`.
+    Run it again when hosts were added.
 
     Example: tsh config >> ~/.ssh/config && ssh root@db-1
     """
@@ -27,9 +31,31 @@ def config(names: bool) -> None:
     )
     options["UserKnownHostsFile"] = known_hosts
     click.echo(f"# Hosts of the cluster {profile.cluster}, by way of {profile.proxy}; written by `tsh config`.")
-    click.echo(f"Host {' '.join([f'*.{profile.cluster}', *short])}")
+    _echo_block(_proxy_itself(profile), _jump_options(profile, options))
+    _echo_block(f"Host {' '.join([f'*.{profile.cluster}', *short])}", options)
+
+
+def _echo_block(head: str, options: Mapping[str, str]) -> None:
+    click.echo(head)
     for key, value in options.items():
         click.echo(f"    {key} {value}")
+
+
+def _proxy_itself(profile: p.Profile) -> str:
+    """The proxy's port alone, for `ssh -J`: the machine may have an SSH server of its own on another one."""
+    host, port = profile.address
+    return f'Match host {host} exec "test %p = {port}"'
+
+
+def _jump_options(profile: p.Profile, options: Mapping[str, str]) -> dict[str, str]:
+    """First in the file, because the proxy's name may look like a host's. It is verified by a name of the cluster, so
+    that the authority is trusted for nothing else."""
+    return {
+        **options,
+        "ProxyCommand": "none",
+        "ProxyUseFdpass": "no",
+        "HostKeyAlias": ssh_name_of_proxies(profile.cluster),
+    }
 
 
 def _short_names() -> list[str]:
