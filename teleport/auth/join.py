@@ -12,7 +12,7 @@ from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Throttle
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, ssh_name_of_proxies
 from teleport.net.addresses import holder
 from teleport.pki.credentials import issue_ssh_host, issue_tls
 from teleport.pki.keys import load_public, load_ssh_line
@@ -87,7 +87,9 @@ class JoinService:
         own = [identity.uid, identity.name, f"{identity.uid}.{cluster}", f"{identity.name}.{cluster}"]
         names = [f"{identity.uid}.{cluster}", *(service_name(role, cluster) for role in identity.system_roles)]
         if identity.has_role("Proxy"):
-            names += (_address(text, cluster, own=names) for text in addresses)
+            public = [_address(text, cluster, own=names) for text in addresses]
+            names += public
+            own += [ssh_name_of_proxies(cluster), *public]
         return HostCertificates(
             host_id=identity.uid,
             cluster=cluster,

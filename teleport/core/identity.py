@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-__all__ = ["HostRole", "Identity", "IdentityKind"]
+__all__ = ["HostRole", "Identity", "IdentityKind", "ssh_name_of_proxies"]
 
 IdentityKind = Literal["user", "host", "admin"]
 HostRole = Literal["Auth", "Proxy", "Node"]
@@ -113,6 +113,11 @@ class Identity:
     def has_role(self, role: HostRole) -> bool:
         """Whether this is a host that may act in that role."""
         return self.kind == "host" and role in self.system_roles
+
+
+def ssh_name_of_proxies(cluster: str) -> str:
+    """The name by which SSH clients verify a proxy, wherever it is reached: one that no host can be given."""
+    return f"ssh+proxy.{cluster}"
 
 
 _MISSING = object()

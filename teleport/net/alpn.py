@@ -2,7 +2,10 @@
 
 from typing import Final
 
-__all__ = ["API_PREFIX", "CONTROL", "DIALBACK", "DIALBACK_LEAVING", "HTTP", "PROXY_SSH", "PROXY_SSH_LEAVING", "api"]
+__all__ = [
+    "API_PREFIX", "CONTROL", "DIALBACK", "DIALBACK_LEAVING", "HTTP", "PLAIN_SSH", "PROXY_SSH", "PROXY_SSH_LEAVING",
+    "api",
+]  # fmt: skip
 
 PROXY_SSH: Final = "teleport-proxy-ssh"
 """A client on its way to a host: one line asks, one line answers, then SSH."""
@@ -15,6 +18,8 @@ DIALBACK: Final = "teleport-dialback"
 DIALBACK_LEAVING: Final = "teleport-dialback-leaving"
 """The same, but TLS ends with the answer."""
 HTTP: Final = "http/1.1"
+PLAIN_SSH: Final = "SSH-"
+"""Not in TLS: an SSH client's own greeting. No client may ask for it by this name."""
 API_PREFIX: Final = "teleport-auth@"
 
 

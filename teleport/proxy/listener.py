@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from teleport.net.accept import Acceptor
 from teleport.net.addresses import holder
-from teleport.net.alpn import HTTP
+from teleport.net.alpn import HTTP, PLAIN_SSH
 from teleport.net.keepalive import KEEPALIVE, KeepAlive, keep_alive
 from teleport.net.peek import peek, take
 from teleport.wire.hello import ClientHello, Hello, ProxyHeader, SshBanner, Unknown, recognise, recognise_proxy_header
@@ -57,8 +57,9 @@ stranger, and the call may be cancelled to make room."""
 class Listener:
     """Serves a bound, listening socket.
 
-    `handlers` are by ALPN, and looked up when a connection arrives, so services may add theirs later; a name
-    ending in `@` stands for all that start so. `full` is told why nobody can be let in, and nothing once that is over.
+    `handlers` are by ALPN, or PLAIN_SSH for SSH outside TLS, and looked up when a connection arrives, so services may
+    add theirs later; a name ending in `@` stands for all that start so. `full` is told why nobody can be let in, and
+    nothing once that is over.
     """
 
     def __init__(
@@ -132,9 +133,10 @@ class Listener:
         wanted: Sequence[str] = ()
         server_name = ""
         if isinstance(hello, SshBanner):
-            wanted = ("ssh",)
+            wanted = (PLAIN_SSH,)
         elif isinstance(hello, ClientHello):
             wanted, server_name = hello.alpn or (HTTP,), hello.server_name
+            wanted = tuple(name for name in wanted if name != PLAIN_SSH)
         task = _this_task()
         for protocol in wanted:
             handler = self._handlers.get(protocol) or self._handlers.get(protocol.partition("@")[0] + "@")

@@ -57,13 +57,17 @@ class Relay:
         """One client, from its question to the end of its connection."""
         try:
             wanted: Route = parse(Route, await client.receive(timeout=_QUESTION_SECONDS))
-            await self._serve(client, identity, wanted, address=address, port=port)
+            await self.connect(client, identity, wanted, address=address, port=port)
         except TeleportError as error:
             await _say(client, error)
         finally:
             client.close()
 
-    async def _serve(self, client: Leg, identity: Identity, wanted: Route, *, address: str, port: int) -> None:
+    async def connect(self, client: Leg, identity: Identity, wanted: Route, *, address: str, port: int) -> None:
+        """Take one client to its host, and return when the connection is over. Raises TeleportError.
+
+        What it hands the connection over for is the host's; until then the caller tells the client what is raised.
+        """
         if not identity.is_user:
             raise AccessDenied("only users have sessions")
         if identity.pinned_ip and identity.pinned_ip != address:
@@ -79,7 +83,7 @@ class Relay:
         request = AccessRequest(identity, target, wanted.login)
         try:
             async with self._gate.admit(request, client_address=address, judge=judge) as session:
-                await self._connect(client, session, address=address, port=port)
+                await self._join(client, session, address=address, port=port)
         except AccessWithdrawn as end:
             log.info("%s was cut off from %s: %s", identity.name, target.name, end)
             if not client.handed_over:
@@ -98,7 +102,7 @@ class Relay:
                 raise NotFound(f"node {wanted.host} not found") from None
             raise
 
-    async def _connect(self, client: Leg, session: Session, *, address: str, port: int) -> None:
+    async def _join(self, client: Leg, session: Session, *, address: str, port: int) -> None:
         identity, target = session.request.identity, session.request.target
         dialling = self._tunnels.dial(
             target.uid, session=session.id, identity=identity, address=address, port=port, target=target.name,

@@ -88,6 +88,10 @@ class Connections:
     ) -> None:
         self._handlers[protocol] = line_handler(context, verify, serve, leaving=leaving)
 
+    def serve_sockets(self, protocol: str, handler: SocketHandler) -> None:
+        """For what begins without TLS, and does by itself whatever has to be done before anybody is known."""
+        self._handlers[protocol] = handler
+
     def withdraw(self, protocol: str) -> None:
         """Serve a protocol no longer; connections that came by it go on."""
         self._handlers.pop(protocol, None)

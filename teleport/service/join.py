@@ -34,7 +34,7 @@ from teleport.store.replica import Replica
 if TYPE_CHECKING:
     from teleport.service.auth import AuthService
 
-__all__ = ["LocalCluster", "RemoteCluster", "enlist"]
+__all__ = ["LocalCluster", "RemoteCluster", "enlist", "make_gate"]
 
 log = logging.getLogger(__name__)
 
@@ -143,15 +143,26 @@ async def enlist(site: Site, name: str, role: HostRole, *, hosts: bool = False) 
     client = _api_client(site, credentials)
     policy, fleet = await site.home.follow(client, hosts=hosts)
     spool = Spool(site.data_dir / "spool" / name, clock=site.clock)
-    gate = Gate(policy, clock=site.clock, staleness=site.config.teleport.staleness_limit)
+    gate = make_gate(site, policy, name)
     member = Member(name, credentials, client, policy, fleet, gate, spool, ApiDestination(client))
     site.members.append(member)
     life, renew = site.life, partial(_renew, client)
     life.background(Uplink(spool, member.destination, clock=site.clock).run(), f"{name} uplink")
-    life.background(_watch_staleness(site, gate), f"{name} staleness")
     life.background(credentials.keep_fresh(renew, _subject(site, role), clock=site.clock), f"{name} certificates")
     _watch_over(site, member)
     return member
+
+
+def make_gate(site: Site, policy: LivePolicy, name: str) -> Gate:
+    """A gate that is watched over, and follows the configuration."""
+    gate = Gate(policy, clock=site.clock, staleness=site.config.teleport.staleness_limit)
+
+    def prepare(config: Config) -> "partial[None]":
+        return partial(setattr, gate, "staleness", config.teleport.staleness_limit)
+
+    site.life.background(_watch_staleness(site, gate), f"{name} staleness")
+    site.prepares.append(prepare)
+    return gate
 
 
 def _api_client(site: Site, credentials: HostCredentials) -> ApiClient:
@@ -166,18 +177,14 @@ def _api_client(site: Site, credentials: HostCredentials) -> ApiClient:
 
 
 def _watch_over(site: Site, member: Member) -> None:
-    """Say when a member cannot do its work, and let it change with the configuration."""
+    """Say when a member cannot do its work."""
 
     def stale() -> str:
         age = member.policy.age()
         return f"{member.name}: the policy is {age:.0f} seconds old" if age > member.gate.staleness else ""
 
-    def prepare(config: Config) -> "partial[None]":
-        return partial(setattr, member.gate, "staleness", config.teleport.staleness_limit)
-
     site.health.require(stale)
     site.health.require(lambda: f"{member.name}: {member.spool.failure}" if member.spool.failure else "")
-    site.prepares.append(prepare)
 
 
 async def _watch_staleness(site: Site, gate: Gate) -> None:

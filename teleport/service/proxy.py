@@ -12,12 +12,13 @@ from teleport.net.join import Leg
 from teleport.net.lines import LineConnection
 from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Relay
+from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
 from teleport.proxy.web import web_application
 from teleport.service.config import Config
 from teleport.service.connections import ServeLines, run_application
 from teleport.service.heartbeat import Heart
-from teleport.service.join import enlist
+from teleport.service.join import enlist, make_gate
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 from teleport.service.web_tls import WebContexts
@@ -40,7 +41,7 @@ async def start_proxy(site: Site) -> None:
 
 
 def _serve_ssh(site: Site, member: Member) -> None:
-    """The three things that are spoken in lines first: a client's way, an agent's control, an agent's dial-back."""
+    """What is spoken in lines first (a client's way, an agent's control and dial-back), and jumps, which are not."""
     assert member.fleet is not None
     tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
 
@@ -76,6 +77,25 @@ def _serve_ssh(site: Site, member: Member) -> None:
         offer(protocol, serve)
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
+    _serve_jumps(site, member, relay)
+
+
+def _serve_jumps(site: Site, member: Member, relay: Relay) -> None:
+    """Plain `ssh -J` on the same port. Its gate is its own: a user's way here is no connection to a host."""
+    credentials = member.credentials
+    gate = make_gate(site, member.policy, "proxy ssh")
+    server = JumpServer(
+        relay, member.policy, gate, member.spool, clock=site.clock, cluster=credentials.cluster,
+        address=lambda: site.public_address, host_key=credentials.keys.ssh_file,
+        host_certificate=credentials.certificates.ssh_certificate,
+    )  # fmt: skip
+
+    def renewed() -> None:
+        server.use_certificate(credentials.keys.ssh_file, credentials.certificates.ssh_certificate)
+
+    credentials.subscribe(renewed)
+    site.port.serve_sockets(alpn.PLAIN_SSH, server.serve)
+    site.drains.append(lambda seconds: server.drain("the service is stopping", timeout=seconds))
 
 
 async def _serve_web(site: Site, member: Member) -> None:

@@ -227,8 +227,9 @@ def denial(request: AccessRequest, decision: Decision) -> AccessDenied:
     if decision.hidden:
         return AccessDenied(f"{target.kind} {target.name} not found", details={"hidden": True})
     hint = "the session needs a fresh second factor: tsh ssh asks for it" if "mfa" in decision.needs else ""
+    login = f" as {request.login}" if request.login else ""
     return AccessDenied(
-        f"{identity.name} may not log in as {request.login} on {target.name} ({decision.because})",
+        f"{identity.name} may not log in{login} on {target.name} ({decision.because})",
         hint=hint,
         details=details,
     )

@@ -96,7 +96,19 @@ async def test_a_token_for_services_in_the_same_process_is_good_once(cluster: Cl
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a b", "a,b", "*", "*.acme", "x\x1b[31m", "x\ny", "5a3c9d6e-0000-4000-8000-00000000000a", "x" * 300, "a/../b"],
+    [
+        "",
+        "a b",
+        "a,b",
+        "*",
+        "*.acme",
+        "x\x1b[31m",
+        "x\ny",
+        "5a3c9d6e-0000-4000-8000-00000000000a",
+        "x" * 300,
+        "a/../b",
+        "ssh+proxy",
+    ],
 )
 async def test_a_host_cannot_take_a_name_that_means_more_than_itself(cluster: Cluster, name: str) -> None:
     secret = await token(cluster)
@@ -111,6 +123,25 @@ async def test_a_proxy_gets_no_certificate_for_the_name_of_another_service(clust
 
     with pytest.raises(AccessDenied):
         await join(cluster, secret, roles=("Proxy",), addresses=(address,))
+
+
+async def test_the_name_by_which_ssh_knows_the_proxy_is_in_the_certificates_of_proxies_alone(cluster: Cluster) -> None:
+    addresses = ("proxy.example.com", "192.0.2.1")
+    secret = await token(cluster, "proxy", "node")
+
+    proxy = await join(cluster, secret, roles=("Proxy",), addresses=addresses)
+    node = await join(cluster, secret, roles=("Node",), addresses=addresses)
+
+    assert {"ssh+proxy.acme", *addresses} <= principals(proxy)
+    assert principals(node) == {"db-9", "db-9.acme", node.host_id, f"{node.host_id}.acme"}
+
+
+def principals(joined: m.HostCertificates) -> set[str]:
+    from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
+    certificate = load_ssh_public_identity(joined.ssh_certificate.encode())
+    assert isinstance(certificate, SSHCertificate)
+    return {name.decode() for name in certificate.valid_principals}
 
 
 async def test_the_secret_is_in_no_event_not_even_of_a_failed_attempt(cluster: Cluster) -> None:

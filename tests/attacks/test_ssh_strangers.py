@@ -130,10 +130,7 @@ async def test_a_pinned_certificate_is_good_from_its_own_address_whoever_the_soc
 async def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
     async with host(tmp_path) as made:
         ann, bob = made.authorities.user("ann"), made.authorities.user("bob")
-        (pair,) = asyncssh.load_keypairs([asyncssh.import_private_key(bob.ssh_key)])
-        pair.public_data = asyncssh.import_certificate(ann.ssh_certificate).public_data
-        pair.algorithm = b"ssh-ed25519-cert-v01@openssh.com"
-        pair.sig_algorithms = (pair.algorithm,)
+        pair = bob.showing(asyncssh.import_certificate(ann.ssh_certificate).public_data)
 
         with pytest.raises(asyncssh.PermissionDenied):
             await made.log_in(ann, client_keys=[pair])

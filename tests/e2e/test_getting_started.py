@@ -100,6 +100,8 @@ def test_the_page_is_true(reader: Reader) -> None:
     assert reader.run(reader.line("tsh config")).status == 0
     plain = reader.run(f"ssh -F .ssh/config {reader.line('ssh ').removeprefix('ssh ')} true")
     assert plain.status == 0, plain.errors
+    jumped = reader.run(f"ssh -F .ssh/config {reader.line('ssh -J').removeprefix('ssh ')} true")
+    assert jumped.status == 0, jumped.errors
     role = reader.folder / "policies" / "roles" / "developer.yaml"
     role.write_text(role.read_text().replace('node_labels: {"*": "*"}', reader.line("node_labels: {env")))
     shell.expect(reader.line("access withdrawn").replace("…", r"\S+"))

@@ -173,6 +173,15 @@ def test_auth_proxy_and_agent_each_in_a_process_of_their_own_serve_sessions(spre
     assert invitation["url"].startswith(f"https://{spread.proxy.address}/web/invite/")
 
 
+def test_a_proxy_in_a_process_of_its_own_is_jumped_over_with_plain_ssh(spread: Spread) -> None:
+    config = spread.ann.home / "ssh_config"
+    config.write_text(spread.ann.tsh("config").output)
+
+    result = spread.ann.run("ssh", "-F", str(config), "-J", spread.proxy.address, f"{LOGIN}@web-1", "id -un")
+
+    assert (result.output, result.errors) == (f"{LOGIN}\n", "")
+
+
 def test_sessions_go_on_and_begin_while_auth_is_killed_and_started_again_and_nothing_is_lost(spread: Spread) -> None:
     world, ann = spread.world, spread.ann
     with ann.terminal("tsh", "ssh", f"{LOGIN}@web-1") as terminal:

@@ -5,11 +5,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import asyncssh
+
 from teleport.core.identity import Identity
 from teleport.net.join import Leg
 from teleport.net.tls import client_context, server_context
 from teleport.pki.authority import Authority, TrustedAuthority, new_authority
-from teleport.pki.credentials import issue_ssh_user, issue_tls, read_tls
+from teleport.pki.credentials import issue_ssh_host, issue_ssh_user, issue_tls, read_tls
 from teleport.pki.keys import PrivateKey, new_ssh_key, new_tls_key, private_pem, ssh_private
 
 CLUSTER = "example.com"
@@ -28,6 +30,13 @@ class Badge:
 
     def client(self, *alpn: str) -> ssl.SSLContext:
         return client_context(trust=self.trust, certificate=self.certificate, key=self.key, alpn=alpn)
+
+    def showing(self, certificate: bytes) -> Any:
+        """The SSH key, with another certificate than its own, for asyncssh's client."""
+        own = asyncssh.import_private_key(self.ssh_key), asyncssh.import_certificate(self.ssh_certificate)
+        pair, _ = asyncssh.load_keypairs([own])
+        pair.public_data = certificate
+        return pair
 
 
 class Authorities:
@@ -56,6 +65,12 @@ class Authorities:
         )
         names = [f"{role.lower()}.{self.cluster}" for role in roles]
         return self._badge(self.hosts, identity, new_tls_key(), names=names)
+
+    def ssh_host(self, badge: Badge, *names: str) -> tuple[str, str]:
+        """A host's SSH key, and its certificate for these names."""
+        key = new_ssh_key()
+        certificate = issue_ssh_host(self.hosts, badge.identity, key.public_key(), principals=names, now=self.now)
+        return ssh_private(key), certificate
 
     def stranger(self) -> Badge:
         """Somebody who trusts this cluster and has no certificate."""

@@ -11,20 +11,23 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+import asyncssh
+
 from teleport.api.dialback import PULSE, Pulse
 from teleport.api.models import LiveFacts
 from teleport.audit.events import Event
 from teleport.core.aio import Clock, SystemClock, cancel_and_wait
 from teleport.core.errors import NotFound, Unavailable
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, ssh_name_of_proxies
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
 from teleport.net.keepalive import KEEPALIVE, KeepAlive, Vigil
 from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
 from teleport.proxy.handshake import line_handler
-from teleport.proxy.listener import Arrival, Listener
+from teleport.proxy.listener import Arrival, Limits, Listener
 from teleport.proxy.relay import Relay
+from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
 from teleport.resources.kinds import AnyResource
 from teleport.sessions.gate import Gate
@@ -122,6 +125,8 @@ class Edge:
 
     leaving = False
     """Whether clients and agents come by the protocols that leave TLS."""
+    limits = Limits()
+    """What strangers may take up at the port."""
 
     def __init__(
         self, seen: Live, authorities: Authorities, clock: Clock, *, staleness: float, patience: Patience
@@ -145,7 +150,14 @@ class Edge:
             live=self._facts,
             vigil=Vigil(seconds=patience.deaf_after, every=patience.deaf_after / 5),
         )
+        key, certificate = authorities.ssh_host(self.badge, ssh_name_of_proxies(CLUSTER))
+        self.jump_gate = Gate(seen.policy, clock=clock, staleness=staleness)
+        self.jumps = JumpServer(
+            self.relay, seen.policy, self.jump_gate, self.events, clock=clock, cluster=CLUSTER,
+            address=lambda: "proxy.example.com:3080", host_key=key, host_certificate=certificate,
+        )  # fmt: skip
         self.connections: list[Leg] = []
+        self.jumpers: list[asyncssh.SSHClientConnection] = []
         self.agents: list[Agent] = []
 
     async def _facts(self, sid: str) -> LiveFacts:
@@ -169,14 +181,15 @@ class Edge:
         }  # fmt: skip
         handlers = {
             name: line_handler(
-                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=0.5,
+                partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=2.0,
                 leaving=name in _LEAVING,
             )
             for name, serve in served.items()
         }  # fmt: skip
+        handlers[alpn.PLAIN_SSH] = self.jumps.serve
         sock = self.network.listen()
         self.port: int = sock.getsockname()[1]
-        return Listener(sock, handlers, keepalive=self._patience.keepalive)
+        return Listener(sock, handlers, limits=self.limits, keepalive=self._patience.keepalive)
 
     async def connect(self, badge: Badge, protocol: str) -> Any:
         """A TLS connection with somebody's certificate. Raises OSError where the proxy refuses the handshake."""
@@ -281,6 +294,7 @@ async def edge(
     authorities, clock = Authorities(), clock or SystemClock()
     before = asyncio.all_tasks()
     async with live(*(resources or (role("dev"), user("ann"), user("bob"))), clock=clock) as seen:
+        await seen.trust(authorities.users.public)
         made = Edge(seen, authorities, clock, staleness=staleness, patience=patience)
         made.network = network or made.network
         listener = made.listen()
@@ -290,6 +304,9 @@ async def edge(
         finally:
             for connection in made.connections:
                 connection.abort()
+            for jumper in made.jumpers:
+                jumper.abort()
+                await jumper.wait_closed()
             await cancel_and_wait(running)
             await listener.close()
             await cancel_and_wait(*(agent.reading for agent in made.agents))

@@ -4,5 +4,6 @@
 end what still runs when the agent is killed; `terminal` is the PTY; `recorded` the audit and recording of a session,
 `files` and `copies` what it does to files. `live` knows which sessions can be looked at, `observer` is the channel of
 somebody who looks on. `forwarding` is what one connection forwards, `carried` a single forwarded connection,
-`endpoints` and `forwarder` the child that holds the sockets. `asyncssh_seams` is every touch of asyncssh's internals.
+`endpoints` and `forwarder` the child that holds the sockets. What proxies share of it lies below both:
+`net.asyncssh_seams`, `pki.ssh_login` and `wire.ssh_forwarding`.
 """

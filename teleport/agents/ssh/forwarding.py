@@ -16,11 +16,15 @@ import asyncssh
 from asyncssh.packet import String, UInt32
 
 from teleport.agents.ssh import x11
-from teleport.agents.ssh.asyncssh_seams import Connection, ForwardChannel
 from teleport.agents.ssh.carried import Carried
 from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening
 from teleport.agents.ssh.forward_records import Party, another
-from teleport.agents.ssh.forward_requests import (
+from teleport.audit.events import Forwarded, PortForwarded, X11Forwarded
+from teleport.core.errors import AccessDenied, TeleportError
+from teleport.net.asyncssh_seams import Connection, ForwardChannel
+from teleport.sessions import conditions
+from teleport.sessions.session import Still
+from teleport.wire.ssh_forwarding import (
     CANCELS,
     LISTENS,
     TcpAddress,
@@ -29,10 +33,6 @@ from teleport.agents.ssh.forward_requests import (
     destination,
     listener,
 )  # fmt: skip
-from teleport.audit.events import Forwarded, PortForwarded, X11Forwarded
-from teleport.core.errors import AccessDenied, TeleportError
-from teleport.sessions import conditions
-from teleport.sessions.session import Still
 
 __all__ = ["Forwarding"]
 

@@ -6,7 +6,6 @@ by policy, every channel reads why, then the connection closes with disconnect 1
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ import asyncssh
 from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.joining import decide_join
 from teleport.access.snapshot import Snapshot
-from teleport.agents.ssh.asyncssh_seams import Connection, new_connection, server_options
 from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
@@ -34,8 +32,10 @@ from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
 from teleport.core.joining import Wish, wish_in
+from teleport.net.asyncssh_seams import Connection, new_connection, server_options
 from teleport.net.lines import LineConnection
-from teleport.pki.credentials import SSHUser, read_ssh_user
+from teleport.pki.credentials import SSHUser
+from teleport.pki.ssh_login import SSHLogin, read_ssh_login, refusal_text
 from teleport.sessions.gate import AccessWithdrawn, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LivePolicy
@@ -127,10 +127,8 @@ class _Served(asyncssh.SSHServer):
 
     def __init__(self, server: SshServer, stream: LineConnection, assignment: Dial) -> None:
         self._server, self._stream, self._assignment = server, stream, assignment
-        loop = asyncio.get_running_loop()
-        self._offered: asyncio.Future[tuple[SSHUser, str]] = loop.create_future()
-        self._verdict: asyncio.Future[str] = loop.create_future()
-        self._lost: asyncio.Future[None] = loop.create_future()
+        self._login = SSHLogin(self._read, refused=self._refuse, tell=self._banner)
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection: Connection
         self._session: Session | None = None
         self._around: Surroundings | None = None
@@ -167,52 +165,30 @@ class _Served(asyncssh.SSHServer):
 
     async def run(self) -> None:
         client = (self._assignment.client_address, self._assignment.client_port)
-        self._connection = new_connection(self._server._options, self, check=self._check, client=client)
+        self._connection = new_connection(self._server._options, self, check=self._login.check, client=client)
         self._stream.become(self._connection)
         try:
-            either: list[asyncio.Future[Any]] = [self._offered, self._lost]
+            either: list[asyncio.Future[Any]] = [self._login.proved, self._lost]
             await asyncio.wait(either, timeout=LOGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if self._offered.done():
-                user, login = self._offered.result()
+            if self._login.proved.done():
+                user, login = self._login.proved.result()
                 await self._admit(user, login)
             if self._session is None:
                 await self._hear_refusal()
         finally:
             await asyncio.shield(asyncio.ensure_future(self._wind_up()))
 
-    async def _check(self, login: str, line: bytes, proved: bool) -> str | None:
-        """Whether a certificate is good, and once its key is proved, whether its holder may enter."""
-        if b"-cert-v01@openssh.com " not in line[:64]:
-            return None  # clients offer bare keys too, before or after their certificate
-        try:
-            user = self._read(line)
-        except Unauthenticated as error:
-            log.info("a connection from %s was refused: %s", self._assignment.client_address, error)
-            await self._refuse(AuthFailed(**self._about(login), error=error.message), error.message)
-            return None
-        if not proved:
-            return user.public_key
-        if self._offered.done():
-            return None
-        self._offered.set_result((user, login))
-        refusal = await self._verdict
-        if refusal:
-            await self._banner(refusal)
-            return None
-        return user.public_key
-
     def _read(self, line: bytes) -> SSHUser:
         """The certificate's holder: of this cluster, at the right address, and the one whom the proxy announced."""
-        user = read_ssh_user(line, self._server._policy.authorities, now=self._server._clock.time())
-        identity, announced = user.identity, self._assignment
-        if identity.cluster != self._server.host.cluster:
-            raise Unauthenticated("the certificate is another cluster's")
+        server, announced = self._server, self._assignment
+        user = read_ssh_login(
+            line, server._policy.authorities, cluster=server.host.cluster, address=announced.client_address,
+            now=server._clock.time(),
+        )  # fmt: skip
+        identity = user.identity
         routed = (announced.user, announced.user_uid, announced.cluster, announced.scope)
         if (identity.name, identity.uid, identity.cluster, identity.requested_roles) != routed:
             raise Unauthenticated("the SSH certificate is another's than the one that the proxy was shown")
-        pinned = (*user.source_addresses, identity.pinned_ip) if identity.pinned_ip else user.source_addresses
-        if pinned and not all(_contains(network, announced.client_address) for network in pinned):
-            raise Unauthenticated("the certificate is pinned to another address")
         return user
 
     async def _admit(self, user: SSHUser, login: str) -> None:
@@ -233,11 +209,11 @@ class _Served(asyncssh.SSHServer):
         except AccessWithdrawn as end:
             await self._say_goodbye(str(end))
         except TeleportError as error:
-            if self._verdict.done():
+            if self._login.verdict.done():
                 raise
             await server.emit(self._rejected(user.identity, login, error))
             told = refused(error, user.identity.name, wish) if wish and isinstance(error, AccessDenied) else error
-            self._verdict.set_result(_banner_text(told))
+            self._login.decide(refusal_text(told))
 
     def _watched(self, wish: Wish) -> Watched:
         """The session that is meant. Raises NotFound, and BadInput for what nobody can ask for yet."""
@@ -251,7 +227,7 @@ class _Served(asyncssh.SSHServer):
         """Until the observer leaves, or the session that is looked at ends. There is no account, and nothing runs."""
         self._session = session
         self._looking = Looking(session, watched, self._server._records, self._idle.touch)
-        self._verdict.set_result("")
+        self._login.decide("")
         await self._stay(session, watched.ended)
         if not self._lost.done():
             await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
@@ -269,7 +245,7 @@ class _Served(asyncssh.SSHServer):
             address=self._own_address(), touched=self._idle.touch,
             forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
         )  # fmt: skip
-        self._verdict.set_result("")
+        self._login.decide("")
 
     def _own_address(self) -> str:
         """Where the proxy would find this host; programs expect a number, not a name."""
@@ -311,24 +287,23 @@ class _Served(asyncssh.SSHServer):
 
     async def _hear_refusal(self) -> None:
         """Who was refused reads why, and hangs up in time."""
-        if not self._verdict.done():
-            self._verdict.set_result("the connection ended")
+        self._login.decide("the connection ended")
         await asyncio.wait([self._lost], timeout=LOGIN_SECONDS)
 
     async def _wind_up(self) -> None:
         """Whatever happened: nothing of this connection stays."""
-        if not self._verdict.done():
-            self._verdict.set_result("the connection ended")
+        self._login.decide("the connection ended")
         self._stream.transport.abort() if self._session is not None else self._stream.close()
         if self._forwarding is not None:
             await self._forwarding.close()
         await asyncio.gather(*(channel.wait_ended() for channel in self._open_channels), return_exceptions=True)
 
-    async def _refuse(self, event: Event, text: str) -> None:
-        await self._server.emit(event)
-        await self._banner(text)
+    async def _refuse(self, login: str, error: Unauthenticated) -> None:
+        log.info("a connection from %s was refused: %s", self._assignment.client_address, error)
+        await self._server.emit(AuthFailed(**self._about(login), error=error.message))
+        self._banner(error.message)
 
-    async def _banner(self, text: str) -> None:
+    def _banner(self, text: str) -> None:
         self._connection.send_auth_banner(f"{text}\r\n")
 
     def _about(self, login: str) -> dict[str, Any]:
@@ -346,17 +321,3 @@ class _Served(asyncssh.SSHServer):
             **self._about(login), reason=error.message, role=role or "",
             policy_revision=self._server._policy.current.revision,
         )  # fmt: skip
-
-
-def _banner_text(error: TeleportError) -> str:
-    lines = [f"error: {error.message}"]
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    return "\r\n".join(lines)
-
-
-def _contains(network: str, address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False

@@ -1,7 +1,8 @@
-"""`tsh config`: a block for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
+"""`tsh config`: blocks for ~/.ssh/config with which plain ssh, scp, rsync and Ansible reach the hosts."""
 
 import os
 import shlex
+from collections.abc import Mapping
 
 import click
 
@@ -9,6 +10,7 @@ from teleport.cli import freshness
 from teleport.cli import profile as p
 from teleport.cli.clusters import check_cluster, cluster_option
 from teleport.core.errors import BadInput
+from teleport.core.identity import ssh_name_of_proxies
 
 __all__ = ["config"]
 
@@ -20,7 +22,8 @@ def config(names: bool, cluster: str) -> None:
     """Print an OpenSSH configuration for the cluster's hosts.
 
     Every host is reachable as HOST.CLUSTER; those that you reach at the moment also by their short name. Host keys
-    are verified by the cluster's authority, so ssh never asks. Certificates are refreshed as long as the login lasts.
+    are verified by the cluster's authority, so ssh never asks; so is the proxy's own, for `ssh -J PROXY LOGIN@HOST`.
+    Certificates are refreshed as long as the login lasts.
     Run it again when hosts were added.
 
     Example: tsh config >> ~/.ssh/config && ssh root@db-1
@@ -38,7 +41,12 @@ def config(names: bool, cluster: str) -> None:
     refresh = _refresh_command(profile)
     click.echo(f"# Hosts of the cluster {profile.cluster}, by way of {profile.proxy}; written by `tsh config`.")
     click.echo(f'Match originalhost {",".join([f"*.{profile.cluster}", *short])} exec "{refresh}"')
-    click.echo(f"Host {' '.join([f'*.{profile.cluster}', *short])}")
+    _echo_block(_proxy_itself(profile), _jump_options(profile, options))
+    _echo_block(f"Host {' '.join([f'*.{profile.cluster}', *short])}", options)
+
+
+def _echo_block(head: str, options: Mapping[str, str]) -> None:
+    click.echo(head)
     for key, value in options.items():
         click.echo(f"    {key} {value}")
 
@@ -59,6 +67,23 @@ def _refresh_command(profile: p.Profile) -> str:
             hint="set TELEPORT_HOME to a folder without quotation marks in its name, and log in again",
         )
     return command
+
+
+def _proxy_itself(profile: p.Profile) -> str:
+    """The proxy's port alone, for `ssh -J`: the machine may have an SSH server of its own on another one."""
+    host, port = profile.address
+    return f'Match host {host} exec "test %p = {port}"'
+
+
+def _jump_options(profile: p.Profile, options: Mapping[str, str]) -> dict[str, str]:
+    """First in the file, because the proxy's name may look like a host's. It is verified by a name of the cluster, so
+    that the authority is trusted for nothing else."""
+    return {
+        **options,
+        "ProxyCommand": "none",
+        "ProxyUseFdpass": "no",
+        "HostKeyAlias": ssh_name_of_proxies(profile.cluster),
+    }
 
 
 def _short_names() -> list[str]:

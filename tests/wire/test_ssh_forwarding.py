@@ -5,7 +5,7 @@ from asyncssh.packet import String, UInt32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleport.agents.ssh.forward_requests import (
+from teleport.wire.ssh_forwarding import (
     CANCELS,
     CHANNELS,
     LISTENS,
