@@ -88,16 +88,19 @@ class HostUnderAttack:
 
     async def log_in(
         self, badge: Badge, *, login: str = LOGIN, client_keys: Sequence[Any] | None,
-        more: Mapping[str, Any] | None = None, said: list[str] | None = None, **fields: Any,
+        more: Mapping[str, Any] | None = None, said: list[str] | None = None,
+        opened: Callable[[asyncssh.SSHClientConnection], None] | None = None, **fields: Any,
     ) -> asyncssh.SSHClientConnection:  # fmt: skip
         """Log in with whatever keys; `login` goes over the wire as it is, though no honest client would send some.
 
-        `said` takes what the host says before it lets anybody in.
+        `said` takes what the host says before it lets anybody in; `opened` is called before anybody says anything.
         """
 
         class Liar(asyncssh.SSHClient):
             def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
                 conn._username = login
+                if opened is not None:
+                    opened(conn)
 
             def auth_banner_received(self, msg: str, lang: str) -> None:
                 if said is not None:
@@ -224,8 +227,12 @@ class Client:
 
     def stay_whatever_is_said(self) -> None:
         """Go on when the server says goodbye."""
+        self.hear_nothing(DISCONNECT)
+
+    def hear_nothing(self, *kinds: int) -> None:
+        """Let packets of these types pass that concern the whole connection."""
         connection: Any = self.connection
-        connection._packet_handlers = {**connection._packet_handlers, DISCONNECT: lambda *_: None}
+        connection._packet_handlers = {**connection._packet_handlers, **dict.fromkeys(kinds, lambda *_: None)}
 
     def vanish(self) -> None:
         """As when the client's machine fails: nothing is said."""

@@ -315,6 +315,11 @@ class Connection(SSHServerConnection):
                     waiting.set_result(None)
             self._in_turn.clear()
 
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)
+        for waiting in self._in_turn:
+            waiting.cancel()
+
     def _process_session_open(self, packet: SSHPacket) -> Any:
         """A session opens when what was asked before it is answered: its program may rely on a port that listens."""
         channel, session = super()._process_session_open(packet)

@@ -195,7 +195,7 @@ class _Served(asyncssh.SSHServer):
         if self._offered.done():
             return None
         self._offered.set_result((user, login))
-        refusal = await self._verdict
+        refusal = await asyncio.shield(self._verdict)  # who leaves now takes no verdict from whoever gives it
         if refusal:
             await self._banner(refusal)
             return None
