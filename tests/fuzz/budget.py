@@ -1,0 +1,112 @@
+"""Spends a number of inputs on a target, or of examples on the property tests, and counts what was really spent."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.fuzz.target import Target, mutations
+
+__all__ = ["FINDINGS", "Spent", "on_properties", "on_target", "table"]
+
+FINDINGS: Final = Path(".fuzz")
+"""Where inputs are left with which something did not hold."""
+_EXECUTED: Final = re.compile(r"stat::number_of_executed_units: (\d+)")
+_SECONDS: Final = 5
+_MEGABYTES: Final = 1024
+"""What one input may take."""
+_EXAMPLES: Final = re.compile(r"(\d+) (?:passing|failing|invalid) examples")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A line of the table."""
+
+    target: str
+    tool: str
+    executions: int
+    holds: str
+    failed: str = ""
+    """What to look at, where something did not hold."""
+
+
+def table(rows: list[Spent]) -> str:
+    """As it is published, and what failed beneath it."""
+    lines = ["| target | tool | executions | asserted of each |", "|---|---|---:|---|"]
+    lines += [f"| {row.target} | {row.tool} | {row.executions:,} | {row.holds} |" for row in rows]
+    lines += [f"\nFAILED: {row.target}: {row.failed}" for row in rows if row.failed]
+    return "\n".join(lines)
+
+
+def on_target(target: Target, runs: int) -> Spent:
+    """Try a target so many times: guided by coverage where atheris is installed, blindly elsewhere."""
+    if importlib.util.find_spec("atheris") is None:
+        return _blindly(target, runs)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        return _guided(target, runs, Path(folder))
+
+
+def _guided(target: Target, runs: int, folder: Path) -> Spent:
+    corpus, words = folder / "corpus", folder / "words"
+    corpus.mkdir()
+    for number, seed in enumerate(target.seeds()):
+        (corpus / str(number)).write_bytes(seed)
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
+    FINDINGS.mkdir(exist_ok=True)
+    found = FINDINGS.resolve() / f"{target.name.replace(' ', '-')}-"
+    options = (
+        f"-runs={runs}", f"-max_len={target.longest}", f"-dict={words}", f"-timeout={_SECONDS}",
+        f"-rss_limit_mb={_MEGABYTES}", f"-artifact_prefix={found}", "-print_final_stats=1", "-verbosity=0",
+    )  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz.guided", target.name, *options, str(corpus)],
+        capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    counted = _EXECUTED.search(ended.stderr)
+    failed = "" if ended.returncode == 0 and counted else f"see {found}*\n{ended.stdout[-4000:]}{ended.stderr[-4000:]}"
+    return Spent(target.about, "atheris", int(counted[1]) if counted else 0, target.holds, failed)
+
+
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word)
+
+
+def _blindly(target: Target, runs: int) -> Spent:
+    for count, data in enumerate(mutations(target, runs, seed=0)):
+        try:
+            target.check(data)
+        except Exception as error:
+            return Spent(target.about, "mutation", count, target.holds, f"{error!r} of {data!r}")
+    return Spent(target.about, "mutation", runs, target.holds)
+
+
+class _Examples:
+    """A plugin of pytest that adds up how many examples hypothesis made."""
+
+    def __init__(self) -> None:
+        self.tests, self.examples = 0, 0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report = yield
+        statistics = getattr(item, "hypothesis_statistics", "")
+        if call.when == "teardown" and statistics:
+            self.tests += 1
+            self.examples += sum(map(int, _EXAMPLES.findall(statistics)))
+        return report
+
+
+def on_properties(profile: str, *only: str) -> Spent:
+    """Every property test of the suite, in this process."""
+    counted = _Examples()
+    status = pytest.main(["-q", "-m", "hypothesis", "--hypothesis-profile", profile, *(only or ["tests"])], [counted])
+    return Spent(
+        f"{counted.tests} property tests, all packages", "hypothesis", counted.examples,
+        "what each test's name says", "" if status == 0 else "see above",
+    )  # fmt: skip
