@@ -8,7 +8,7 @@ import asyncio
 import os
 import pwd
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,6 +70,19 @@ class HostUnderAttack:
             "scope": identity.requested_roles, "target": self.server.host.name, **fields,
         }  # fmt: skip
         return Dial(**body)
+
+    @asynccontextmanager
+    async def listening(self, badge: Badge) -> AsyncIterator[int]:
+        """A port of loopback on which programs reach the server, all of them announced as this person."""
+
+        def arrive() -> LineConnection:
+            stream = _Arriving(lambda: self.server.serve(stream, self.assignment(badge)), self.serving)
+            self.streams.append(stream)
+            return stream
+
+        listener = await asyncio.get_running_loop().create_server(arrive, "127.0.0.1", 0)
+        async with listener:
+            yield listener.sockets[0].getsockname()[1]
 
     async def raw(self, badge: Badge, **fields: Any) -> Peer:
         """A connection on which nothing has been said."""
@@ -133,6 +146,18 @@ class HostUnderAttack:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.spool.unsent()[0] if event["event"] == kind]
+
+
+class _Arriving(LineConnection):
+    """A connection that is served as soon as it is there."""
+
+    def __init__(self, serve: Callable[[], Coroutine[Any, Any, None]], serving: list["asyncio.Task[None]"]) -> None:
+        super().__init__()
+        self._serve, self._serving = serve, serving
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._serving.append(asyncio.create_task(self._serve()))
 
 
 @asynccontextmanager
