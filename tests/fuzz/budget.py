@@ -1,10 +1,12 @@
 """Spends a number of inputs on a target, or of examples on the property tests, and counts what was really spent."""
 
+import asyncio
 import importlib.util
 import re
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +15,19 @@ import pytest
 
 from tests.fuzz.target import Target, mutations
 
-__all__ = ["FINDINGS", "Spent", "on_properties", "on_target", "table"]
+__all__ = ["API", "FINDINGS", "SSH", "Spent", "on_api", "on_properties", "on_ssh", "on_target", "table"]
 
 FINDINGS: Final = Path(".fuzz")
 """Where inputs are left with which something did not hold."""
+SSH: Final = (
+    "a host's SSH server, before the keys, before the login and after it",
+    "it goes on, others are served, nothing is logged as an error; memory, descriptors and children stay",
+)
+API: Final = (
+    "every operation of the API's own document, by nobody, a user, a host and an administrator",
+    "no 5xx, the documented form and status, nothing for whom it is not for",
+)
+"""What is tried, and what is asserted."""
 _EXECUTED: Final = re.compile(r"stat::number_of_executed_units: (\d+)")
 _SECONDS: Final = 5
 _MEGABYTES: Final = 1024
@@ -110,3 +121,38 @@ def on_properties(profile: str, *only: str) -> Spent:
         f"{counted.tests} property tests, all packages", "hypothesis", counted.examples,
         "what each test's name says", "" if status == 0 else "see above",
     )  # fmt: skip
+
+
+def on_ssh(rounds: int, *, seed: int = 0) -> Spent:
+    """Rounds of three connections against a server in this process; packets are counted."""
+    from tests.fuzz.ssh import campaign
+
+    async def spend(folder: Path) -> int:
+        async with campaign(folder, seed=seed) as running:
+            for _ in range(rounds):
+                await running.round()
+        return running.packets
+
+    packets, failed = 0, ""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        try:
+            packets = asyncio.run(spend(Path(folder)))
+        except Exception:
+            failed = traceback.format_exc()
+    return Spent(SSH[0], "own packets over asyncssh", packets, SSH[1], failed)
+
+
+def on_api(examples: int) -> Spent:
+    """So many requests of every operation by every caller, and as many that break its rules."""
+    from teleport.api.routes import ROUTES
+    from tests.fuzz.api import CALLERS, ask_everything
+
+    count, failures = 0, []
+    for caller in CALLERS:
+        for route in ROUTES:
+            with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+                try:
+                    count += ask_everything(Path(folder), caller, examples=examples, routes=[route]).requests
+                except Exception as error:
+                    failures.append(f"{route.name} by {caller}: {error}")
+    return Spent(API[0], "schemathesis", count, API[1], "\n".join(failures))

@@ -163,13 +163,13 @@ def x509_seeds() -> Iterable[bytes]:
 SSH: Final = Target(
     "SSH certificates", "`pki/credentials`, `pki/frame`, `core/identity`: as presented, and signed whatever they say",
     "an identity of the signing authority's cluster, or `Unauthenticated`; nothing changed passes; one spelling each",
-    check_ssh, ssh_seeds, 60_000,
+    check_ssh, ssh_seeds, 100_000,
     (IDENTITY_EXTENSION, b"source-address", b"ssh-ed25519", b"ssh-ed25519-cert-v01@openssh.com", b"permit-pty",
      b"\xff" * 8, b'"v":1', b"null", b"1e999"),
 )  # fmt: skip
 X509: Final = Target(
     "X.509 identities", "`pki/credentials`: as presented, and signed whatever they say",
     "an identity of the signing authority's cluster, or `Unauthenticated`; nothing changed passes",
-    check_x509, x509_seeds, 40_000,
+    check_x509, x509_seeds, 100_000,
     (b"\x06\x03\x55\x1d\x11", b"\x06\x03\x55\x1d\x13", b"\x30\x00", b"\x01\x01\xff", b"\x17\x0d", b"\x86"),
 )  # fmt: skip

@@ -101,6 +101,6 @@ def seeds() -> Iterable[bytes]:
 HELLO: Final = Target(
     "first bytes", "`wire/hello`: TLS hello, PROXY header 1 and 2, SSH banner",
     "an answer or a bounded wish for more; the same however cut; the server name is the one that OpenSSL reads",
-    check, seeds, 400_000, (b"PROXY ", b"TCP4", b"TCP6", b"UNKNOWN", b"\r\n\r\n\x00\r\nQUIT\n", b"\x16\x03\x01"),
+    check, seeds, 150_000, (b"PROXY ", b"TCP4", b"TCP6", b"UNKNOWN", b"\r\n\r\n\x00\r\nQUIT\n", b"\x16\x03\x01"),
     longest=1024,
 )  # fmt: skip

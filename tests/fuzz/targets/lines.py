@@ -135,10 +135,10 @@ _WORDS: Final = (b"null", b"true", b"1e9", b"NaN", b"[]", b"{}", b'"\\ud800"', b
 LINES: Final = Target(
     "lines", "`net/lines`, `api/dialback`: what agents, proxies and clients ask and answer",
     "messages or `BadInput`, `Unavailable`; the same however cut; what follows is handed over whole; round trips",
-    check_lines, lambda: (*_MESSAGES, b"".join(_MESSAGES)), 150_000, _WORDS,
+    check_lines, lambda: (*_MESSAGES, b"".join(_MESSAGES)), 100_000, _WORDS,
 )  # fmt: skip
 NDJSON: Final = Target(
     "streamed answers", "`api/ndjson`, `api/feed`: the policy as services follow it",
     "objects or `BadInput`, commits or `Unavailable`; the same however cut; bounded memory",
-    check_ndjson, lambda: (*_STREAM, b"".join(_STREAM)), 150_000, _WORDS,
+    check_ndjson, lambda: (*_STREAM, b"".join(_STREAM)), 100_000, _WORDS,
 )  # fmt: skip

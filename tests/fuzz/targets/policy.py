@@ -81,10 +81,10 @@ _WORDS: Final = (
 YAML: Final = Target(
     "policy files", "`resources/yaml_reader`, `load`, `yaml_writer`: every kind of resource",
     "resources, or problems with a place within the file; what loads is written and loads again as the same",
-    check_resources, documents, 40_000, _WORDS,
+    check_resources, documents, 25_000, _WORDS,
 )  # fmt: skip
 CONFIG: Final = Target(
     "teleport.yaml", "`service/config`",
     "a configuration whose every part can be asked for, or `Invalid` with places within the file",
-    check_config, configurations, 40_000, _WORDS,
+    check_config, configurations, 25_000, _WORDS,
 )  # fmt: skip

@@ -104,7 +104,7 @@ def seeds() -> Iterable[bytes]:
 SFTP: Final = Target(
     "sftp", "`wire/sftp`: both directions of a conversation",
     "followed or `Unfollowable`; the same is told however cut; no more bytes counted than passed; bounded memory",
-    check, seeds, 200_000,
+    check, seeds, 100_000,
     (text(b"posix-rename@openssh.com"), text(b"hardlink@openssh.com"), text(b"lsetstat@openssh.com"),
      text(b"copy-data"), text(b"h"), number(MAX_PACKET), number(MAX_PACKET + 1)),
 )  # fmt: skip
