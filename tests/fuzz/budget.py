@@ -9,10 +9,9 @@ import tempfile
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import pytest
-
+from tests.fuzz.examples import SAID
 from tests.fuzz.target import Target, mutations
 
 __all__ = ["API", "FINDINGS", "SSH", "Spent", "on_api", "on_properties", "on_ssh", "on_target", "table"]
@@ -32,7 +31,6 @@ _EXECUTED: Final = re.compile(r"stat::number_of_executed_units: (\d+)")
 _SECONDS: Final = 5
 _MEGABYTES: Final = 1024
 """What one input may take."""
-_EXAMPLES: Final = re.compile(r"(\d+) (?:passing|failing|invalid) examples")
 
 
 @dataclass(frozen=True)
@@ -97,29 +95,18 @@ def _blindly(target: Target, runs: int) -> Spent:
     return Spent(target.about, "mutation", runs, target.holds)
 
 
-class _Examples:
-    """A plugin of pytest that adds up how many examples hypothesis made."""
-
-    def __init__(self) -> None:
-        self.tests, self.examples = 0, 0
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-        report = yield
-        statistics = getattr(item, "hypothesis_statistics", "")
-        if call.when == "teardown" and statistics:
-            self.tests += 1
-            self.examples += sum(map(int, _EXAMPLES.findall(statistics)))
-        return report
-
-
 def on_properties(profile: str, *only: str) -> Spent:
-    """Every property test of the suite, in this process."""
-    counted = _Examples()
-    status = pytest.main(["-q", "-m", "hypothesis", "--hypothesis-profile", profile, *(only or ["tests"])], [counted])
+    """Every property test of the suite, or those of some files."""
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-p", "tests.fuzz.examples", "-m", "hypothesis",
+        "--hypothesis-profile", profile, *(only or ["tests"]),
+    ]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = SAID.search(ended.stdout)
+    tests, examples = said.groups() if said else ("0", "0")
     return Spent(
-        f"{counted.tests} property tests, all packages", "hypothesis", counted.examples,
-        "what each test's name says", "" if status == 0 else "see above",
+        f"{tests} property tests, of all packages", "hypothesis", int(examples), "what each test's name says",
+        "" if ended.returncode == 0 and said else ended.stdout[-8000:],
     )  # fmt: skip
 
 

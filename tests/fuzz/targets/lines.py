@@ -1,6 +1,7 @@
 """Lines of JSON: those that open a connection between services, and streamed answers of the API."""
 
 import asyncio
+import atexit
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ _KINDS: Final[tuple[type[Message], ...]] = (
     dialback.Accepted,
 )  # fmt: skip
 _LOOP: Final = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
 
 
 def check_lines(data: bytes) -> None:
