@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
-SERVICES := tests/service tests/proxy tests/agents tests/attacks tests/store tests/net tests/audit tests/gitops
+SERVICES := tests/service tests/proxy tests/agents tests/attacks tests/store tests/net tests/audit tests/gitops tests/fuzz
 UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
 # What `make faults` runs; for example FAULTS='--rounds 10 --seed 7'.
 FAULTS ?= --rounds 100
@@ -43,7 +43,8 @@ e2e: $(STAMP)
 	$(BIN)/pytest tests/e2e -q -n 2 --dist loadfile
 
 fuzz: $(STAMP)
-	$(BIN)/pytest $(UNIT) --hypothesis-profile thorough
+	$(PIP) -e '.[fuzz]'
+	nice $(BIN)/python -m tests.fuzz
 
 faults: $(STAMP)
 	scripts/install-test-programs
@@ -74,6 +75,6 @@ bench: $(STAMP)
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) .demo build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis
+	rm -rf $(VENV) .demo .fuzz build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -3,5 +3,5 @@
 from hypothesis import settings
 
 settings.register_profile("moment", max_examples=50, deadline=None)
-settings.register_profile("thorough", max_examples=5000, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("moment")

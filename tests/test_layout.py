@@ -108,7 +108,7 @@ def test_every_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = [
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["dev"],
+        *(one for extra in project["project"]["optional-dependencies"].values() for one in extra),
         *project["build-system"]["requires"],
     ]
     names = {re.split(r"[^A-Za-z0-9._-]", one)[0] for one in needed}

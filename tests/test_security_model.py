@@ -19,7 +19,7 @@ SUBJECTS = {
     "Decisions": "meaning, errors, newer policy, stale policy, hidden hosts, traits",
     "Sessions": "withdrawal, second factors, recording, time, the login's user, what programs get, "
     "what programs leave, killed agents, kills, clocks, auth's own user, forwarding, copying files, "
-    "traces of files, looking on, jumps, siblings, strangers, memory, scarcity, floods",
+    "traces of files, looking on, jumps, siblings, strangers, algorithms, nonsense, memory, scarcity, floods",
     "Between the services": "tickets, assignments, one person, client addresses, joining, own affairs, secrets, names",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",
     "Policy": "one judge, ownership, emptied folders, hostile files, patterns",

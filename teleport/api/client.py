@@ -3,7 +3,6 @@
 Failures of the network are `Unavailable`; what the server refuses comes back as the error it raised.
 """
 
-import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -15,8 +14,9 @@ import aiohttp
 from pydantic import ValidationError
 
 from teleport.api.models import Message
+from teleport.api.ndjson import Objects
 from teleport.api.routes import Route
-from teleport.core.errors import TeleportError, Unavailable, from_wire
+from teleport.core.errors import BadInput, TeleportError, Unavailable, from_wire
 
 __all__ = ["ApiClient"]
 
@@ -84,12 +84,13 @@ class ApiClient:
         """The objects of an NDJSON answer as they come. Raises Unavailable when it breaks off or stays silent."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=30.0)
         async with self._ask(route, request, None, timeout=timeout) as response:
-            buffer = b""
+            objects = Objects()
             async for chunk in _failing_softly(response):
-                buffer += chunk
-                *whole, buffer = buffer.split(b"\n")
-                for line in whole:
-                    yield json.loads(line)
+                try:
+                    for one in objects.feed(chunk):
+                        yield one
+                except BadInput as error:
+                    raise Unavailable(f"the answer to {route.name} cannot be understood: {error.message}") from None
 
     async def stream(self, route: Route[RequestT, ResponseT], request: RequestT) -> AsyncGenerator[bytes]:
         """The bytes of a streamed answer, however long it takes as long as some keep coming."""

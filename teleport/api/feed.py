@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from teleport.api.client import ApiClient
 from teleport.api.models import WatchQuery
@@ -11,7 +11,10 @@ from teleport.api.routes import WATCH
 from teleport.core.errors import Unavailable
 from teleport.store.base import Change, Commit, Compacted, Listing, Record
 
-__all__ = ["RemoteFeed"]
+__all__ = ["RemoteFeed", "read_commit", "read_listing"]
+
+_FAULTS: Final = (KeyError, TypeError, AttributeError, ValueError)
+"""What a line of another form than ours raises where it is taken apart."""
 
 
 class RemoteFeed:
@@ -26,11 +29,10 @@ class RemoteFeed:
         await self._close()
         self._stream = self._client.lines(WATCH, WatchQuery(after=0))
         try:
-            first = (await anext(self._stream))["listing"]
+            first = await anext(self._stream)
         except StopAsyncIteration:
             raise Unavailable("the auth service ended the policy's stream") from None
-        records = tuple(_record(one) for one in first["records"] if one["key"].startswith(prefix))
-        return Listing(first["revision"], records)
+        return read_listing(first, prefix)
 
     async def watch(self, *, after: int) -> AsyncGenerator[Commit]:
         stream, self._stream = self._stream, None
@@ -40,9 +42,9 @@ class RemoteFeed:
             async for line in stream:
                 if "compacted" in line:
                     raise Compacted
-                body = line["commit"]
-                if body["revision"] > after or not body["changes"]:
-                    yield Commit(body["revision"], tuple(_change(one) for one in body["changes"]))
+                commit = read_commit(line)
+                if commit.revision > after or not commit.changes:
+                    yield commit
         raise Unavailable("the auth service ended the policy's stream")
 
     async def _close(self) -> None:
@@ -51,9 +53,51 @@ class RemoteFeed:
             self._stream = None
 
 
+def read_listing(line: Mapping[str, Any], prefix: str) -> Listing:
+    """The first line of a stream. Raises Unavailable for any other form."""
+    try:
+        body = line["listing"]
+        records = tuple(_record(one) for one in body["records"])
+        return Listing(_revision(body), tuple(one for one in records if one.key.startswith(prefix)))
+    except _FAULTS as error:
+        raise _unreadable(error) from None
+
+
+def read_commit(line: Mapping[str, Any]) -> Commit:
+    """A later line of a stream. Raises Unavailable for any other form."""
+    try:
+        body = line["commit"]
+        return Commit(_revision(body), tuple(_change(one) for one in body["changes"]))
+    except _FAULTS as error:
+        raise _unreadable(error) from None
+
+
 def _change(body: Mapping[str, Any]) -> Change:
-    return Change(body["key"], None if body["record"] is None else _record(body["record"]))
+    return Change(_text(body["key"]), None if body["record"] is None else _record(body["record"]))
 
 
 def _record(body: Mapping[str, Any]) -> Record:
-    return Record(body["key"], base64.b64decode(body["value"]), body["revision"], body["expires"])
+    expires = body["expires"]
+    if expires is not None and not isinstance(expires, int | float):
+        raise TypeError("an expiry is a number")
+    return Record(_text(body["key"]), base64.b64decode(body["value"], validate=True), _revision(body), expires)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a key is text")
+    return value
+
+
+def _revision(body: Mapping[str, Any]) -> int:
+    revision = body["revision"]
+    if not isinstance(revision, int):
+        raise TypeError("a revision is a number")
+    return revision
+
+
+def _unreadable(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"the policy's stream cannot be understood ({type(error).__name__})",
+        hint="are both services of the same version?",
+    )

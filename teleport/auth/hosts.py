@@ -8,9 +8,12 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import ValidationError
+
 from teleport.api.models import Heartbeat, ServiceStatus
 from teleport.auth import keys
 from teleport.core.aio import Clock
+from teleport.core.errors import BadInput
 from teleport.core.identity import Identity
 from teleport.resources.codec import decode, encode
 from teleport.resources.model import Metadata
@@ -109,10 +112,14 @@ class Presence:
 
 
 def _node(caller: Identity, heartbeat: Heartbeat) -> Node:
+    """The host as it reports itself. Raises BadInput for labels and words that no resource may have."""
     labels = dict(list((heartbeat.labels or {}).items())[:_MAX_LABELS])
-    return Node(
-        version="v2",
-        sub_kind="teleport",
-        metadata=Metadata(name=caller.uid, labels=labels),
-        spec=NodeSpec(hostname=caller.name, version=heartbeat.version, use_tunnel=True),
-    )
+    try:
+        return Node(
+            version="v2",
+            sub_kind="teleport",
+            metadata=Metadata(name=caller.uid, labels=labels),
+            spec=NodeSpec(hostname=caller.name, version=heartbeat.version, use_tunnel=True),
+        )
+    except ValidationError as error:
+        raise BadInput(f"what the host says of itself cannot be kept: {error.errors()[0]['msg']}") from None

@@ -168,15 +168,22 @@ def from_wire(body: object, *, status: int = 500) -> TeleportError:
     message, hint, details = str(error.get("message", "")), str(error.get("hint", "")), error.get("details")
     details = details if isinstance(details, dict) else {}
     if error.get("code") == Invalid.code:
-        return Invalid([problem_from_wire(row) for row in details.get("problems", ())], hint=hint)
+        rows = details.get("problems")
+        known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return Invalid([problem_from_wire(row) for row in known], hint=hint)
     return FAMILY.get(str(error.get("code")), TeleportError)(message, hint=hint, details=details)
 
 
 def problem_from_wire(row: Mapping[str, Any]) -> Problem:
     return Problem(
         file=str(row.get("file", "")),
-        line=int(row.get("line", 0)),
-        column=int(row.get("column", 0)),
+        line=_place(row.get("line")),
+        column=_place(row.get("column")),
         message=str(row.get("message", "")),
         hint=str(row.get("hint", "")),
     )
+
+
+def _place(value: object) -> int:
+    """A line or column; 0 for what is none: who answers may be anybody."""
+    return value if isinstance(value, int) else 0

@@ -76,17 +76,17 @@ _FULL: Final = 512 * 1024
 _ALGORITHMS: Final[dict[str, Any]] = {
     "kex_algs": [
         "mlkem768x25519-sha256", "sntrup761x25519-sha512@openssh.com", "curve25519-sha256",
-        "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
+        "curve25519-sha256@libssh.org",
     ],
     "encryption_algs": ["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes128-gcm@openssh.com",
                         "aes256-ctr", "aes128-ctr"],
-    "mac_algs": ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256"],
+    "mac_algs": ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"],
     "compression_algs": None,
     "signature_algs": ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
                        "rsa-sha2-512", "rsa-sha2-256", "sk-ssh-ed25519@openssh.com",
                        "sk-ecdsa-sha2-nistp256@openssh.com"],
 }  # fmt: skip
-"""What is offered, where the installation has it: no SHA-1, no CBC, encrypt-then-MAC first."""
+"""What is offered, where the installation has it: no SHA-1, no CBC, no NIST curves, encrypt-then-MAC alone."""
 
 
 _SIGNATURES: Final = frozenset(name.encode() for name in _ALGORITHMS["signature_algs"])
@@ -314,6 +314,11 @@ class Connection(SSHServerConnection):
                 if not waiting.done():
                     waiting.set_result(None)
             self._in_turn.clear()
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        super()._cleanup(exc)
+        for waiting in self._in_turn:
+            waiting.cancel()
 
     def _process_session_open(self, packet: SSHPacket) -> Any:
         """A session opens when what was asked before it is answered: its program may rely on a port that listens."""

@@ -50,7 +50,7 @@ class SSHLogin:
         if self.proved.done():
             return None
         self.proved.set_result((user, login))
-        refusal = await self.verdict
+        refusal = await asyncio.shield(self.verdict)  # who leaves now takes no verdict from whoever gives it
         if refusal:
             self._tell(refusal)
             return None

@@ -176,6 +176,8 @@ def _or_file(text: str, what: str) -> str:
         return Path(text).read_text().strip()
     except OSError as error:
         raise BadInput(f"{what} {text} cannot be read: {error.strerror}") from None
+    except ValueError:  # a path with a zero byte, a file that is no text
+        raise BadInput(f"{what} {text!r} cannot be read: it is no text file") from None
 
 
 def own_data_dir() -> str:

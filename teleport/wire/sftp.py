@@ -44,6 +44,9 @@ _ATTRIBUTES: Final = (
 class Unfollowable(Exception):
     """The peer breaks the protocol, or asks for more than is kept track of."""
 
+    told: "tuple[Operation, ...]" = ()
+    """What the same bytes completed before."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -121,7 +124,16 @@ class Watch:
 
     def server(self, data: bytes) -> list[Operation]:
         """Bytes on their way to the client; the operations that they complete, in order. Raises Unfollowable."""
-        return [one for kind, fields in self._answers.feed(data) if (one := self._answered(kind, fields)) is not None]
+        told: list[Operation] = []
+        try:
+            for kind, fields in self._answers.feed(data):
+                operation = self._answered(kind, fields)
+                if operation is not None:
+                    told.append(operation)
+        except Unfollowable as error:
+            error.told = tuple(told)
+            raise
+        return told
 
     def end(self) -> list[Operation]:
         """The connection is over: what was asked and not answered, and every file that was not closed."""
@@ -160,7 +172,7 @@ class Watch:
         elif (file := self._files.get(request.handle)) is None:
             return
         elif request.kind == _READ and kind == _DATA:
-            file.read += fields.number(4)
+            file.read += fields.data_length()
         elif request.kind == _WRITE:
             file.written += request.length
 

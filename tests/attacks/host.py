@@ -8,7 +8,7 @@ import asyncio
 import os
 import pwd
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,6 +71,19 @@ class HostUnderAttack:
         }  # fmt: skip
         return Dial(**body)
 
+    @asynccontextmanager
+    async def listening(self, badge: Badge) -> AsyncIterator[int]:
+        """A port of loopback on which programs reach the server, all of them announced as this person."""
+
+        def arrive() -> LineConnection:
+            stream = _Arriving(lambda: self.server.serve(stream, self.assignment(badge)), self.serving)
+            self.streams.append(stream)
+            return stream
+
+        listener = await asyncio.get_running_loop().create_server(arrive, "127.0.0.1", 0)
+        async with listener:
+            yield listener.sockets[0].getsockname()[1]
+
     async def raw(self, badge: Badge, **fields: Any) -> Peer:
         """A connection on which nothing has been said."""
         near, far = tcp_pair()
@@ -88,16 +101,19 @@ class HostUnderAttack:
 
     async def log_in(
         self, badge: Badge, *, login: str = LOGIN, client_keys: Sequence[Any] | None,
-        more: Mapping[str, Any] | None = None, said: list[str] | None = None, **fields: Any,
+        more: Mapping[str, Any] | None = None, said: list[str] | None = None,
+        opened: Callable[[asyncssh.SSHClientConnection], None] | None = None, **fields: Any,
     ) -> asyncssh.SSHClientConnection:  # fmt: skip
         """Log in with whatever keys; `login` goes over the wire as it is, though no honest client would send some.
 
-        `said` takes what the host says before it lets anybody in.
+        `said` takes what the host says before it lets anybody in; `opened` is called before anybody says anything.
         """
 
         class Liar(asyncssh.SSHClient):
             def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
                 conn._username = login
+                if opened is not None:
+                    opened(conn)
 
             def auth_banner_received(self, msg: str, lang: str) -> None:
                 if said is not None:
@@ -130,6 +146,18 @@ class HostUnderAttack:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.spool.unsent()[0] if event["event"] == kind]
+
+
+class _Arriving(LineConnection):
+    """A connection that is served as soon as it is there."""
+
+    def __init__(self, serve: Callable[[], Coroutine[Any, Any, None]], serving: list["asyncio.Task[None]"]) -> None:
+        super().__init__()
+        self._serve, self._serving = serve, serving
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._serving.append(asyncio.create_task(self._serve()))
 
 
 @asynccontextmanager
@@ -224,8 +252,12 @@ class Client:
 
     def stay_whatever_is_said(self) -> None:
         """Go on when the server says goodbye."""
+        self.hear_nothing(DISCONNECT)
+
+    def hear_nothing(self, *kinds: int) -> None:
+        """Let packets of these types pass that concern the whole connection."""
         connection: Any = self.connection
-        connection._packet_handlers = {**connection._packet_handlers, DISCONNECT: lambda *_: None}
+        connection._packet_handlers = {**connection._packet_handlers, **dict.fromkeys(kinds, lambda *_: None)}
 
     def vanish(self) -> None:
         """As when the client's machine fails: nothing is said."""

@@ -39,7 +39,7 @@ class Door:
     """The API as it is served on the port, and clients with any certificate."""
 
     def __init__(self, cluster: Cluster, port: int, trust: str) -> None:
-        self.cluster, self._port, self._trust = cluster, port, trust
+        self.cluster, self.port, self._trust = cluster, port, trust
 
     def person(self, name: str, **more: Any) -> Identity:
         return replace(self.cluster.user(name, ttl=3000).known, **more)
@@ -57,13 +57,13 @@ class Door:
         async with (
             aiohttp.ClientSession() as session,
             session.request(
-                route.method, f"https://127.0.0.1:{self._port}{path}", data=io.BytesIO(body) if body else None,
-                ssl=self._context(who, signer), server_hostname="auth.acme",
+                route.method, f"https://127.0.0.1:{self.port}{path}", data=io.BytesIO(body) if body else None,
+                ssl=self.context(who, signer), server_hostname="auth.acme",
             ) as response,
         ):  # fmt: skip
             return response.status, "" if route.streams == "response" else await response.text()
 
-    def _context(self, who: Identity | None, signer: Authority | None) -> Any:
+    def context(self, who: Identity | None, signer: Authority | None = None) -> Any:
         if who is None:
             return client_context(trust=self._trust)
         own = self.cluster.auth.authorities

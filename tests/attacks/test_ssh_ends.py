@@ -103,6 +103,29 @@ async def test_a_client_that_vanishes_while_its_session_begins_leaves_a_start_wi
         assert made.spool.unfinished == 0
 
 
+async def test_a_client_that_vanishes_while_it_is_judged_is_no_failure_of_the_server(tmp_path: Path) -> None:
+    async with host(tmp_path) as made:
+        admit, judging, gone = made.gate.admit, asyncio.Event(), asyncio.Event()
+
+        @asynccontextmanager
+        async def slowly(*args: Any, **more: Any) -> AsyncIterator[Any]:
+            judging.set()
+            await gone.wait()
+            async with admit(*args, **more) as session:
+                yield session
+
+        made.gate.admit = slowly  # type: ignore[method-assign]
+        connecting = asyncio.create_task(made.connect(made.authorities.user("ann")))
+        await asyncio.wait_for(judging.wait(), 10)
+
+        connecting.cancel()
+        await wait_until(lambda: made.streams[0].transport.is_closing(), within=10)
+        gone.set()
+
+        await asyncio.wait_for(asyncio.gather(*made.serving), 10)
+        assert tuple(made.gate.live) == ()
+
+
 # -- the policy
 
 

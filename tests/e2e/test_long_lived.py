@@ -94,7 +94,7 @@ def test_thirty_sessions_at_once_share_a_connection_and_some_failing_harm_none(a
             broken = [pool.submit(ssh, ann, *flags, HOST, command) for command in failing]
             good = {number: pool.submit(ssh, ann, *flags, HOST, command) for number, command in commands.items()}
             results = {number: future.result() for number, future in good.items()}
-        checked = ssh(ann, *flags, "-O", "check", HOST)
+        checked = ann.tsh("ssh", "-S", f"{ann.home}/shared", "-O", "check", HOST)
 
     assert {number: result.status for number, result in results.items()} == {number: number for number in commands}
     assert all(result.output == f"{number}\n" + "\0" * 100_000 for number, result in results.items())

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from teleport.resources.load import load
 from teleport.resources.yaml_reader import read
+from tests.fuzz.targets.policy import assert_places_lie_inside
 
 CORPUS = [
     path.read_text()
@@ -41,21 +42,11 @@ def damaged(draw: st.DrawFn) -> str:
     return text
 
 
-def assert_places_lie_inside(data: bytes) -> None:
-    found = load(data, file="f").problems
-    lines = data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").split("\n")
-    for problem in found:
-        assert 1 <= problem.line <= len(lines), problem
-        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1, problem
-        assert problem.message
-        assert "\n" not in problem.message
-
-
 @given(st.binary(max_size=200))
 @example(b"\xef\xbb\xbf\xff")
 @example(b"\xff\xfea\x00")
 def test_any_bytes_end_in_problems_inside_the_file(data: bytes) -> None:
-    assert_places_lie_inside(data)
+    assert_places_lie_inside(data, load(data, file="f").problems)
 
 
 @given(texts)
@@ -65,12 +56,16 @@ def test_any_bytes_end_in_problems_inside_the_file(data: bytes) -> None:
 @example("- - - [\n")
 @example("a: b\r\n\tc")
 def test_any_text_ends_in_problems_inside_the_file(text: str) -> None:
-    assert_places_lie_inside(text.encode("utf-8", "replace"))
+    data = text.encode("utf-8", "replace")
+
+    assert_places_lie_inside(data, load(data, file="f").problems)
 
 
 @given(damaged())
 def test_a_damaged_policy_file_ends_in_problems_inside_the_file(text: str) -> None:
-    assert_places_lie_inside(text.encode("utf-8", "replace"))
+    data = text.encode("utf-8", "replace")
+
+    assert_places_lie_inside(data, load(data, file="f").problems)
 
 
 _OWN_WAYS = re.compile(

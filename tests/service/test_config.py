@@ -188,6 +188,15 @@ def test_tokens_and_pins_may_be_files(tmp_path: Path) -> None:
         _ = config.token
 
 
+@pytest.mark.parametrize("name", ["zero\\0byte", "binary"])
+def test_a_token_in_a_file_that_is_no_text_is_told_in_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    config = checked(f'teleport: {{auth_token: "{tmp_path}/{name}"}}'.encode(), file="teleport.yaml")
+
+    with pytest.raises(BadInput, match="it is no text file"):
+        _ = config.token
+
+
 def test_without_a_file_everything_runs_on_loopback() -> None:
     config = defaults()
 

@@ -311,6 +311,26 @@ def test_a_server_of_a_later_version_is_not_followed() -> None:
         watch.server(packet(2, number(6)))
 
 
+def test_what_was_completed_before_nonsense_in_the_same_bytes_is_told() -> None:
+    watch = Watch()
+    watch.client(request(13, 1, text(b"gone")) + request(13, 2, text(b"too")))
+
+    with pytest.raises(Unfollowable) as refusal:
+        watch.server(status(1) + packet(7) + status(2))
+
+    assert refusal.value.told == (Operation("remove", b"gone"),)
+
+
+def test_a_server_that_claims_to_have_sent_more_than_it_did_is_not_followed() -> None:
+    watch = Watch()
+    watch.client(opens(1, b"x"))
+    watch.server(handle(1))
+    watch.client(reads(2))
+
+    with pytest.raises(Unfollowable, match="longer than its packet"):
+        watch.server(packet(103, number(2), number(2**31) + b"short"))
+
+
 def test_answers_to_nothing_are_passed_over() -> None:
     assert told((b"", status(7) + handle(8) + data(9, b"x"))) == []
 

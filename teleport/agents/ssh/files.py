@@ -91,6 +91,7 @@ class FileAudit:
             look()
         except Unfollowable as error:
             self._lost = True
+            self._tell(error.told)
             self._unfollowable(f"this is no SFTP that can be followed, as the audit log demands: {error}")
             return False
         self._mind_brake()

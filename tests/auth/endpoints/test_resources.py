@@ -183,6 +183,13 @@ async def test_preset_roles_and_hosts_that_report_themselves_are_shown_as_what_t
     assert [(one.resource["metadata"]["name"], one.source) for one in nodes.resources] == [(HOST, "presence")]
 
 
+async def test_a_host_that_reports_a_label_nobody_could_read_is_told_so(cluster: Cluster) -> None:
+    heartbeat = m.Heartbeat(revision=0, version="1", hostname="db-1", labels={"env": "dev\x84"}, ttl=30)
+
+    with pytest.raises(BadInput, match=r"cannot be kept: a label with the invisible character U\+0084"):
+        await cluster.call("heartbeat", heartbeat, cluster.host())
+
+
 async def test_a_host_is_found_by_its_name_too(cluster: Cluster) -> None:
     heartbeat = m.Heartbeat(revision=0, version="1", hostname="db-1", labels={}, ttl=30)
     await cluster.call("heartbeat", heartbeat, cluster.host())
