@@ -17,6 +17,7 @@ from asyncssh.connection import SSHConnection
 
 from tests.attacks.host import LOGIN, HostUnderAttack, host
 from tests.net.sockets import Peer, tcp_pair
+from tests.proxy.edge import edge
 
 NEWKEYS, IGNORE = 21, 2
 
@@ -27,7 +28,15 @@ async def agents_server(tmp_path: Path) -> AsyncIterator[int]:
         yield port
 
 
-SERVERS: Final[dict[str, Callable[[Path], AbstractAsyncContextManager[int]]]] = {"agent": agents_server}
+@asynccontextmanager
+async def proxys_server(_: Path) -> AsyncIterator[int]:
+    async with edge() as made:
+        yield made.port
+
+
+SERVERS: Final[dict[str, Callable[[Path], AbstractAsyncContextManager[int]]]] = {
+    "agent": agents_server, "proxy": proxys_server,
+}  # fmt: skip
 """Every SSH server of ours, as what serves it on a port of loopback."""
 
 _TOLERATED: Final = {
