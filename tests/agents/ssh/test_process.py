@@ -10,17 +10,20 @@ import pytest
 
 from teleport.agents.ssh import members, process
 from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, account, start
+from teleport.agents.ssh.reaping import Reaper
 from teleport.core.errors import AccessDenied, Unavailable
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def run(command: str, *, login: str = ME, terminal: bool = False, cgroup: Path | None = None) -> Program:
+def run(
+    command: str, *, login: str = ME, terminal: bool = False, cgroup: Path | None = None, reaper: Reaper | None = None
+) -> Program:
     who = account(login, forbidden_uid=None)
     return start(
         who, ["sh", "-c", command], {"HOME": "/", "PATH": "/usr/bin:/bin"}, program="/bin/sh",
-        terminal=({}, 24, 80) if terminal else None, leash=Leash(cgroup),
+        terminal=({}, 24, 80) if terminal else None, leash=Leash(cgroup, reaper),
     )  # fmt: skip
 
 
@@ -279,6 +282,23 @@ async def test_a_program_that_ignores_being_hung_up_goes_on_and_is_reaped_when_i
     async with asyncio.timeout(2):
         while program.process.returncode is None:
             await asyncio.sleep(0.01)
+    close(program)
+
+
+async def test_what_stays_after_its_client_left_also_stays_when_the_agent_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "LEAVING", 0.1)
+    reaper = Reaper(grace=0.1)
+    program = run("trap '' HUP; echo $$; exec sleep 60", reaper=reaper)
+    pid = await first_number(program)
+    await program.hang_up()
+
+    await asyncio.to_thread(reaper.close)  # returns when it has ended all it was told of
+
+    assert _runs(pid)
+    os.kill(pid, signal.SIGTERM)
+    await program.wait()
     close(program)
 
 
