@@ -38,8 +38,9 @@ USERS = 10
 STEADY = 3
 """Of them, those whose right is never withdrawn."""
 HOSTS = ("web-1", "web-2")
-SETTLED = 8.0
-"""Seconds after which a process that was started again must have found its way back to everybody."""
+SETTLED = 15.0
+"""Seconds after which everybody must have found the way back to a process that was started again: they look for one
+that is often away every ten."""
 APPLIED = 10.0
 """Seconds within which an edit is in force everywhere, on a machine that has a lot to do."""
 PATIENCE = 90.0
