@@ -16,14 +16,12 @@ from typing import Any, Final, TypeVar
 import asyncssh
 
 from teleport.agents.ssh import copies, terminal
-from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.environment import host_variables, sent_variables
 from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.live import Facts, LiveSessions, Watched
-from teleport.agents.ssh.process import Account, Cgroups, Leash, Program, start
+from teleport.agents.ssh.process import Account, Custody, Program, start
 from teleport.agents.ssh.pump import Brake, Reader, Writer
-from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
 from teleport.audit.events import Event, SubsystemRequested
 from teleport.core.errors import AccessDenied, TeleportError
@@ -55,9 +53,7 @@ class Surroundings:
     session: Session
     account: Account
     records: RecordingHost
-    cgroups: Cgroups
-    reaper: Reaper
-    census: Census
+    custody: Custody
     cluster: str
     client: tuple[str, int]
     address: str
@@ -315,7 +311,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         term = (self._modes, self._term[1], self._term[2]) if self._term is not None else None
         return start(
             account, arguments, self._environment(sid), program=program, terminal=term,
-            leash=Leash(self._around.cgroups.create(sid), self._around.reaper),
+            leash=self._around.custody.leash(sid),
         )  # fmt: skip
 
     def _environment(self, sid: str) -> dict[str, str]:
@@ -417,8 +413,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
         elif not self._reason and self._writer is not None:
             self._writer.end()
-        census = self._around.census
-        await (program.stop(census) if self._reason else program.hang_up(census))
+        await (program.stop() if self._reason else program.hang_up())
 
     def _stop_pumps(self) -> None:
         if self._writer is not None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from teleport.agents.ssh.reaping import Reaper
 from teleport.agents.ssh.terminal import open_terminal
 from teleport.core.errors import AccessDenied, Unavailable
 
-__all__ = ["Account", "Cgroups", "Leash", "Program", "account", "start"]
+__all__ = ["Account", "Cgroups", "Custody", "Leash", "Program", "account", "start"]
 
 _CHILD: Final = Path(__file__).with_name("child.py")
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/games"
@@ -122,6 +122,23 @@ class Leash:
 
     cgroup: Path | None = None
     reaper: Reaper | None = None
+    census: Census = field(default_factory=Census)
+    """Who is asked what lives of it; shared, because many are often ended together."""
+
+
+class Custody:
+    """A host's means to end what it runs."""
+
+    def __init__(self) -> None:
+        self._cgroups, self._census, self._reaper = Cgroups(), Census(), Reaper(grace=GRACE)
+
+    def leash(self, sid: str) -> Leash:
+        """For one program of a session."""
+        return Leash(self._cgroups.create(sid), self._reaper, self._census)
+
+    def close(self) -> None:
+        """Nothing is started any more; what is still there ends now."""
+        self._reaper.close()
 
 
 @dataclass(eq=False)
@@ -135,7 +152,7 @@ class Program:
     input: int
     output: int
     errors: int
-    leash: Leash = Leash()
+    leash: Leash = field(default_factory=Leash)
     audit: int | None = None
     """The audit session, once it is known."""
 
@@ -158,13 +175,10 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
-    async def stop(self, census: Census | None = None) -> None:
-        """Hang up, then terminate, then kill everything that is left of the session and its control group.
-
-        Many that are stopped together had better share a census.
-        """
+    async def stop(self) -> None:
+        """Hang up, then terminate, then kill everything that is left of the session and its control group."""
         self._note_audit_session()
-        everything = partial((census or Census()).find, self.process.pid, self.audit)
+        everything = partial(self.leash.census.find, self.process.pid, self.audit)
         await self._signal_all(everything, signal.SIGHUP, signal.SIGCONT, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
@@ -174,21 +188,20 @@ class Program:
         await asyncio.to_thread(self.process.wait)
         self._unleash()
 
-    async def hang_up(self, census: Census | None = None) -> None:
+    async def hang_up(self) -> None:
         """The client is gone, though not the right to what runs: end it as the loss of a terminal does.
 
         A program that now ends by itself is one that ended: what it left in the background goes on. Otherwise the
         kernel's session is hung up and after the grace killed, but for what ignores being hung up, as `nohup` has it.
         What has left for a session of its own, as daemons do, is let alone.
         """
-        heeding = partial(self._heeding, census or Census())
         if not await self._ends(LEAVING):
-            await self._signal_all(heeding, signal.SIGHUP, signal.SIGCONT)
+            await self._signal_all(self._heeding, signal.SIGHUP, signal.SIGCONT)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
-                    while await heeding():  # noqa: ASYNC110
+                    while await self._heeding():  # noqa: ASYNC110
                         await asyncio.sleep(_LOOK)
-            await self._kill(heeding)
+            await self._kill(self._heeding)
         self._let_go()
 
     async def _ends(self, seconds: float) -> bool:
@@ -212,9 +225,9 @@ class Program:
                 break
             await asyncio.sleep(0.01)
 
-    async def _heeding(self, census: Census) -> list[int]:
+    async def _heeding(self) -> list[int]:
         """Those of the kernel's session that end when they are hung up, or say how they do."""
-        found = await census.find(self.process.pid, None)
+        found = await self.leash.census.find(self.process.pid, None)
         return [pid for pid in found if not members.ignores(pid, signal.SIGHUP)]
 
     async def _signal_all(self, find: Find, *numbers: int) -> int:

@@ -16,15 +16,13 @@ import asyncssh
 from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.joining import decide_join
 from teleport.access.snapshot import Snapshot
-from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.idle import IdleTime
 from teleport.agents.ssh.live import LiveSessions, Watched
 from teleport.agents.ssh.observer import Looking, ObserverChannel
-from teleport.agents.ssh.process import GRACE, Cgroups, account
-from teleport.agents.ssh.reaping import Reaper
+from teleport.agents.ssh.process import Custody, account
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.api.dialback import Dial
 from teleport.audit.events import AuthFailed, ClientDisconnected, Event, SessionRejected
@@ -82,8 +80,7 @@ class SshServer:
         host_key: str, host_certificate: str,
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
-        self._cgroups, self._census, self._reaper = Cgroups(), Census(), Reaper(grace=GRACE)
-        self.live = LiveSessions()
+        self._custody, self.live = Custody(), LiveSessions()
         self._options: Any = None
         self.use_certificate(host_key, host_certificate)
 
@@ -99,7 +96,7 @@ class SshServer:
 
     async def close(self) -> None:
         """No connection is served any more; what was run on one and is still there ends now."""
-        await asyncio.to_thread(self._reaper.close)
+        await asyncio.to_thread(self._custody.close)
 
     def judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
         """Decide by the host's present labels."""
@@ -240,10 +237,9 @@ class _Served(asyncssh.SSHServer):
         party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
         self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
         self._around = Surroundings(
-            session=session, account=who, records=server._records, cgroups=server._cgroups, census=server._census,
-            reaper=server._reaper, cluster=server.host.cluster, client=self._connection.client,
-            address=self._own_address(), touched=self._idle.touch,
-            forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
+            session=session, account=who, records=server._records, custody=server._custody,
+            cluster=server.host.cluster, client=self._connection.client, address=self._own_address(),
+            touched=self._idle.touch, forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._login.decide("")
 
