@@ -180,7 +180,7 @@ async def test_hundreds_who_say_hello_slowly_or_never_cost_nothing_until_they_ar
         await asyncio.to_thread(talk, [peer.sock for peer in peers])
         spent = time.thread_time() - before
 
-        assert spent < 0.1, "of this thread, in which nobody but the listener is at work"
+        assert spent < 0.5, "of this thread, in which nobody but the listener is at work"
         assert port.arrivals == []
         for peer in peers:
             assert await closed(peer)
