@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Backoff", "Clock", "SystemClock", "cancel_and_wait", "utc"]
+__all__ = ["Backoff", "Clock", "SystemClock", "cancel_and_wait", "started_threads", "utc"]
 
 
 class Clock(Protocol):
@@ -53,6 +55,15 @@ class Backoff:
             yield attempt
             await clock.sleep(pause * (0.5 + self.jitter() / 2))
             pause, attempt = min(self.limit, pause * self.factor), attempt + 1
+
+
+def started_threads(count: int) -> ThreadPoolExecutor:
+    """Threads that are there from the beginning, so that work goes on on a host that has none to give any more."""
+    pool, all_there = ThreadPoolExecutor(count, thread_name_prefix="worker"), threading.Barrier(count + 1)
+    for _ in range(count):
+        pool.submit(all_there.wait)
+    all_there.wait()
+    return pool
 
 
 async def cancel_and_wait(*tasks: "asyncio.Task[object]") -> None:

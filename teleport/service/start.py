@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvloop
 from pydantic import ValidationError
 
+from teleport.core.aio import started_threads
 from teleport.core.errors import BadInput, Invalid, Problem, Unavailable
 from teleport.resources.faults import FAULTS
 from teleport.service.config import SECTIONS, Config, Role, Roles, defaults, load_config
@@ -19,6 +20,8 @@ from teleport.service.process import Process
 
 __all__ = ["chosen_roles", "configured", "run"]
 
+_THREADS: Final = 8
+"""For what would keep the event loop waiting: files, hashing, name servers."""
 _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "data_dir": ("teleport", "data_dir"),
     "nodename": ("teleport", "nodename"),
@@ -44,6 +47,7 @@ def run(options: Mapping[str, Any]) -> None:
         prepares=(lambda changed: prepare_logging(changed.teleport.log, debug=debug),),
     )  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.get_loop().set_default_executor(started_threads(_THREADS))
         try:
             runner.run(process.run())
         except OSError as error:
