@@ -56,7 +56,9 @@ def test_a_command_runs_on_every_host_with_all_labels_and_each_line_says_where(a
 
 
 def test_what_failed_comes_first_and_is_in_the_exit_status(ann: Person) -> None:
-    result = ann.ssh(f"{LOGIN}@owner=ops@acme", "case $SSH_CONNECTION in *web-1*) exit 7;; esac")
+    uuids = {host["hostname"]: host["uuid"] for host in json.loads(ann.tsh("ls", "-o", "json").output)}
+
+    result = ann.ssh(f"{LOGIN}@owner=ops@acme", f"test $SSH_TELEPORT_HOST_UUID != {uuids['web-1']} || exit 7")
 
     rows = [line.split() for line in result.errors.splitlines()[-5:]]
     assert result.status == 1
