@@ -87,9 +87,10 @@ def network(world: World, *, only_tls: bool = False) -> Iterator[tuple[str, Netw
         one.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ann(world: World) -> Person:
-    return world.person("ann").enrol()
+    """Somebody new for each test: who logs in again so soon would have to wait for the next code."""
+    return world.newcomer(f"ann-{len(list(world.policies.glob('users/*')))}")
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def switch(world: World) -> Iterator[Callable[[str], None]]:
 
 def log_in(ann: Person, proxy: str) -> None:
     result = ann.tsh(
-        "login", "--proxy", proxy, "--user", "ann", "--ca-pin", ann.world.pin, "--password-stdin", "--mfa-code",
+        "login", "--proxy", proxy, "--user", ann.name, "--ca-pin", ann.world.pin, "--password-stdin", "--mfa-code",
         ann.code(), stdin=PASSWORD + "\n",
     )  # fmt: skip
     assert result.status == 0, result.errors
