@@ -3,7 +3,8 @@
 Posting lists (label value to positions), turned into bitsets when asked. Knows no users and no roles.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,9 +61,7 @@ class Fleet:
         self._cells: dict[frozenset[str], tuple[int, _Cells]] = {}
         self.version = 0
         """Counts changes, so that what was computed from the fleet knows whether it is current."""
-        for target in {target.uid: target for target in targets}.values():
-            self._insert(target)
-        self._alive = bits_of(self._position.values(), len(self._slots))
+        self._fill({target.uid: target for target in targets})
 
     def put(self, target: Target) -> None:
         """Add a host, or replace the one with its uid."""
@@ -129,6 +128,23 @@ class Fleet:
         if selector.expression is not None:
             found |= self._by_expression(selector, self._alive & ~found)
         return found
+
+    def _fill(self, targets: Mapping[str, Target]) -> None:
+        """Many hosts at once, in the order given: a loop of its own, because a big fleet waits for it."""
+        index: dict[str, defaultdict[str, list[int]]] = {}
+        for position, target in enumerate(targets.values()):
+            for key, value in target.labels.items():
+                by_value = index.get(key)
+                if by_value is None:
+                    by_value = index[key] = defaultdict(list)
+                by_value[value].append(position)
+        self._slots = [*targets.values()]
+        self._position = dict(zip(targets, range(len(targets)), strict=True))
+        self._keys = {
+            key: _Key({value: set(found) for value, found in by_value.items()}) for key, by_value in index.items()
+        }
+        self._alive = (1 << len(targets)) - 1
+        self.version = len(targets)
 
     def _insert(self, target: Target) -> int:
         self.version += 1

@@ -76,8 +76,7 @@ class Effect(NamedTuple):
 class Impact:
     """What changes for whom. `effects` computes; whoever needs the result twice keeps it, or asks again."""
 
-    def __init__(self, fleets: tuple[Fleet, Fleet], comparisons: Sequence["_Comparison"]) -> None:
-        self.before, self.after = fleets
+    def __init__(self, comparisons: Sequence["_Comparison"]) -> None:
         self._comparisons = tuple(comparisons)
 
     def effects(self) -> Iterator[Effect]:
@@ -95,15 +94,11 @@ def impact(
     before: Snapshot, after: Snapshot, hosts: tuple[Iterable[Target], Iterable[Target]], *, now: float
 ) -> Impact:
     """What changes when one policy takes another's place, on the hosts there were and those there will be."""
-    was, will = (tuple(one) for one in hosts)
-    fleets = aligned(was, will)
-    touched = _touched(before, after)
-    whole = _Comparison.of(before, after, fleets, sorted(touched), now=now)
-    if fleets[0] is fleets[1]:
-        return Impact(fleets, [whole])
-    others = sorted((before.users.keys() | after.users.keys()) - touched)
-    moved = _Comparison.of(before, after, aligned(*_moved(was, will)), others, now=now)
-    return Impact(fleets, [whole, moved])
+    was, will = ({host.uid: host for host in one} for one in hosts)
+    touched, moved = _touched(before, after), _moved(was, will)
+    others = (before.users.keys() | after.users.keys()) - touched if any(moved) else set()
+    asked = [(touched, (was.values(), will.values())), (others, moved)]
+    return Impact([_Comparison.of(before, after, aligned(*fleet), sorted(who), now=now) for who, fleet in asked if who])
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,9 +291,8 @@ def _same_user(before: Snapshot, after: Snapshot, name: str) -> bool:
     return old is new or (old.spec == new.spec and old.metadata.expires == new.metadata.expires)
 
 
-def _moved(before: Iterable[Target], after: Iterable[Target]) -> tuple[list[Target], list[Target]]:
-    """The hosts that come, go or change."""
-    was, will = {host.uid: host for host in before}, {host.uid: host for host in after}
+def _moved(was: Mapping[str, Target], will: Mapping[str, Target]) -> tuple[list[Target], list[Target]]:
+    """The hosts that come, go or change, as they were and as they will be."""
     return [one for uid, one in was.items() if will.get(uid) != one], [
         one for uid, one in will.items() if was.get(uid) != one
     ]
