@@ -4,7 +4,7 @@ Posting lists (label value to positions), turned into bitsets when asked. Knows 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -114,6 +114,16 @@ class Fleet:
             (position for uid, position in self._position.items() if uid in wanted or self.at(position).name in wanted),
             len(self._slots),
         )
+
+    def labelled(self, key: str, value: str) -> int:
+        """The hosts with this label."""
+        entry = self._keys.get(key)
+        return self._value(entry, value) if entry is not None else 0
+
+    def values_of(self, key: str) -> Collection[str]:
+        """The values that a label has on some host."""
+        entry = self._keys.get(key)
+        return entry.postings.keys() if entry is not None else ()
 
     def allowed_by(self, selector: Selector) -> int:
         """The hosts an allow block means; see `Selector.allows`."""

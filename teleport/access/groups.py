@@ -18,7 +18,7 @@ CHANGES: Final[tuple[Change, ...]] = ("gained", "lost", "changed")
 _KEPT: Final = 4000
 """Groups whose sets of hosts are remembered; those of the others are computed again when somebody asks."""
 
-_Key = tuple[int, Change, bytes, tuple[Difference, ...], tuple[tuple[str, str], ...]]
+_Key = tuple[int, Change, bytes, str, tuple[Difference, ...], tuple[tuple[str, str], ...]]
 
 
 @dataclass
@@ -42,10 +42,12 @@ class Group:
     """As the roles have them: a template where the login comes from a trait."""
     hosts: int
     """How many; `found` says which."""
+    role: str
+    """The role by which it is gained, or was had."""
     differences: tuple[Difference, ...]
     demands: tuple[tuple[str, str], ...]
-    login: str
-    """One that this is for the first of the people."""
+    own: tuple[str, ...]
+    """What the logins are for the first of the people."""
     key: _Key
     kept: Found | None = field(default=None, compare=False)
 
@@ -58,7 +60,7 @@ class Group:
         if self.kept is not None:
             return self.kept
         effects = impact.effects_of(self.people[0])
-        return next(one.found for one in effects if one.login == self.login and _key(one.found) == self.key)
+        return next(one.found for one in effects if one.login == self.own[0] and _key(one.found) == self.key)
 
 
 def grouped(impact: Impact) -> tuple[tuple[Group, ...], Mapping[Change, Totals]]:
@@ -79,7 +81,8 @@ def grouped(impact: Impact) -> tuple[tuple[Group, ...], Mapping[Change, Totals]]
             if draft is None:
                 first = few[0]
                 kept = first.found if len(groups) < _KEPT else None
-                draft = groups[same] = _Draft(user, first.login, first.found.count, kept)
+                own = tuple(sorted({effect.login for effect in few}, key=lambda login: (login != first.login, login)))
+                draft = groups[same] = _Draft(user, own, first.found.count, kept)
             draft.people.append(user)
     touched.tell(totals)
     made = [draft.group(*same) for same, draft in groups.items()]
@@ -87,7 +90,7 @@ def grouped(impact: Impact) -> tuple[tuple[Group, ...], Mapping[Change, Totals]]
 
 
 def _key(found: Found) -> _Key:
-    return (id(found.fleet), found.change, found.digest, found.differences, found.demands)
+    return (id(found.fleet), found.change, found.digest, found.role, found.differences, found.demands)
 
 
 @dataclass
@@ -95,15 +98,15 @@ class _Draft:
     """A group while its people are found. The sample is that of the first one."""
 
     user: str
-    login: str
+    own: tuple[str, ...]
     hosts: int
     kept: Found | None
     people: list[str] = field(default_factory=list)
 
     def group(self, key: _Key, logins: tuple[str, ...]) -> Group:
-        _, change, _, differences, demands = key
+        _, change, _, role, differences, demands = key
         people = (self.user, *sorted(one for one in self.people if one != self.user))
-        return Group(change, people, logins, self.hosts, differences, demands, self.login, key, self.kept)
+        return Group(change, people, logins, self.hosts, role, differences, demands, self.own, key, self.kept)
 
 
 class _Touched:

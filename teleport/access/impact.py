@@ -46,6 +46,8 @@ class Found:
     selection: Selection
     """Of the policy afterwards; where something is lost, before."""
     naming: int
+    role: str = ""
+    """The role by which it is gained, or was had; what is kept may have several."""
     differences: tuple[Difference, ...] = ()
     """Of what is kept: the conditions that change."""
     demands: tuple[tuple[str, str], ...] = ()
@@ -167,20 +169,14 @@ class _Pair:
     def _compare(self, login: str, named: int, names: int) -> Iterator[Found]:
         before, after = self._before.opened(named, login), self._after.opened(names, login)
         both = before & after
-        for hosts, values in self._demanding(names, after & ~both):
-            yield self._made("gained", hosts, names, demands=values)
-        yield from self._one("lost", before & ~both, named)
+        for role, hosts in self._after.by_role(names, after & ~both):
+            for values, part in split(hosts, self._after.facets(names)):
+                demands = tuple(pair for pair in values if pair not in _USUAL)
+                yield self._made("gained", part, names, role=role.name, demands=demands)
+        for role, hosts in self._before.by_role(named, before & ~both):
+            yield self._made("lost", hosts, named, role=role.name)
         for differences, hosts in self._kept(named, names, both).items():
             yield self._made("changed", hosts, names, differences=differences)
-
-    def _one(self, change: Change, hosts: int, naming: int) -> Iterator[Found]:
-        if hosts:
-            yield self._made(change, hosts, naming)
-
-    def _demanding(self, names: int, gained: int) -> Iterator[tuple[int, tuple[tuple[str, str], ...]]]:
-        if gained:
-            for values, hosts in split(gained, self._after.facets(names)):
-                yield hosts, tuple(pair for pair in values if pair not in _USUAL)
 
     def _kept(self, named: int, names: int, both: int) -> Mapping[tuple[Difference, ...], int]:
         """The hosts that stay, by the conditions that change there; without those where none does."""

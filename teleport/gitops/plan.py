@@ -107,7 +107,8 @@ def _written(resource: AnyResource) -> dict[str, Any]:
     """What people write, without what names the resource and what the cluster notes."""
     body = resource.to_dict()
     metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "revision", "id")}
-    return {key: value for key, value in {**body, "metadata": metadata}.items() if key != "kind"}
+    kept = {**body, "metadata": metadata} if metadata else {key: body[key] for key in body if key != "metadata"}
+    return {key: value for key, value in kept.items() if key != "kind"}
 
 
 def _hidden(value: Any) -> Any:

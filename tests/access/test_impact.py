@@ -13,7 +13,7 @@ from teleport.access.holdings import Holdings, RoleSets
 from teleport.access.impact import Impact, impact
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
-from tests.access.builders import NOW, FixedTables, host, identity, lock, policy, role, rule, setting, user
+from tests.access.builders import NOW, host, identity, lock, policy, role, rule, setting, user
 from tests.access.oracle import Oracle, Question
 from tests.access.strategies import FLEETS, LOGINS, USERS, policies
 from tests.access.test_oracle import MOMENT, Documents, Hosts, compiled
