@@ -11,6 +11,7 @@ from teleport.access.holdings import RoleSets
 from teleport.access.roles import CompiledRole
 from teleport.access.snapshot import BoundUser, Snapshot
 from teleport.core.errors import Problem
+from teleport.resources.presets import PRESET
 
 __all__ = ["idle"]
 
@@ -31,7 +32,7 @@ def idle(snapshot: Snapshot, fleet: Fleet) -> Iterator[Problem]:
     uses = _uses(snapshot, fleet)
     wanted = set(_requestable(snapshot))
     for name, role in snapshot.roles.items():
-        if not role.origin.file:
+        if role.origin.source == PRESET:
             continue
         use = uses.get(name)
         if use is None:

@@ -19,9 +19,9 @@ def to_document(report: Report) -> Iterator[str]:
     yield ',\n  "unchanged": ' + str(report.plan.unchanged)
     yield ',\n  "left_alone": ' + _text([f"{kind}/{name}" for kind, name in report.plan.left_alone])
     yield ',\n  "impact": {\n    "rows": ['
-    yield from _separated(_rows(report.impact, "user"))
+    yield from _separated(_rows(report.impact))
     yield '],\n    "roles": ['
-    yield from _separated(_rows(report.unheld.impact, ""))
+    yield from _separated(_rows(report.unheld.impact, named=False))
     yield '],\n    "summary": ' + _text(_summary(report)) + "\n  }"
     yield ',\n  "tests": []'
     yield ',\n  "violations": ' + _text([one.to_dict() for one in report.violations])
@@ -41,11 +41,12 @@ def _summary(report: Report) -> dict[str, Any]:
     return {**totals, "hosts_known": len(report.hosts[1]), "users_known": len(report.after.users)}
 
 
-def _rows(impact: Impact, who: str) -> Iterator[str]:
-    """One row a user, login and host. Without a user they are of roles that nobody declared holds."""
-    for user, login, _, found in impact.effects():
+def _rows(impact: Impact, *, named: bool = True) -> Iterator[str]:
+    """One row a user, login and host. Those who are not named hold a role that nobody declared holds."""
+    for user, login, written, found in impact.effects():
+        who = {"user": user, "login": login} if named else {"login": written}
         for role, conditions, hosts in found.blocks():
-            head = {"change": found.change, **({who: user} if who else {}), "login": login, "kind": "node"}
+            head = {"change": found.change, **who, "kind": "node"}
             tail = {"role": role, "conditions": conditions}
             before, after = _line(head)[:-1], _line(tail)[1:]
             for position in positions(hosts):

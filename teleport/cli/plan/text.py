@@ -7,7 +7,7 @@ from typing import Final
 from teleport.access.groups import Group
 from teleport.access.impact import Change as Kind
 from teleport.cli.plan.report import Report
-from teleport.cli.plan.words import Words, counted, field_text, plural
+from teleport.cli.plan.words import Words, counted, field_text, listed, plural
 from teleport.core.output import printable
 from teleport.gitops.plan import Change
 
@@ -100,14 +100,24 @@ def _item(text: str, detail: str) -> Iterator[str]:
 
 def _roles(report: Report) -> Iterator[str]:
     """What changes for whoever holds a role that nobody declared holds."""
-    groups = report.roles
-    if not groups:
+    groups, unsaid = report.roles, _unsaid(report)
+    if not groups and not unsaid:
         return
     words = Words(report)
     lines = ["Roles that nobody declared holds: for people who are known at login alone, and for partners", ""]
     for one in groups[:_GROUPS]:
         lines += [*_wrapped(f"  {printable(words.role_sentence(one))}", "    "), ""]
+    for name, traits in unsaid:
+        text = f"role/{name} changes; which hosts it opens depends on its holders' {listed(traits)}"
+        lines += [*_wrapped(f"  {printable(text)}", "    "), ""]
     yield "\n".join(lines)
+
+
+def _unsaid(report: Report) -> list[tuple[str, Sequence[str]]]:
+    """Changed roles of which only their traits could tell what changes."""
+    told = {name for one in report.roles for name in one.people}
+    changed = {one.name for one in report.plan.changes if one.kind == "role"}
+    return [(name, traits) for name, traits in report.unheld.depends.items() if traits and name in changed - told]
 
 
 def _violations(report: Report) -> Iterator[str]:

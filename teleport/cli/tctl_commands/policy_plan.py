@@ -1,6 +1,5 @@
 """`tctl policy plan` and `tctl policy inventory`: what a change would do, before it lands."""
 
-import gc
 import sys
 import time
 from pathlib import Path
@@ -69,7 +68,15 @@ def plan(target: Target, /, what: str, against: str, fleet: Path | None, source:
 
     Example: tctl policy plan policies --against origin/main --inventory fleet.yaml -o markdown
     """
-    report = _report(target, (what, against), fleet, source)
+    from teleport.resources.load import collection_paused
+
+    with collection_paused():
+        report = _report(target, (what, against), fleet, source)
+        _write(report, form)
+    return REFUSED if report.violations else NOTHING if report.empty else CHANGES
+
+
+def _write(report: "Report", form: str) -> None:
     if form == "json":
         from teleport.cli.plan.document import to_document
 
@@ -83,7 +90,6 @@ def plan(target: Target, /, what: str, against: str, fleet: Path | None, source:
         from teleport.cli.plan.text import to_text
 
         write(to_text(report))
-    return REFUSED if report.violations else NOTHING if report.empty else CHANGES
 
 
 def _report(target: Target, sides: tuple[str, str], fleet: Path | None, source: str) -> "Report":
@@ -91,7 +97,6 @@ def _report(target: Target, sides: tuple[str, str], fleet: Path | None, source: 
     from teleport.cli.plan.states import LIVE, offline_state, read_inventory
     from teleport.resources.load import Loader
 
-    gc.disable()  # millions of new values and no garbage; the process ends soon
     what, against = sides
     loader, hosts = Loader(source="folder"), read_inventory(fleet) if fleet is not None else None
     old = _live(target, source) if against == LIVE else offline_state(against, what, loader)
