@@ -5,13 +5,14 @@ roles shares a `Selection`, and then only the logins differ. Agrees with `decide
 demand.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
 from teleport.access.decide import standing
 from teleport.access.fleet import Fleet
+from teleport.access.labels import SelectorTemplate
 from teleport.access.locks import Shut, lock_in_force, shut_by
 from teleport.access.options import Conditions, combine
 from teleport.access.roles import LOGINS, CompiledRole, Names, RoleSide, Traits, expand_names
@@ -40,42 +41,40 @@ class _Side:
     side: RoleSide
     sets: "RoleSets"
     denies: bool
+    naming: tuple[str, ...]
+    """The traits that the names read."""
+    selecting: tuple[str, ...]
+    """The traits that the selector reads."""
+    reads_user: bool
+    _hosts: dict[Key, int]
     _names: dict[Key, Names] = field(default_factory=dict)
-    _hosts: dict[Key, int] = field(default_factory=dict)
 
-    @property
-    def fleet(self) -> Fleet:
-        return self.sets.fleet
-
-    @cached_property
-    def _naming(self) -> tuple[str, ...]:
-        """The traits that the names read."""
-        written = self.side.names[LOGINS[self.fleet.kind]]
-        return tuple(sorted({trait for one in written for trait in one.reads}))
-
-    @cached_property
-    def _selecting(self) -> tuple[str, ...]:
-        return tuple(sorted(self.side.selectors[self.fleet.kind].reads.traits))
+    @classmethod
+    def of(cls, side: RoleSide, sets: "RoleSets", *, denies: bool) -> "_Side":
+        names, selector = side.names[LOGINS[sets.fleet.kind]], side.selectors[sets.fleet.kind]
+        reads = selector.reads
+        naming = tuple(sorted({trait for one in names for trait in one.reads}))
+        return cls(side, sets, denies, naming, tuple(sorted(reads.traits)), reads.user, sets.meant(selector, denies))
 
     def names(self, traits: Traits) -> Names:
-        key = tuple([traits.get(name, ()) for name in self._naming])
+        key = tuple([traits.get(name, ()) for name in self.naming]) if self.naming else ()
         found = self._names.get(key)
         if found is None:
-            what = LOGINS[self.fleet.kind]
+            what = LOGINS[self.sets.fleet.kind]
             found = self._names[key] = expand_names(what, self.side.names[what], traits)
         return found
 
     def key(self, user: BoundUser) -> Key:
         """Whoever agrees in it is given the same hosts."""
-        selector = self.side.selectors[self.fleet.kind]
-        read = tuple([user.traits.get(name, ()) for name in self._selecting]) if self._selecting else ()
-        return (*read, user.name, user.role_names) if selector.reads.user else read
+        read = tuple([user.traits.get(name, ()) for name in self.selecting]) if self.selecting else ()
+        return (*read, user.name, user.role_names) if self.reads_user else read
 
     def hosts(self, key: Key, user: BoundUser) -> int:
         found = self._hosts.get(key)
         if found is None:
-            selector = self.side.selectors[self.fleet.kind].bind(user.name, user.role_names, user.traits)
-            found = self.fleet.denied_by(selector) if self.denies else self.fleet.allowed_by(selector)
+            fleet = self.sets.fleet
+            selector = self.side.selectors[fleet.kind].bind(user.name, user.role_names, user.traits)
+            found = fleet.denied_by(selector) if self.denies else fleet.allowed_by(selector)
             self._hosts[key] = found
             self.sets.remember(self._hosts)
         return found
@@ -88,10 +87,31 @@ class _Role:
     role: CompiledRole
     allow: _Side
     deny: _Side
+    written: tuple[str, ...]
+    """The allowed logins as the author wrote them."""
+    options: str
+    """Equal for roles whose options are the same."""
+    ordered: bool
+    """Whether the order of roles shows in what the options come to."""
+    mfa: str
+    device_trust: str
+    mode: str
+    """How it has logins created."""
 
-    def written(self, index: int) -> str:
-        """An entry of the allowed logins as the author wrote it."""
-        return self.role.source.spec.allow.logins[index]
+    @classmethod
+    def of(cls, role: CompiledRole, sets: "RoleSets") -> "_Role":
+        allow, deny = _Side.of(role.allow, sets, denies=False), _Side.of(role.deny, sets, denies=True)
+        options = role.options
+        return cls(
+            role, allow, deny, role.source.spec.allow.logins, options.model_dump_json(exclude_none=True),
+            bool(options.cert_extensions), options.require_session_mfa or "no", options.device_trust_mode or "off",
+            options.create_host_user_mode or ("keep" if options.create_host_user else "off"),
+        )  # fmt: skip
+
+    @property
+    def unprovable(self) -> bool:
+        """Whether it demands what nobody can show yet."""
+        return self.mfa.startswith("hardware_key") or self.device_trust == "required"
 
 
 class RoleSets:
@@ -100,14 +120,18 @@ class RoleSets:
     def __init__(self, fleet: Fleet, *, many: int = _MANY_SETS) -> None:
         self.fleet, self._many = fleet, many
         self._roles: dict[int, _Role] = {}
+        self._meant: dict[tuple[SelectorTemplate, bool], dict[Key, int]] = {}
         self._remembered = 0
 
     def of(self, role: CompiledRole) -> _Role:
         found = self._roles.get(id(role))
         if found is None:
-            allow, deny = _Side(role.allow, self, denies=False), _Side(role.deny, self, denies=True)
-            found = self._roles[id(role)] = _Role(role, allow, deny)
+            found = self._roles[id(role)] = _Role.of(role, self)
         return found
+
+    def meant(self, selector: SelectorTemplate, denies: bool) -> dict[Key, int]:
+        """What a selector means so far, by what it reads; one for all roles that are written alike there."""
+        return self._meant.setdefault((selector, denies), {})
 
     def remember(self, sets: dict[Key, int]) -> None:
         """One more set is in there; of too many, those of this side are forgotten."""
@@ -130,11 +154,14 @@ class Selection:
     """Logins (empty for every one) with the hosts where a lock shuts them."""
     conditions: Conditions
     """Those that do not depend on the host."""
-
-    @cached_property
-    def unprovable(self) -> int:
-        """The roles, as bits, that demand what nobody can show yet."""
-        return self._those("require_session_mfa", "hardware_key") | self._those("device_trust_mode", "required")
+    asking: int = 0
+    """The roles, as bits, that ask for a second factor."""
+    trusting: int = 0
+    """Those that would like a trusted device."""
+    unprovable: int = 0
+    """Those that demand what nobody can show yet."""
+    modes: tuple[str, ...] = ()
+    """For each role, how it has logins created."""
 
     @cached_property
     def by_login(self) -> frozenset[str]:
@@ -143,7 +170,10 @@ class Selection:
 
     def opened(self, naming: int, login: str) -> int:
         """The hosts that a login opens, if these roles (as bits) name it and nothing denies it."""
-        bits = self._of(naming) & ~self._of(naming & self.unprovable) & ~self.shut
+        bits = self._of(naming)
+        for closed in (self._of(naming & self.unprovable), self.shut):
+            if closed:
+                bits ^= bits & closed
         for locked, hosts in self.locked:
             if locked in ("", login):
                 bits &= ~hosts
@@ -152,22 +182,25 @@ class Selection:
     def facets(self, naming: int) -> tuple[Facet, ...]:
         """The conditions that differ from host to host, for a login that these roles name."""
         everywhere = EVERYWHERE if self.conditions.mfa != "no" else 0
-        asking = self._of(naming & self._mfa) | everywhere if self._mfa or everywhere else 0
+        asking = everywhere or self._of(naming & self.asking)
         facets: list[Facet] = [("mfa", (("required", asking), ("no", EVERYWHERE)) if asking else _NO)]
-        trusting = self._of(naming & self._optional)
-        if self.conditions.device_trust != "off":
-            trusting = EVERYWHERE
+        trusting = self._of(naming & self.trusting) if self.conditions.device_trust == "off" else EVERYWHERE
         facets.append(("device_trust", (("optional", trusting), ("off", EVERYWHERE)) if trusting else _OFF))
         facets.append(self._host_user)
         return tuple(facets)
 
     def by_role(self, naming: int, hosts: int) -> Iterator[tuple[CompiledRole, int]]:
         """The hosts, each under the first role that allows it."""
+        if hosts and not naming & (naming - 1):
+            yield self.roles[naming.bit_length() - 1], hosts
+            return
         for index in _indices(naming):
             part = hosts & self.allowed[index]
             if part:
                 yield self.roles[index], part
-                hosts &= ~part
+                hosts ^= part
+            if not hosts:
+                return
 
     def cells(self, naming: int, hosts: int) -> Iterator[tuple[Conditions, int]]:
         """The hosts by the conditions under which they are reached; `mfa` is `no` or `required`."""
@@ -175,32 +208,17 @@ class Selection:
             yield replace(self.conditions, **dict(values)), part  # type: ignore[arg-type]
 
     @cached_property
-    def _mfa(self) -> int:
-        return self._those("require_session_mfa", "yes")
-
-    @cached_property
-    def _optional(self) -> int:
-        return self._those("device_trust_mode", "optional")
-
-    @cached_property
     def _host_user(self) -> Facet:
-        modes: dict[str, int] = {}
-        for role, hosts in zip(self.roles, self.allowed, strict=True):
-            options = role.options
-            mode = options.create_host_user_mode or ("keep" if options.create_host_user else "off")
-            modes[mode] = modes.get(mode, 0) | hosts
-        if set(modes) <= {"off"}:
+        if set(self.modes) <= {"off"}:
             return "host_user", _OFF
+        modes: dict[str, int] = {}
+        for mode, hosts in zip(self.modes, self.allowed, strict=True):
+            modes[mode] = modes.get(mode, 0) | hosts
         return "host_user", tuple((mode, modes[mode]) for mode in ("off", "keep", "insecure-drop") if mode in modes)
 
-    def _those(self, option: str, value: str) -> int:
-        """The roles, as bits, whose option begins like this."""
-        found = (
-            index for index, role in enumerate(self.roles) if (getattr(role.options, option) or "").startswith(value)
-        )
-        return sum(1 << index for index in found)
-
     def _of(self, roles: int) -> int:
+        if not roles & (roles - 1):
+            return self.allowed[roles.bit_length() - 1] if roles else 0
         bits = 0
         for index in _indices(roles):
             bits |= self.allowed[index]
@@ -218,12 +236,16 @@ def split(hosts: int, facets: Iterable[Facet]) -> list[tuple[tuple[tuple[str, st
         finer = []
         for known, part in parts:
             for value, among in values:
-                here = part & among
+                here = part if among == EVERYWHERE else part & among
                 if here:
                     finer.append(((*known, (name, value)), here))
-                    part &= ~here
+                    part = 0 if here is part else part ^ here
         parts = finer
     return parts
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    return sum(1 << index for index, flag in enumerate(flags) if flag)
 
 
 def _indices(bits: int) -> Iterator[int]:
@@ -253,7 +275,7 @@ class Holdings:
         self.snapshot, self.fleet, self._sets, self._now = snapshot, sets.fleet, sets, now
         self._locks = [lock for lock in snapshot.locks if lock_in_force(lock, now)]
         self._places: dict[str, int] = {}
-        self._combined: dict[tuple[int, ...], Conditions] = {}
+        self._combined: dict[tuple[str, ...], Conditions] = {}
         anybody = self._conditions(())
         self._never = anybody.mfa.startswith("hardware_key") or anybody.device_trust == "required"
 
@@ -263,6 +285,22 @@ class Holdings:
             return self._holding(name)
         except Exception:  # fail closed, as `decide` does
             return None
+
+    def selects(self, name: str) -> tuple[int, ...] | None:
+        """The hosts that each side of each role of a user selects; None for somebody who holds nothing."""
+        user = self.snapshot.user(name)
+        if user is None:
+            return None
+        try:
+            roles = [self._sets.of(bound.role) for bound in user.roles]
+            return tuple([side.hosts(side.key(user), user) for one in roles for side in (one.allow, one.deny)])
+        except Exception:  # fail closed, as `decide` does
+            return None
+
+    @property
+    def locks_places(self) -> bool:
+        """Whether some lock is on a host."""
+        return any(lock.spec.target.node or lock.spec.target.server_id for lock in self._locks)
 
     def selection(self, holding: Holding) -> Selection:
         """What the roles of a holder select."""
@@ -277,7 +315,11 @@ class Holdings:
             allowed=tuple(one.allow.hosts(one.allow.key(user), user) for one in sides),
             shut=shut,
             locked=tuple((lock.login, self._locked(lock)) for lock in holding.locks),
-            conditions=self._conditions(tuple(one.role for one in sides)),
+            conditions=self._conditions(sides),
+            asking=_bits(one.mfa == "yes" for one in sides),
+            trusting=_bits(one.device_trust == "optional" for one in sides),
+            unprovable=_bits(one.unprovable for one in sides),
+            modes=tuple([one.mode for one in sides]),
         )
 
     def _holding(self, name: str) -> Holding | None:
@@ -294,7 +336,8 @@ class Holdings:
         for index, one in enumerate(sides):
             for login, entry in one.allow.names(user.traits).entries.items():
                 naming[login] = naming.get(login, 0) | 1 << index
-                written.setdefault(login, one.written(entry))
+                if login not in written:
+                    written[login] = one.written[entry]
             allow, deny = one.allow.key(user), one.deny.key(user)
             one.allow.hosts(allow, user)  # here, so that an error denies
             one.deny.hosts(deny, user)
@@ -319,12 +362,13 @@ class Holdings:
             hosts &= self._places[place]
         return hosts
 
-    def _conditions(self, roles: tuple[CompiledRole, ...]) -> Conditions:
+    def _conditions(self, sides: Sequence[_Role]) -> Conditions:
         """The conditions of all who hold these roles, whatever the host."""
-        key = tuple(map(id, roles))
+        options = [one.options for one in sides]
+        key = tuple(options if any(one.ordered for one in sides) else sorted(options))
         found = self._combined.get(key)
         if found is None:
-            snapshot = self.snapshot
+            snapshot, roles = self.snapshot, [one.role for one in sides]
             found = self._combined[key] = combine(
                 roles, roles, auth=snapshot.auth, network=snapshot.network, recording=snapshot.recording
             )

@@ -4,10 +4,11 @@ Exact: on every user, login and host it says what `decide` says before and after
 People whom no change can touch are not looked at, but for hosts whose labels change.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
+
+from blake3 import blake3
 
 from teleport.access.fleet import Fleet
 from teleport.access.holdings import Facet, Holding, Holdings, RoleSets, Selection, split
@@ -99,8 +100,13 @@ def impact(
     was, will = ({host.uid: host for host in one} for one in hosts)
     touched, moved = _touched(before, after), _moved(was, will)
     others = (before.users.keys() | after.users.keys()) - touched if any(moved) else set()
-    asked = [(touched, (was.values(), will.values())), (others, moved)]
-    return Impact([_Comparison.of(before, after, aligned(*fleet), sorted(who), now=now) for who, fleet in asked if who])
+    comparisons = []
+    if touched:
+        fleets = aligned(was.values(), will.values())
+        comparisons.append(_Comparison.of(before, after, fleets, sorted(touched), now=now))
+    if others:
+        comparisons.append(_Comparison.of(before, after, aligned(*moved), sorted(others), now=now).narrowed())
+    return Impact(comparisons)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +124,13 @@ class _Comparison:
         first = RoleSets(fleets[0])
         second = first if fleets[0] is fleets[1] else RoleSets(fleets[1])
         return cls(Holdings(before, first, now=now), Holdings(after, second, now=now), users)
+
+    def narrowed(self) -> "_Comparison":
+        """Without the users for whom only hosts could make a difference, and make none."""
+        if self.before.locks_places or self.after.locks_places:
+            return self
+        users = [name for name in self.users if self.before.selects(name) != self.after.selects(name)]
+        return replace(self, users=users)
 
     def effects(self, users: Iterable[str]) -> Iterator[Effect]:
         alike: dict[object, list[tuple[str, Holding | None, Holding | None]]] = {}
@@ -168,12 +181,14 @@ class _Pair:
 
     def _compare(self, login: str, named: int, names: int) -> Iterator[Found]:
         before, after = self._before.opened(named, login), self._after.opened(names, login)
-        both = before & after
-        for role, hosts in self._after.by_role(names, after & ~both):
+        if not before and not after:
+            return
+        both = before if before == after else before & after
+        for role, hosts in self._after.by_role(names, after ^ both):
             for values, part in split(hosts, self._after.facets(names)):
                 demands = tuple(pair for pair in values if pair not in _USUAL)
                 yield self._made("gained", part, names, role=role.name, demands=demands)
-        for role, hosts in self._before.by_role(named, before & ~both):
+        for role, hosts in self._before.by_role(named, before ^ both):
             yield self._made("lost", hosts, named, role=role.name)
         for differences, hosts in self._kept(named, names, both).items():
             yield self._made("changed", hosts, names, differences=differences)
@@ -198,7 +213,7 @@ class _Pair:
         return Found(
             change, self._fleets[0] if lost else self._fleets[1], hosts, hosts.bit_count(),
             self._before if lost else self._after, naming,
-            digest=hashlib.blake2b(data, digest_size=16).digest(), **more,
+            digest=blake3(data).digest(16), **more,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ is the most that a holder could reach.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from teleport.access.expressions import LABELS, compile_expression
 from teleport.access.impact import Impact, impact
 from teleport.access.roles import CompiledRole, compile_role
 from teleport.access.snapshot import Snapshot
@@ -91,8 +92,6 @@ def _any_value(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _reads_user(role: CompiledRole, side: str) -> bool:
-    from teleport.access.expressions import LABELS, compile_expression
-
     text = getattr(role.source.spec, side).node_labels_expression
     reads = compile_expression(text, LABELS).reads if text else None
     return reads is not None and bool(reads.traits or reads.user)

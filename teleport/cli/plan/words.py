@@ -187,7 +187,7 @@ class Words:
             return "the user is deleted"
         if gone:
             return "the host is gone"
-        if decision.role is not None or not decision.reasons:
+        if decision.file or decision.role is not None:
             return f"{decision.because}{_place(decision)}"
         if role not in after.roles:
             return f"role/{role} is deleted"

@@ -15,6 +15,8 @@ from tests.gitops.test_revision import commit, git
 
 ANN = folders.ANN.replace("dev, access", "dev, base")
 BASE = "kind: role\nversion: v7\nmetadata: {name: base}\nspec: {}\n"
+DENIAL = "{deny: {node_labels: {env: dev}}}"
+LOCK = "kind: lock\nversion: v2\nmetadata: {name: x}\nspec: {target: {user: ann}}\n"
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "policies"
 
 
@@ -76,8 +78,8 @@ def test_who_gains_and_who_loses_is_told_with_the_reason(before: Path, after: Pa
     ("file", "text", "reason"),
     [
         ("ann", ANN.replace("[dev, base]", "[base]"), "because role/dev is no longer theirs"),
-        ("base", FREEZE.replace("prod", "dev").replace("freeze}", "base}"), "because role/base denies env=dev (base.yaml:6)"),
-        ("lock", "kind: lock\nversion: v2\nmetadata: {name: x}\nspec: {target: {user: ann}}\n", "because lock/x on user ann"),
+        ("base", BASE.replace("{}", DENIAL), "because role/base denies env=dev (base.yaml:4)"),
+        ("lock", LOCK, "because lock/x on user ann (lock.yaml:4)"),
         ("ann", None, "because the user is deleted"),
         ("hosts", HOSTS.partition("---\n")[2], "because the host is gone"),
     ],
@@ -138,7 +140,8 @@ def test_programs_read_every_row(before: Path, after: Path) -> None:
         {"path": "spec.allow.node_labels.env", "old": ["dev", "staging"], "new": "prod"}
     ]
     rows = found["impact"]["rows"]
-    assert sorted((one["change"], one["user"], one["login"], one["kind"], one["resource"], one["role"]) for one in rows) == [
+    told = [tuple(one[key] for key in ("change", "user", "login", "kind", "resource", "role")) for one in rows]
+    assert sorted(told) == [
         ("gained", "ann", "ann", "node", "db-2", "dev"),
         ("gained", "ann", "deploy", "node", "db-2", "dev"),
         ("lost", "ann", "ann", "node", "db-1", "dev"),
