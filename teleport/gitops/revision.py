@@ -35,7 +35,7 @@ _OFF: Final = (
 def git_environment() -> dict[str, str]:
     """What git is told of the surroundings: who the caller is, for the sake of safe.directory, and nothing else."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CONFIG_HOME") if name in os.environ}
-    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_CONFIG_NOSYSTEM": "0"}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from teleport.access.decide import AccessRequest, decide
-from teleport.access.fleet import positions
+from teleport.access.fleet import Fleet, positions
 from teleport.access.holdings import Holdings, RoleSets
 from teleport.access.impact import Impact, impact
 from teleport.access.snapshot import Snapshot
@@ -225,7 +225,7 @@ def test_more_sets_than_are_remembered_change_no_answer() -> None:
     snapshot = policy(
         role(allow=rule("root", team="{{internal.team}}")), user("ann", team=["a"]), user("bob", team=["b"])
     )
-    sets = RoleSets(Holdings(snapshot, RoleSets(_fleet()), now=NOW).fleet, many=1)
+    sets = RoleSets(_fleet(), many=1)
     holdings = Holdings(snapshot, sets, now=NOW)
     ann, bob = holdings.of("ann"), holdings.of("bob")
     assert ann is not None
@@ -236,7 +236,5 @@ def test_more_sets_than_are_remembered_change_no_answer() -> None:
     assert opened == [1, 2, 1]
 
 
-def _fleet() -> Any:
-    from teleport.access.fleet import Fleet
-
+def _fleet() -> Fleet:
     return Fleet("node", [host("h1", team="a"), host("h2", team="b")])
