@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from teleport.access.fleet import Fleet
-from teleport.access.holdings import RoleSets
+from teleport.access.role_sets import RoleSets
 from teleport.access.roles import CompiledRole
 from teleport.access.snapshot import BoundUser, Snapshot
 from teleport.core.errors import Problem

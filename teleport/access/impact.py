@@ -11,10 +11,12 @@ from typing import Any, Final, Literal, NamedTuple
 from blake3 import blake3
 
 from teleport.access.fleet import Fleet
-from teleport.access.holdings import Facet, Holding, Holdings, RoleSets, Selection, split
+from teleport.access.holdings import Holding, Holdings
 from teleport.access.inventory import aligned
 from teleport.access.options import Conditions, combine
+from teleport.access.role_sets import RoleSets
 from teleport.access.roles import CompiledRole
+from teleport.access.selection import Facet, Selection, split
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.resources.lock import Lock

@@ -9,8 +9,9 @@ from hypothesis.strategies import SearchStrategy
 
 from teleport.access.decide import AccessRequest, decide
 from teleport.access.fleet import Fleet, positions
-from teleport.access.holdings import Holdings, RoleSets
+from teleport.access.holdings import Holdings
 from teleport.access.impact import Impact, impact
+from teleport.access.role_sets import RoleSets
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from tests.access.builders import NOW, host, identity, lock, policy, role, rule, setting, user

@@ -55,7 +55,7 @@ def _changes(report: Report) -> str:
 def _change(change: Change) -> Iterator[str]:
     place = change.origin.file + (f":{change.origin.line}" if change.origin.line else "")
     yield printable(f"  {_SIGNS[change.action]} {change.shown:<36}  {place}".rstrip())
-    shown = [one for one in change.fields if one.path not in ("version", "sub_kind")] or list(change.fields)
+    shown = [one for one in change.fields if change.action != "create" or one.path != "version"]
     for one in shown[:_FIELDS]:
         yield printable(f"      {one.path}: {field_text(one)}")
     if len(shown) > _FIELDS:
