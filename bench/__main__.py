@@ -2,11 +2,11 @@
 
 import sys
 
-from bench import access, bulk, command_line, fleet, sessions, spliced
+from bench import access, bulk, command_line, fleet, impact, sessions, spliced
 from bench.rows import Row, show
 
-MEASUREMENTS = {"command_line": command_line, "access": access, "sessions": sessions, "fleet": fleet, "bulk": bulk,
-                "spliced": spliced}  # fmt: skip
+MEASUREMENTS = {"command_line": command_line, "access": access, "impact": impact, "sessions": sessions,
+                "fleet": fleet, "bulk": bulk, "spliced": spliced}  # fmt: skip
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What the policy means: patterns, templates, expressions, decisions, and who reaches what.
 
 Pure: no input, no output, no time of its own. `snapshot` compiles every rule at one revision; `decide` answers
-one question; `reach` answers it for a whole fleet at once; `rules` judges administrative acts; `judge` says
-whether a proposed policy may be installed at all.
+one question; `reach` answers it for a whole fleet at once, `holdings` for everybody; `impact` says what changes for
+whom when one snapshot takes another's place; `rules` judges administrative acts; `judge` says whether a proposed
+policy may be installed at all.
 """

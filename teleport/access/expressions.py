@@ -5,6 +5,7 @@ Where an expression stands decides which names it may read (`environments`). Eve
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
@@ -13,7 +14,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from teleport.access.environments import LABELS, TEMPLATE, WHERE, Environment
-from teleport.access.scope import Compiled, ExpressionError, Scope, Shape, a
+from teleport.access.scope import Compiled, ExpressionError, Reads, Scope, Shape, a
 
 __all__ = ["LABELS", "TEMPLATE", "WHERE", "Environment", "ExpressionError", "Scope", "compile_expression"]
 
@@ -36,10 +37,11 @@ def compile_expression(text: str, environment: Environment, *, want: Shape = "tr
         tree = _PARSER.parse(text)
     except UnexpectedInput as error:
         raise ExpressionError(_syntax(text, error)) from None
-    compiled = _Compiler(environment).node(tree, 0)
+    compiler = _Compiler(environment)
+    compiled = compiler.node(tree, 0)
     if compiled.shape != want and not (want == "list" and compiled.shape == "text"):
         raise ExpressionError(f"the expression gives {a(compiled.shape)}; {a(want)} is expected here")
-    return compiled
+    return replace(compiled, reads=compiler.reads)
 
 
 def _syntax(text: str, error: UnexpectedInput) -> str:
@@ -77,6 +79,8 @@ class _Compiler:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self.reads = Reads()
+        """What the nodes compiled so far look at."""
 
     def node(self, tree: Any, depth: int) -> Compiled:
         if depth > MAX_NESTING:
@@ -133,6 +137,8 @@ class _Compiler:
             raise ExpressionError("a function's name stands without brackets")
         name = ".".join([str(head), *(step for _, step in steps)])
         function = self._environment.function(name)
+        if name == "labels_matching":
+            self.reads |= Reads(labels=None)
         return function.call(name, [self.node(child, depth) for child in arguments.children])
 
     def _step(self, step: Any) -> tuple[bool, str]:
@@ -147,9 +153,19 @@ class _Compiler:
         """A name, or a name and the key after it. Only the key may stand in brackets."""
         whole = ".".join([head, *(name for _, name in steps)])
         brackets = [bracketed for bracketed, _ in steps]
-        found = self._environment.name(whole) if not any(brackets) else None
+        found, base, key = self._environment.name(whole) if not any(brackets) else None, whole, ""
         if found is None and steps and not any(brackets[:-1]):
-            found = self._environment.keyed_name(".".join([head, *(name for _, name in steps[:-1])]), steps[-1][1])
+            base, key = ".".join([head, *(name for _, name in steps[:-1])]), steps[-1][1]
+            found = self._environment.keyed_name(base, key)
         if found is None:
             raise self._environment.unknown_name(whole)
+        self.reads |= _reads(base, key)
         return found
+
+
+def _reads(base: str, key: str) -> Reads:
+    if base == "labels":
+        return Reads(labels=frozenset({key}))
+    if base in ("internal", "external", "user.spec.traits"):
+        return Reads(traits=frozenset({key}))
+    return Reads(user=True)

@@ -3,8 +3,10 @@
 Posting lists (label value to positions), turned into bitsets when asked. Knows no users and no roles.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from teleport.access.labels import Selector
 from teleport.access.patterns import Any_, Exact, Matcher
@@ -37,6 +39,13 @@ class _Key:
     postings: dict[str, set[int]] = field(default_factory=dict)
     bits: dict[str, int] = field(default_factory=dict)
     """Bitsets made so far; dropped for a value when its posting changes."""
+    matched: dict[Matcher, int] = field(default_factory=dict)
+    """What patterns mean, as far as somebody asked; dropped when any posting changes."""
+
+
+_Cells = list[tuple[dict[str, str], int | list[int]]]
+"""Hosts that agree in some labels: these, and the set as bits, or as positions where there are few."""
+_FEW: Final = 64
 
 
 class Fleet:
@@ -49,11 +58,10 @@ class Fleet:
         self._position: dict[str, int] = {}
         self._keys: dict[str, _Key] = {}
         self._alive = 0
+        self._cells: dict[frozenset[str], tuple[int, _Cells]] = {}
         self.version = 0
         """Counts changes, so that what was computed from the fleet knows whether it is current."""
-        for target in {target.uid: target for target in targets}.values():
-            self._insert(target)
-        self._alive = bits_of(self._position.values(), len(self._slots))
+        self._fill({target.uid: target for target in targets})
 
     def put(self, target: Target) -> None:
         """Add a host, or replace the one with its uid."""
@@ -107,19 +115,46 @@ class Fleet:
             len(self._slots),
         )
 
+    def labelled(self, key: str, value: str) -> int:
+        """The hosts with this label."""
+        entry = self._keys.get(key)
+        return self._value(entry, value) if entry is not None else 0
+
+    def values_of(self, key: str) -> Collection[str]:
+        """The values that a label has on some host."""
+        entry = self._keys.get(key)
+        return entry.postings.keys() if entry is not None else ()
+
     def allowed_by(self, selector: Selector) -> int:
         """The hosts an allow block means; see `Selector.allows`."""
         if not selector.written and selector.expression is None:
             return 0
         found = self._by_labels(selector) if selector.written else self._alive
-        return found if selector.expression is None else self._by_expression(selector.expression, found)
+        return found if selector.expression is None else self._by_expression(selector, found)
 
     def denied_by(self, selector: Selector) -> int:
         """The hosts a deny block means; see `Selector.denies`."""
         found = self._by_labels(selector) if selector.written else 0
         if selector.expression is not None:
-            found |= self._by_expression(selector.expression, self._alive & ~found)
+            found |= self._by_expression(selector, self._alive & ~found)
         return found
+
+    def _fill(self, targets: Mapping[str, Target]) -> None:
+        """Many hosts at once, in the order given: a loop of its own, because a big fleet waits for it."""
+        index: dict[str, defaultdict[str, list[int]]] = {}
+        for position, target in enumerate(targets.values()):
+            for key, value in target.labels.items():
+                by_value = index.get(key)
+                if by_value is None:
+                    by_value = index[key] = defaultdict(list)
+                by_value[value].append(position)
+        self._slots = [*targets.values()]
+        self._position = dict(zip(targets, range(len(targets)), strict=True))
+        self._keys = {
+            key: _Key({value: set(found) for value, found in by_value.items()}) for key, by_value in index.items()
+        }
+        self._alive = (1 << len(targets)) - 1
+        self.version = len(targets)
 
     def _insert(self, target: Target) -> int:
         self.version += 1
@@ -134,6 +169,7 @@ class Fleet:
             entry = self._keys.setdefault(key, _Key())
             entry.postings.setdefault(value, set()).add(position)
             entry.bits.pop(value, None)
+            entry.matched.clear()
         return position
 
     def _drop(self, position: int) -> None:
@@ -143,6 +179,7 @@ class Fleet:
             entry = self._keys[key]
             entry.postings[value].discard(position)
             entry.bits.pop(value, None)
+            entry.matched.clear()
             if not entry.postings[value]:
                 del entry.postings[value]
             if not entry.postings:
@@ -186,19 +223,46 @@ class Fleet:
         return bits
 
     def _values(self, entry: _Key, matcher: Matcher) -> int:
-        every = isinstance(matcher, Any_)
-        matching = [posting for value, posting in entry.postings.items() if every or matcher.matches(value)]
-        return bits_of((position for posting in matching for position in posting), len(self._slots))
+        found = entry.matched.get(matcher)
+        if found is None:
+            every = isinstance(matcher, Any_)
+            matching = [posting for value, posting in entry.postings.items() if every or matcher.matches(value)]
+            found = bits_of((position for posting in matching for position in posting), len(self._slots))
+            entry.matched[matcher] = found
+        return found
 
-    def _by_expression(self, holds: Callable[[Mapping[str, str]], bool], among: int) -> int:
-        """Evaluate once for each distinct set of labels."""
-        known: dict[tuple[tuple[str, str], ...], bool] = {}
-        found = []
-        for position in positions(among):
-            labels = self.at(position).labels
-            key = tuple(sorted(labels.items()))
-            if key not in known:
-                known[key] = holds(labels)
-            if known[key]:
-                found.append(position)
-        return bits_of(found, len(self._slots))
+    def _by_expression(self, selector: Selector, among: int) -> int:
+        """Evaluate once for each distinct set of the labels that the expression reads."""
+        assert selector.expression is not None
+        found, few = 0, list[int]()
+        for labels, hosts in self._alike(selector.reads):
+            if isinstance(hosts, int):
+                if hosts & among and selector.expression(labels):
+                    found |= hosts
+            elif selector.expression(labels):
+                few += hosts
+        return (found | bits_of(few, len(self._slots))) & among
+
+    def _alike(self, keys: frozenset[str] | None) -> _Cells:
+        """The hosts by their labels of these keys, of any if None; remembered until the fleet changes."""
+        wanted = frozenset(self._keys if keys is None else keys.intersection(self._keys))
+        version, cells = self._cells.get(wanted, (-1, []))
+        if version != self.version:
+            cells = self._split(sorted(wanted))
+            self._cells[wanted] = (self.version, cells)
+        return cells
+
+    def _split(self, keys: Sequence[str]) -> _Cells:
+        alike: dict[tuple[str | None, ...], list[int]] = {}
+        for position, target in enumerate(self._slots):
+            if target is not None:
+                get = target.labels.get
+                alike.setdefault(tuple([get(key) for key in keys]), []).append(position)
+        size = len(self._slots)
+        return [
+            (
+                {key: value for key, value in zip(keys, values, strict=True) if value is not None},
+                bits_of(hosts, size) if len(hosts) > _FEW else hosts,
+            )
+            for values, hosts in alike.items()
+        ]

@@ -5,11 +5,12 @@ object for a whole fleet.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from teleport.access.expressions import LABELS, Scope, compile_expression
 from teleport.access.patterns import ANY, Any_, Matcher
+from teleport.access.scope import Reads
 from teleport.access.templates import Template, check_pattern, template
 
 __all__ = ["EVERYTHING", "Labels", "Selector", "SelectorTemplate"]
@@ -34,6 +35,8 @@ class Selector:
     everything: bool = False
     keys: tuple[tuple[str, tuple[Matcher, ...]], ...] = ()
     expression: Callable[[Labels], bool] | None = None
+    reads: frozenset[str] | None = None
+    """The keys that the expression looks at; None where any may matter."""
 
     @property
     def empty(self) -> bool:
@@ -88,20 +91,23 @@ class SelectorTemplate:
     everything: bool = False
     written: bool = False
     expression: str = ""
+    reads: Reads = field(default_factory=Reads)
+    """What templates and expression look at."""
 
     @classmethod
     def of(cls, labels: Mapping[str, tuple[str, ...]] | None, expression: str) -> "SelectorTemplate":
         """Raises ValueError for templates, patterns and expressions that do not parse."""
         written = labels or {}
-        if expression:
-            compile_expression(expression, LABELS)
+        reads = compile_expression(expression, LABELS).reads if expression else Reads()
         for values in written.values():
             for value in values:
                 check_pattern(value)
         if EVERYTHING in written:
-            return cls(everything=True, written=True, expression=expression)
+            return cls(everything=True, written=True, expression=expression, reads=reads)
         keys = tuple((template(key), tuple(template(value) for value in values)) for key, values in written.items())
-        return cls(keys=keys, written=bool(written), expression=expression)
+        templates = [one for key, values in keys for one in (key, *values)]
+        reads |= Reads(traits=frozenset(trait for one in templates for trait in one.reads))
+        return cls(keys=keys, written=bool(written), expression=expression, reads=reads)
 
     def bind(self, user: str, roles: tuple[str, ...], traits: Traits) -> Selector:
         """The selector for one user."""
@@ -113,6 +119,7 @@ class SelectorTemplate:
             everything=self.everything,
             keys=keys,
             expression=self._bound_expression(user, roles, traits),
+            reads=self.reads.labels,
         )
 
     def _bound_expression(self, user: str, roles: tuple[str, ...], traits: Traits) -> Callable[[Labels], bool] | None:

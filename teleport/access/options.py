@@ -151,7 +151,7 @@ def strictest_mfa(values: Iterable[str | None]) -> str:
 
 def _set(options: Iterable[RoleOptions], name: str) -> list[Any]:
     """The values of those roles that say anything."""
-    return [value for value in (getattr(option, name) for option in options) if value is not None]
+    return [value for option in options if (value := getattr(option, name)) is not None]
 
 
 def _smallest(values: Iterable[float]) -> float:

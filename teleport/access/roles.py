@@ -6,7 +6,7 @@ sees one kind of role.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -16,7 +16,10 @@ from teleport.access.templates import Template, template
 from teleport.resources.model import Origin
 from teleport.resources.role import Condition, KubernetesResource, Role, RoleOptions, Rule
 
-__all__ = ["LOGINS", "NAMED", "TARGETS", "BoundRole", "CompiledRole", "Names", "Side", "compile_role", "valid_login"]
+__all__ = [
+    "LOGINS", "NAMED", "TARGETS", "BoundRole", "CompiledRole", "Names", "RoleSide", "Side", "compile_role",
+    "expand_names", "valid_login",
+]  # fmt: skip
 
 TARGETS: Final = (
     "node", "app", "kubernetes", "db", "db_service", "windows_desktop", "cluster", "group", "workload_identity",
@@ -46,7 +49,7 @@ _VALID: Final[Mapping[str, Callable[[str], bool]]] = {"logins": valid_login}
 
 
 @dataclass(frozen=True)
-class _CompiledSide:
+class RoleSide:
     """One side of a role before it is bound."""
 
     condition: Condition
@@ -60,8 +63,8 @@ class CompiledRole:
     """A role with everything parsed. `bind` it to a user to decide."""
 
     source: Role
-    allow: _CompiledSide
-    deny: _CompiledSide
+    allow: RoleSide
+    deny: RoleSide
 
     @property
     def name(self) -> str:
@@ -100,15 +103,20 @@ class Side:
     """One side of a role for one user."""
 
     names: Mapping[str, Names]
-    selectors: Mapping[str, Selector]
     rules: tuple[Rule, ...]
+    bind: Callable[[str], Selector]
+    _selectors: dict[str, Selector] = field(default_factory=dict)
 
     @property
     def logins(self) -> Mapping[str, int]:
         return self.names["logins"].entries
 
     def selector(self, target: str) -> Selector:
-        return self.selectors[target]
+        """For a kind of target. What is written about other kinds cannot fail here."""
+        found = self._selectors.get(target)
+        if found is None:
+            found = self._selectors[target] = self.bind(target)
+        return found
 
     def names_login(self, login: str) -> bool:
         return self.names["logins"].entry(login) is not None
@@ -135,15 +143,17 @@ class BoundRole:
     def deny(self) -> Side:
         return self._bind(self.role.deny)
 
-    def _bind(self, side: _CompiledSide) -> Side:
-        selectors = {
-            target: selector.bind(self.user, self.roles, self.traits) for target, selector in side.selectors.items()
-        }
-        names = {field: _names(field, entries, self.traits) for field, entries in side.names.items()}
-        return Side(names, selectors, side.condition.rules)
+    def _bind(self, side: RoleSide) -> Side:
+        names = {name: expand_names(name, entries, self.traits) for name, entries in side.names.items()}
+
+        def bind(target: str) -> Selector:
+            return side.selectors[target].bind(self.user, self.roles, self.traits)
+
+        return Side(names, side.condition.rules, bind)
 
 
-def _names(field: str, written: tuple[Template, ...], traits: Traits) -> Names:
+def expand_names(field: str, written: tuple[Template, ...], traits: Traits) -> Names:
+    """What one field of a side names for somebody with these traits."""
     valid = _VALID.get(field, bool)
     entries: dict[str, int] = {}
     for index, entry in enumerate(written):
@@ -163,7 +173,7 @@ def compile_role(role: Role) -> CompiledRole:
     )
 
 
-def _side(role: Role, condition: Condition, *, allow: bool) -> _CompiledSide:
+def _side(role: Role, condition: Condition, *, allow: bool) -> RoleSide:
     for rule in condition.rules:
         if rule.where:
             compile_expression(rule.where, WHERE)
@@ -173,7 +183,7 @@ def _side(role: Role, condition: Condition, *, allow: bool) -> _CompiledSide:
         if labels is None and allow:
             labels = _implicit_labels(role, target)
         selectors[target] = SelectorTemplate.of(labels, condition.expression(target))
-    return _CompiledSide(
+    return RoleSide(
         condition=condition,
         names={field: tuple(template(entry) for entry in getattr(condition, field)) for field in NAMED},
         selectors=selectors,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Compiled", "ExpressionError", "Scope", "Shape", "Values", "a"]
+__all__ = ["Compiled", "ExpressionError", "Reads", "Scope", "Shape", "Values", "a"]
 
 Shape = Literal["text", "list", "truth"]
 Values = tuple[str, ...]
@@ -25,6 +25,21 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class Reads:
+    """What of a scope can matter: whoever agrees in all of it gets the same value."""
+
+    traits: frozenset[str] = frozenset()
+    labels: frozenset[str] | None = frozenset()
+    """Keys of labels; None where any may matter."""
+    user: bool = False
+    """The user's name, or the names of the roles held."""
+
+    def __or__(self, other: "Reads") -> "Reads":
+        labels = None if self.labels is None or other.labels is None else self.labels | other.labels
+        return Reads(self.traits | other.traits, labels, self.user or other.user)
+
+
+@dataclass(frozen=True)
 class Compiled:
     """A checked expression: the shape of its value, and the function that gives it."""
 
@@ -32,6 +47,8 @@ class Compiled:
     run: Callable[[Scope], Any]
     literal: str | None = None
     """The text, if it is one that stands in the expression itself."""
+    reads: Reads = field(default_factory=Reads)
+    """Of a whole expression, what it looks at."""
 
 
 class ExpressionError(ValueError):

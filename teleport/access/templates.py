@@ -24,6 +24,8 @@ class Template:
     prefix: str
     suffix: str = ""
     values: Callable[[Scope], tuple[str, ...]] | None = None
+    reads: frozenset[str] = frozenset()
+    """The traits it looks at."""
 
     def expand(self, traits: Traits) -> tuple[str, ...]:
         """The texts it stands for, in order, without duplicates; none where the trait is missing."""
@@ -62,7 +64,7 @@ def template(text: str) -> Template:
         raise ExpressionError(f"template {text}: {error.message}", error.hint) from None
     if compiled.shape == "text":
         raise ExpressionError(f"template {text} reads no trait", "write the text without braces")
-    return Template(text, text[:start], text[end + 2 :], compiled.run)
+    return Template(text, text[:start], text[end + 2 :], compiled.run, compiled.reads.traits)
 
 
 def check_pattern(text: str) -> None:

@@ -17,7 +17,7 @@ from teleport.auth.outbox import Outbox
 from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.resources.codec import decode, encode
-from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.load import Loaded
 from teleport.resources.model import Origin
 from teleport.resources.user import User
@@ -260,11 +260,6 @@ def _draft(
     for ref in gone:
         draft.delete(found[ref].resource, actor, source)
     return draft
-
-
-def shown(kind: str, name: str) -> str:
-    """A name as it may be printed: secret names are masked."""
-    return f"{name[:2]}…" if KINDS[kind].secret else name
 
 
 def _refuse_foreign(source: str, wanted: Iterable[AnyResource], found: Mapping[Ref, Stored]) -> None:

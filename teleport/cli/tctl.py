@@ -36,7 +36,11 @@ class Target:
         "edit": (f"{_C}.edit", "edit", "Change a resource in an editor."),
         "get": (f"{_C}.get", "get", "Show resources."),
         "nodes": (f"{_C}.cluster", "nodes", "List the hosts of the cluster."),
-        "policy": (f"{_C}.policy", "policy", "Validate a folder of policy, and show what governs the cluster."),
+        "policy": (
+            f"{_C}.policy",
+            "policy",
+            "Validate policy, show what a change would do, and what governs the cluster.",
+        ),
         "recordings": (f"{_C}.recordings", "recordings", "List recorded sessions."),
         "rm": (f"{_C}.rm", "rm", "Delete resources."),
         "status": (f"{_C}.cluster", "status", "The state of the cluster."),

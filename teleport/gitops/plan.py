@@ -1,14 +1,20 @@
-"""What a source's new state would change. Pure; order and positions do not count as changes."""
+"""What a source's new state would change: field by field, in the order it can be done. Pure.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+Where something stands, and in which order its lists are, is no change. Secrets never appear.
+"""
 
-from teleport.resources.kinds import AnyResource
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
-__all__ = ["Change", "Plan", "guard", "plan"]
+from teleport.gitops.fields import HIDDEN, FieldChange, differing
+from teleport.gitops.order import Ref, in_order
+from teleport.resources.kinds import KINDS, AnyResource, shown
+from teleport.resources.model import Origin
 
-Action = Literal["create", "update", "delete"]
+__all__ = ["Action", "Change", "FieldChange", "Plan", "guard", "plan"]
+
+Action = Literal["create", "update", "delete", "adopt"]
 
 _MANY: Final = 3
 """Of a kind with at least so many objects, not all may vanish at once."""
@@ -16,14 +22,40 @@ _MANY: Final = 3
 
 @dataclass(frozen=True)
 class Change:
+    """One object that changes. `adopt` is one that exists already and belongs to somebody else so far."""
+
     action: Action
     kind: str
     name: str
+    fields: tuple[FieldChange, ...] = field(default=(), compare=False)
+    origin: Origin = field(default_factory=Origin, compare=False)
+    """Where it is declared; of what is deleted, where it was."""
+    owner: str = ""
+    """To whom what is adopted belongs."""
+
+    @property
+    def shown(self) -> str:
+        """`kind/name`, as it may be printed."""
+        return f"{self.kind}/{shown(self.kind, self.name)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        origin = self.origin
+        return {
+            "action": self.action,
+            "kind": self.kind,
+            "name": shown(self.kind, self.name),
+            "fields": [one.to_dict() for one in self.fields],
+            "origin": {"file": origin.file, "line": origin.line} if origin.file else None,
+        }
 
 
 @dataclass(frozen=True)
 class Plan:
     changes: tuple[Change, ...]
+    unchanged: int = 0
+    """Objects that stay as they are."""
+    left_alone: tuple[Ref, ...] = ()
+    """What others own, and stays as it is because this source does not declare it."""
 
     @property
     def empty(self) -> bool:
@@ -33,18 +65,54 @@ class Plan:
         return sum(change.action == action for change in self.changes)
 
 
-def plan(desired: Iterable[AnyResource], owned: Mapping[tuple[str, str], AnyResource]) -> Plan:
-    """From what a source owns to what it declares."""
+def plan(
+    desired: Iterable[AnyResource], owned: Mapping[Ref, AnyResource], others: Mapping[Ref, AnyResource] | None = None
+) -> Plan:
+    """From what a source owns to what it declares. `others` is what exists and belongs to somebody else."""
     wanted = {(one.kind, one.name): one for one in desired}
-    changes: list[Change] = []
-    for ref, resource in sorted(wanted.items()):
-        before = owned.get(ref)
-        if before is None:
-            changes.append(Change("create", *ref))
-        elif before.to_dict() != resource.to_dict():
-            changes.append(Change("update", *ref))
-    changes += (Change("delete", *ref) for ref in sorted(owned) if ref not in wanted)
-    return Plan(tuple(changes))
+    foreign = others or {}
+    changes = [
+        change
+        for ref in in_order(wanted.values())
+        if (change := _change(wanted[ref], owned.get(ref), foreign.get(ref))) is not None
+    ]
+    gone = in_order(resource for ref, resource in owned.items() if ref not in wanted)
+    deletions = [Change("delete", *ref, origin=owned[ref].origin) for ref in reversed(gone)]
+    left = tuple(ref for ref in sorted(foreign) if ref not in wanted)
+    return Plan((*changes, *deletions), len(wanted) - len(changes), left)
+
+
+def _change(resource: AnyResource, before: AnyResource | None, foreign: AnyResource | None) -> Change | None:
+    if before is not None:
+        fields = _fields(before, resource)
+        return _made("update", resource, fields) if fields else None
+    if foreign is not None:
+        return _made("adopt", resource, _fields(foreign, resource), owner=foreign.origin.source)
+    return _made("create", resource, _fields(None, resource))
+
+
+def _made(action: Action, resource: AnyResource, fields: Sequence[FieldChange], owner: str = "") -> Change:
+    return Change(action, resource.kind, resource.name, tuple(fields), resource.origin, owner)
+
+
+def _fields(before: AnyResource | None, after: AnyResource) -> list[FieldChange]:
+    """The fields that differ; of something new, all that is written."""
+    found = list(differing(_written(before) if before is not None else {}, _written(after)))
+    if not KINDS[after.kind].secret:
+        return found
+    return [FieldChange(one.path, _hidden(one.old), _hidden(one.new)) for one in found]
+
+
+def _written(resource: AnyResource) -> dict[str, Any]:
+    """What people write, without what names the resource and what the cluster notes."""
+    body = resource.to_dict()
+    metadata = {key: value for key, value in body["metadata"].items() if key not in ("name", "revision", "id")}
+    kept = {**body, "metadata": metadata} if metadata else {key: body[key] for key in body if key != "metadata"}
+    return {key: value for key, value in kept.items() if key != "kind"}
+
+
+def _hidden(value: Any) -> Any:
+    return None if value is None else HIDDEN
 
 
 def guard(desired: Iterable[AnyResource], owned: Mapping[tuple[str, str], AnyResource]) -> str:

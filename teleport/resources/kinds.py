@@ -13,13 +13,19 @@ from teleport.resources.settings import AuthPreference, NetworkingConfig, Record
 from teleport.resources.token import Token
 from teleport.resources.user import User
 
-__all__ = ["KINDS", "AnyResource", "kind_named"]
+__all__ = ["KINDS", "AnyResource", "kind_named", "shown"]
 
 AnyResource = Resource[Any]
 
 KINDS: Mapping[str, type[AnyResource]] = {
     cls.kind: cls for cls in (Role, User, Token, Node, Lock, AuthPreference, RecordingConfig, NetworkingConfig)
 }
+
+
+def shown(kind: str, name: str) -> str:
+    """A name as it may be printed: secret names are masked."""
+    return f"{name[:2]}…" if KINDS[kind].secret else name
+
 
 _BY_ANY_NAME: Mapping[str, type[AnyResource]] = {
     name: cls for cls in KINDS.values() for name in (cls.kind, f"{cls.kind}s", *cls.aliases)

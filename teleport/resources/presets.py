@@ -10,7 +10,10 @@ from teleport.resources.load import load
 from teleport.resources.model import Origin
 from teleport.resources.role import Role
 
-__all__ = ["preset_roles"]
+__all__ = ["PRESET", "preset_roles"]
+
+PRESET: Final = "preset"
+"""The source that they are shown with."""
 
 _PRESETS: Final = """
 kind: role
@@ -114,6 +117,5 @@ def preset_roles() -> tuple[Role, ...]:
     assert not loaded.problems, loaded.problems
     roles = [resource for resource in loaded.resources if isinstance(resource, Role)]
     return tuple(
-        role.with_origin(Origin(source="preset", file=f"preset/{role.name}"), uid=f"preset-{role.name}")
-        for role in roles
+        role.with_origin(Origin(source=PRESET, file=f"preset/{role.name}"), uid=f"preset-{role.name}") for role in roles
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from teleport.access.decide import Target
+from teleport.access.inventory import labelled
 from teleport.access.reach import Fleet
 from teleport.access.snapshot import Snapshot, compile_snapshot
 from teleport.pki.authority import TrustedAuthority
@@ -104,12 +105,7 @@ class LivePolicy:
 
 def host_target(snapshot: Snapshot, host: Node) -> Target:
     """A host that reported itself, as decisions see it: a declared node of its name gives labels that win."""
-    labels = dict(host.metadata.labels)
-    labels.update({name: command.result for name, command in host.spec.cmd_labels.items() if command.result})
-    declared = snapshot.nodes.get(host.hostname)
-    if declared is not None:
-        labels.update(declared.metadata.labels)
-    return Target("node", host.hostname, host.name, labels)
+    return labelled(host, snapshot.nodes)
 
 
 class LiveFleet:

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,10 @@ from teleport.access.environments import WHERE
 from teleport.access.options import Conditions
 from teleport.cli import tctl as tctl_program
 from teleport.cli import tsh as tsh_program
-from teleport.cli.tctl_commands import access
+from teleport.cli.tctl_commands import access, policy_plan
 from tests.builders import FakeClock
 from tests.cli.programs import tctl
+from tests.gitops.test_revision import commit, git
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,6 +52,38 @@ def test_a_documented_command_prints_what_the_page_shows(
     result = tctl(*command.split()[1:])
 
     assert result.errors + result.output == output, page
+
+
+def test_the_plan_that_the_page_shows_is_what_comes_of_the_edit_that_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/planning.md").read_text()
+    edit = re.search(r"^```diff\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = re.search(r"^```console\n\$ tctl (policy plan .*?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert edit is not None
+    assert shown is not None
+    shutil.copytree(ROOT / "examples/policies", tmp_path / "policies")
+    git(tmp_path, "init", "-q", "-b", "main")
+    commit(tmp_path)
+    (tmp_path / "edit").write_text(edit[1])
+    git(tmp_path, "apply", "--unidiff-zero", "edit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(policy_plan, "time", FakeClock(1_800_000_000.0))
+
+    result = tctl(*shown[1].split())
+
+    assert re.sub(r"\([0-9a-f]{12}\)", "(3f2c1a9d0e12)", result.errors + result.output) == shown[2]
+    assert result.status == 2
+
+
+def test_the_role_of_the_page_is_one_that_a_cluster_takes(tmp_path: Path) -> None:
+    page = (ROOT / "docs/planning.md").read_text()
+    for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)):
+        (tmp_path / f"{number}.yaml").write_text(text)
+
+    result = tctl("policy", "validate", str(tmp_path))
+
+    assert (result.status, result.output) == (0, f"{tmp_path} is valid: 1 role\n")
 
 
 _CODE: Final = re.compile(r"^ *```(?:sh|console)?\n(.*?)^ *```$|((?:^ {4}.*\n)+)", re.MULTILINE | re.DOTALL)

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import BIN, ROLE, Finished, Person, World, user, wait_until
+from tests.cli import programs
+from tests.e2e.world import BIN, LOGIN, ROLE, Finished, Person, World, user, wait_until
 
 MADE = """\
 kind: user
@@ -22,6 +24,14 @@ kind: role
 version: v7
 metadata: {name: ops}
 spec: {allow: {logins: [root], node_labels: {env: [dev, test]}}}
+"""
+
+
+READER = """\
+kind: role
+version: v7
+metadata: {name: ci}
+spec: {allow: {rules: [{resources: KINDS, verbs: [list, readnosecrets]}]}}
 """
 
 
@@ -75,6 +85,70 @@ def test_get_all_shows_preset_roles_and_hosts_that_report_themselves(world: Worl
 
     assert "every cluster" in shown
     assert "reports itself" in shown
+
+
+def test_plan_compares_with_what_is_in_force_on_the_hosts_that_report_themselves(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.policies, tmp_path / "new")
+    same = world.tctl("policy", "plan", str(tmp_path / "new"))
+    (tmp_path / "new/users/bob.yaml").unlink()
+    (tmp_path / "new/users/cy.yaml").write_text(user("cy"))
+
+    result = world.tctl("policy", "plan", str(tmp_path / "new"))
+    rows = json.loads(world.tctl("policy", "plan", str(tmp_path / "new"), "-o", "json").output)["impact"]["rows"]
+
+    host = rows[0]["resource"]
+    assert (same.status, "compared with the running cluster: nothing changes" in same.output) == (0, True), same.errors
+    assert result.status == 2
+    assert f"bob loses {LOGIN} on {host}\n      because the user is deleted" in result.output
+    assert f"cy gains {LOGIN} on {host}\n      because the user is new" in result.output
+    assert {(one["change"], one["user"], one["login"]) for one in rows} == {
+        ("lost", "bob", LOGIN), ("gained", "cy", LOGIN),
+    }  # fmt: skip
+
+
+def test_what_the_api_declares_is_left_alone_and_what_both_declare_would_be_refused(
+    world: World, tmp_path: Path, clean: None
+) -> None:
+    shutil.copytree(world.policies, tmp_path / "new")
+    assert world.tctl("create", stdin=MADE).status == 0
+
+    alone = json.loads(world.tctl("policy", "plan", str(tmp_path / "new"), "-o", "json").output)
+    (tmp_path / "new/made.yaml").write_text(MADE)
+    both = world.tctl("policy", "plan", str(tmp_path / "new"))
+
+    assert (alone["changes"], alone["left_alone"]) == ([], ["role/ops", "user/jim"])
+    assert both.status == 4
+    assert "» role/ops" in both.output
+    assert "role/ops belongs to the source api; delete it there first" in both.output
+
+
+def test_an_inventory_has_names_and_labels_alone_and_serves_where_there_is_no_cluster(
+    world: World, tmp_path: Path
+) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(world.tctl("policy", "inventory").output)
+    shutil.copytree(world.policies, tmp_path / "new")
+    (tmp_path / "new/users/bob.yaml").unlink()
+
+    offline = ["policy", "plan", str(tmp_path / "new"), "--against", str(world.policies), "--inventory", str(fleet)]
+    found = programs.tctl(*offline, "-o", "json")
+
+    assert "addr" not in fleet.read_text()
+    assert [(one["change"], one["user"]) for one in json.loads(found.output)["impact"]["rows"]] == [("lost", "bob")]
+
+
+def test_who_may_only_read_policy_and_labels_can_plan(world: World, tmp_path: Path) -> None:
+    kinds = "[role, user, node, lock, cluster_auth_preference, session_recording_config, cluster_networking_config]"
+    world.write("roles/ci.yaml", READER.replace("KINDS", kinds))
+    world.write("users/ci.yaml", user("ci", roles="ci"))
+    wait_until(lambda: "ci" in world.tctl("get", "users").output)
+    shutil.copytree(world.policies, tmp_path / "new")
+
+    result = world.tctl("-i", str(identity(world, "ci")), "policy", "plan", str(tmp_path / "new"))
+
+    assert (result.status, "nothing changes" in result.output) == (0, True), result.errors
+    for name in ("users/ci.yaml", "roles/ci.yaml"):
+        (world.policies / name).unlink()
 
 
 def test_an_unknown_kind_is_told_with_the_likely_right_one(world: World) -> None:

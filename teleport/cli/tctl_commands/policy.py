@@ -1,4 +1,4 @@
-"""`tctl policy`: validate a folder before a cluster reads it, and show what governs a cluster."""
+"""`tctl policy`: validate and plan before a cluster reads it, and show what governs a cluster."""
 
 import sys
 from collections import Counter
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from teleport.cli.options import output_option
+from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_status import status
 from teleport.core.errors import Invalid
 from teleport.core.output import printable, to_json, write
@@ -21,9 +22,11 @@ __all__ = ["policy"]
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Validate a folder of policy, and show what governs the cluster."""
+    """Validate policy, show what a change of it would do, and what governs the cluster."""
 
 
+policy.add_command(inventory)
+policy.add_command(plan)
 policy.add_command(status)
 
 

@@ -1,0 +1,95 @@
+"""What a running cluster has in force, read through the API: policy kinds and hosts, no secrets, no sessions."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from teleport.api import models as m
+from teleport.api import routes as r
+from teleport.api.client import ApiClient
+from teleport.cli.plan.states import State
+from teleport.core.errors import AccessDenied, BadInput, TeleportError
+from teleport.resources.codec import UnknownVersion, from_dict
+from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.model import Origin
+from teleport.resources.node import Node
+
+__all__ = ["hosts_of", "live_state"]
+
+_PRESENCE: Final = "presence"
+_PRESET: Final = "preset"
+_API: Final = "api"
+
+
+async def live_state(client: ApiClient, source: str) -> State:
+    """Everything in force; what belongs to other sources than this one (or the only one) is told apart."""
+    rows = [
+        row for kind, cls in KINDS.items() if not cls.secret
+        for row in (await client.call(r.RESOURCES, m.ResourceQuery(kind=kind))).resources
+    ]  # fmt: skip
+    resources, unreadable = _parsed(row for row in rows if row.source not in (_PRESENCE, _PRESET))
+    hosts, _ = _parsed(row for row in rows if row.source == _PRESENCE)
+    owner = source or _only_source(resources)
+    return State(
+        "the running cluster",
+        tuple(resources),
+        others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
+        hosts=tuple(one for one in hosts if isinstance(one, Node)),
+        unreadable=unreadable,
+        notes=(*_tokens(), *await _old_services(client)),
+    )
+
+
+async def hosts_of(client: ApiClient) -> list[dict[str, Any]]:
+    """The hosts that report themselves, as documents with names and labels alone."""
+    rows = (await client.call(r.RESOURCES, m.ResourceQuery(kind=Node.kind))).resources
+    return [_labels_alone(row.resource) for row in rows if row.source == _PRESENCE]
+
+
+def _labels_alone(body: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": body["metadata"]["name"], "labels": body["metadata"].get("labels") or {}}
+    spec = {"hostname": body.get("spec", {}).get("hostname") or metadata["name"]}
+    return {"kind": Node.kind, "version": body["version"], "metadata": metadata, "spec": spec}
+
+
+def _parsed(rows: Iterable[m.Resource]) -> tuple[list[AnyResource], dict[str, str]]:
+    found: list[AnyResource] = []
+    unreadable: dict[str, str] = {}
+    for row in rows:
+        body = row.resource
+        metadata = {key: value for key, value in body["metadata"].items() if key != "revision"}
+        try:
+            resource = from_dict({**body, "metadata": metadata})
+        except UnknownVersion as error:
+            unreadable[f"{body['kind']}/{metadata['name']}"] = str(error)
+            continue
+        found.append(resource.with_origin(Origin(source=row.source, file=row.file, line=row.line)))
+    return found, unreadable
+
+
+def _only_source(resources: Sequence[AnyResource]) -> str:
+    sources = sorted({one.origin.source for one in resources} - {_API, ""})
+    if len(sources) > 1:
+        raise BadInput(
+            f"the cluster has several sources of policy: {', '.join(sources)}", hint="say which with --source NAME"
+        )
+    return sources[0] if sources else ""
+
+
+def _tokens() -> Sequence[str]:
+    secret = ", ".join(f"{kind}s" for kind, cls in KINDS.items() if cls.secret)
+    return (f"{secret} are not compared with the running cluster: their names are secrets",)
+
+
+async def _old_services(client: ApiClient) -> Sequence[str]:
+    """What connected services say they cannot read, where the caller may know."""
+    try:
+        status = await client.call(r.POLICY_STATUS, m.Empty())
+    except AccessDenied:
+        return ()
+    except TeleportError as error:
+        return (f"what connected services can read is not known: {error.message}",)
+    return [
+        f"the service on {one.hostname} (version {one.version}) reports: {problem}"
+        for one in status.services
+        for problem in one.problems
+    ]

@@ -1,0 +1,166 @@
+"""What taking one state for the other comes to: the changes, who gains and loses, and what is worth a look."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from teleport.access.decide import AccessRequest, Decision, decide
+from teleport.access.fleet import Fleet
+from teleport.access.groups import Group, Totals, grouped
+from teleport.access.idle import idle
+from teleport.access.impact import Change as Kind
+from teleport.access.impact import Impact, impact
+from teleport.access.inventory import declared_hosts, known_hosts
+from teleport.access.judge import judge
+from teleport.access.snapshot import Snapshot, compile_snapshot
+from teleport.access.target import Target
+from teleport.access.unheld import Unheld, changed_unheld
+from teleport.cli.plan.states import State
+from teleport.core.errors import Invalid, Problem, TeleportError
+from teleport.core.identity import Identity
+from teleport.gitops.order import Ref
+from teleport.gitops.plan import Plan, guard, plan
+from teleport.resources.kinds import AnyResource, shown
+from teleport.resources.node import Node
+
+__all__ = ["Report", "Violation", "Warned", "compared"]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Why a cluster would refuse the change."""
+
+    guard: str
+    message: str
+
+    def to_dict(self) -> dict[str, str]:
+        return {"guard": self.guard, "message": self.message}
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What is right and yet worth a look; whether it was not there before."""
+
+    problem: Problem
+    new: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything there is to tell. `groups` and `totals` are computed when somebody asks."""
+
+    title: str
+    against: str
+    plan: Plan
+    before: Snapshot
+    after: Snapshot
+    hosts: tuple[tuple[Target, ...], tuple[Target, ...]]
+    impact: Impact
+    unheld: Unheld
+    warnings: tuple[Warned, ...]
+    violations: tuple[Violation, ...]
+    notes: tuple[str, ...]
+    now: float
+
+    @cached_property
+    def _grouped(self) -> tuple[tuple[Group, ...], Mapping[Kind, Totals]]:
+        return grouped(self.impact)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self._grouped[0]
+
+    @property
+    def totals(self) -> Mapping[Kind, Totals]:
+        return self._grouped[1]
+
+    @cached_property
+    def roles(self) -> tuple[Group, ...]:
+        """The groups of those who might hold a role that nobody declared holds; their people are roles."""
+        return grouped(self.unheld.impact)[0]
+
+    def decision(self, snapshot: Snapshot, user: str, login: str, target: Target) -> Decision | None:
+        """What decides for somebody, a second factor taken as shown; None for nobody there."""
+        declared = snapshot.users.get(user)
+        if declared is None:
+            return None
+        identity = Identity("user", user, declared.uid, "", mfa_verified=True)
+        return decide(snapshot, AccessRequest(identity, target, login), now=self.now)
+
+    @property
+    def empty(self) -> bool:
+        return self.plan.empty
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """See `snapshot.Tables`."""
+
+    resources: Sequence[AnyResource]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+
+    def of_kind(self, kind: str) -> Mapping[str, AnyResource]:
+        return {one.name: one for one in self.resources if one.kind == kind}
+
+
+def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: float) -> Report:
+    """Put the new state in the old one's place. Raises Invalid with every fault of either."""
+    _check_old(old)
+    others = [one for ref, one in old.others.items() if ref not in _refs(new.resources)]
+    proposed = [*others, *new.resources]
+    judgement = judge([*proposed, *new.loaded.remnants], broken=new.loaded.broken)
+    problems = {*new.problems, *judgement.problems}
+    if problems:
+        raise Invalid(tuple(problems))
+    owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
+    made = plan(new.resources, owned, old.others)
+    before = compile_snapshot(_Tables(old.resources, old.unreadable))
+    after = compile_snapshot(_Tables(proposed, old.unreadable), previous=before)
+    known = inventory if inventory is not None else old.hosts
+    hosts = (_hosts(before, known), _hosts(after, known))
+    warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, after), hosts)
+    return Report(
+        new.title, old.title, made, before, after, hosts, impact(before, after, hosts, now=now),
+        changed_unheld(before, after, hosts, now=now), warnings, tuple(_violations(new.resources, owned, made)),
+        (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
+    )  # fmt: skip
+
+
+def _check_old(old: State) -> None:
+    if old.problems:
+        found = "\n".join(str(one) for one in sorted(old.problems)[:10])
+        raise TeleportError(f"{old.title}, which is compared with, has faults:\n{found}")
+
+
+def _refs(resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
+    return {(one.kind, one.name): one for one in resources}
+
+
+def _hosts(snapshot: Snapshot, known: Sequence[Node] | None) -> tuple[Target, ...]:
+    return tuple(declared_hosts(snapshot.nodes) if known is None else known_hosts(known, snapshot.nodes))
+
+
+def _warnings(
+    found: Sequence[Problem], earlier: Sequence[Problem], snapshots: tuple[Snapshot, Snapshot],
+    hosts: tuple[tuple[Target, ...], tuple[Target, ...]],
+) -> tuple[Warned, ...]:  # fmt: skip
+    """Those of the proposed state; a line that moved makes none of them new."""
+    before, after = (
+        (*told, *idle(snapshot, Fleet("node", fleet)))
+        for told, snapshot, fleet in zip((earlier, found), snapshots, hosts, strict=True)
+    )
+    known = {(one.file, one.message) for one in before}
+    warned = (Warned(one, (one.file, one.message) not in known) for one in after)
+    return tuple(sorted(warned, key=lambda one: (not one.new, one.problem)))
+
+
+def _violations(desired: Sequence[AnyResource], owned: Mapping[Ref, AnyResource], made: Plan) -> Iterable[Violation]:
+    """What a cluster refuses today: a source that empties itself, and what belongs to somebody else."""
+    refusal = guard(desired, owned)
+    if refusal:
+        yield Violation("emptied", refusal)
+    for change in made.changes:
+        if change.action == "adopt":
+            name = f"{change.kind}/{shown(change.kind, change.name)}"
+            yield Violation("owner", f"{name} belongs to the source {change.owner}; delete it there first")

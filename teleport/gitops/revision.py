@@ -1,0 +1,200 @@
+"""The policy files of one commit of a git repository, read from its objects: no working tree, no index, no network.
+
+The `git` program does it, with hooks, filters, replacements and fetching off, within bounds of size and time. What
+counts as policy is what counts in a folder (`tree`); links lead to files of the same commit or nowhere.
+"""
+
+import os
+import posixpath
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from teleport.core.errors import BadInput, Problem, TeleportError
+from teleport.gitops.folder import MAX_BYTES, MAX_FILES
+from teleport.gitops.tree import SUFFIXES
+
+__all__ = ["Commit", "Repository", "git_environment"]
+
+_SECONDS: Final = 120.0
+"""How long git may take for one answer."""
+_MAX_LISTING: Final = 64 << 20
+_LINK, _SUBMODULE = "120000", "160000"
+_LFS: Final = b"version https://git-lfs.github.com/spec/"
+
+_OFF: Final = (
+    "--no-replace-objects", "--no-optional-locks", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false",
+    "-c", "protocol.allow=never", "-c", "core.quotePath=false",
+)  # fmt: skip
+
+
+def git_environment() -> dict[str, str]:
+    """What git is told of the surroundings: who the caller is, for the sake of safe.directory, and nothing else."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CONFIG_HOME") if name in os.environ}
+    return {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit, and the folder in it that holds the policy; an empty path is all of it."""
+
+    id: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    mode: str
+    id: str
+    name: str
+    """Relative to the policy's folder."""
+
+
+class Repository:
+    """A repository on this machine, around a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def root(self) -> Path:
+        """The top of the working tree. Raises BadInput where there is none."""
+        return Path(self._ask("rev-parse", "--show-toplevel").decode().rstrip("\n"))
+
+    def commit(self, revision: str, path: str = "") -> Commit:
+        """Raises BadInput for what names no commit."""
+        if not revision or revision.startswith("-") or "\0" in revision:
+            raise BadInput(f"{revision!r} is not a revision")
+        try:
+            found = self._ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        except _GitFailed as error:
+            reason = f": {error.message}" if "ownership" in error.message else ""
+            raise BadInput(f"{revision} is no commit of the repository at {self.folder}{reason}") from None
+        clean = posixpath.normpath(path) if path else ""
+        if clean.startswith(("/", "../")) or clean == "..":
+            raise BadInput(f"{path} is outside of the repository")
+        return Commit(found.decode().strip(), "" if clean == "." else clean)
+
+    def read(self, commit: Commit) -> tuple[list[tuple[str, bytes]], list[Problem]]:
+        """Names and contents of the policy files, in the order a folder gives, and what could not be read."""
+        entries = {entry.name: entry for entry in self._entries(commit)}
+        if not entries and commit.path:
+            raise BadInput(f"{commit.path} is no folder of commit {commit.id[:12]}")
+        links, _ = self._contents([(name, one) for name, one in entries.items() if one.mode == _LINK][:MAX_FILES])
+        chosen, problems = _choose(entries, {name: os.fsdecode(target) for name, target in links})
+        if len(chosen) > MAX_FILES:
+            return [], [*problems, Problem(commit.path or ".", 0, 0, f"more than {MAX_FILES} files")]
+        files, faults = self._contents(chosen)
+        return files, [*problems, *faults]
+
+    def _entries(self, commit: Commit) -> Iterator[_Entry]:
+        tree = f"{commit.id}:{commit.path}" if commit.path else commit.id
+        try:
+            listing = self._ask("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree)
+        except _GitFailed:
+            raise BadInput(f"{commit.path} is no folder of commit {commit.id[:12]}") from None
+        for line in listing.decode(errors="surrogateescape").split("\0"):
+            if line:
+                head, _, name = line.partition("\t")
+                mode, _, id_ = head.split(" ")
+                yield _Entry(mode, id_, name)
+
+    def _contents(self, chosen: Sequence[tuple[str, _Entry]]) -> tuple[list[tuple[str, bytes]], list[Problem]]:
+        """All of them in one run of git; it stops as soon as they are too much."""
+        files: list[tuple[str, bytes]] = []
+        problems: list[Problem] = []
+        total = 0
+        with self._running("cat-file", "--batch", stdin=subprocess.PIPE) as git:
+            assert git.stdin is not None
+            assert git.stdout is not None
+            for name, entry in chosen:
+                git.stdin.write(f"{entry.id}\n".encode())
+                git.stdin.flush()
+                head = git.stdout.readline().decode().split()
+                if len(head) != 3 or head[1] != "blob":
+                    problems.append(Problem(name, 0, 0, "is not in this clone", "fetch it: git fetch"))
+                    continue
+                total += int(head[2])
+                if total > MAX_BYTES:
+                    problems.append(Problem(name, 0, 0, f"more than {MAX_BYTES} bytes"))
+                    break
+                data = git.stdout.read(int(head[2]) + 1)[:-1]
+                if data.startswith(_LFS):
+                    problems.append(Problem(name, 0, 0, "a pointer to git LFS, not the file", "keep policy in git"))
+                else:
+                    files.append((name, data))
+        return files, problems
+
+    def _ask(self, *arguments: str) -> bytes:
+        with self._running(*arguments, stdin=subprocess.DEVNULL) as git:
+            assert git.stdout is not None
+            assert git.stderr is not None
+            out = git.stdout.read(_MAX_LISTING + 1)
+            if len(out) > _MAX_LISTING:
+                raise TeleportError(f"the commit lists more than {_MAX_LISTING} bytes of names")
+            errors = git.stderr.read(4096).decode(errors="replace")
+            status = git.wait()
+        if status != 0:
+            raise _GitFailed(errors.strip().removeprefix("fatal: ") or f"git exited with {status}")
+        return out
+
+    @contextmanager
+    def _running(self, *arguments: str, stdin: int) -> "Iterator[subprocess.Popen[bytes]]":
+        """Git at work; it is killed afterwards, and when it takes too long."""
+        command = ["git", "-C", str(self.folder), *_OFF, *arguments]
+        try:
+            git = subprocess.Popen(
+                command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment()
+            )
+        except FileNotFoundError:
+            raise TeleportError("there is no git on this machine", hint="install git") from None
+        alarm = threading.Timer(_SECONDS, git.kill)
+        alarm.start()
+        try:
+            with git, suppress(BrokenPipeError):
+                try:
+                    yield git
+                finally:
+                    git.kill()
+        finally:
+            alarm.cancel()
+
+
+class _GitFailed(BadInput):
+    """Git said no."""
+
+
+def _choose(entries: Mapping[str, _Entry], links: Mapping[str, str]) -> tuple[list[tuple[str, _Entry]], list[Problem]]:
+    """The policy files among the entries: links to files followed, what cannot be read named."""
+    chosen: list[tuple[str, _Entry]] = []
+    problems: list[Problem] = []
+    for name in sorted(entries, key=_as_in_a_folder):
+        entry = entries[name]
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if entry.mode == _SUBMODULE:
+            problems.append(
+                Problem(name, 0, 0, "a submodule, which is not read", "put the policy into this repository")
+            )
+        elif entry.mode == _LINK:
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), links.get(name, "/")))
+            there = entries.get(target)
+            if any(one.startswith(f"{target}/") for one in entries):
+                problems.append(Problem(name, 0, 0, "a link to a folder, which is not followed in a commit"))
+            elif name.endswith(SUFFIXES) and there is not None and there.mode != _LINK:
+                chosen.append((name, there))
+            elif name.endswith(SUFFIXES):
+                problems.append(Problem(name, 0, 0, "a link that leads out of the folder", "put what it leads to here"))
+        elif name.endswith(SUFFIXES):
+            chosen.append((name, entry))
+    return chosen, problems
+
+
+def _as_in_a_folder(name: str) -> tuple[tuple[int, str], ...]:
+    """The order of `tree`: the files of a folder before those of the folders in it."""
+    *folders, file = name.split("/")
+    return (*((1, folder) for folder in folders), (0, file))
