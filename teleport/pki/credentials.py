@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -207,6 +208,14 @@ def read_tls(der: bytes, authorities: Iterable[TrustedAuthority], *, now: float)
 
     The handshake has proved possession of the key; here the signature is bound to the right kind of authority.
     """
+    start, end, identity = _read_tls(der, tuple(authorities))
+    _check_time(start, end, now)
+    return identity
+
+
+@lru_cache(maxsize=4096)
+def _read_tls(der: bytes, authorities: tuple[TrustedAuthority, ...]) -> tuple[float, float, Identity]:
+    """From when until when a certificate holds, and whose it is. Peers show the same one with every request."""
     try:
         certificate = _parse(der)
         authority = _tls_signer(certificate, authorities)
@@ -220,11 +229,10 @@ def read_tls(der: bytes, authorities: Iterable[TrustedAuthority], *, now: float)
         raise Unauthenticated("not a certificate with an identity") from error
     if len(texts) != 1:
         raise Unauthenticated("the certificate carries no identity of this cluster")
-    _check_time(start, end, now)
     identity = _decode(texts[0], authority, end)
     if identity.kind != authority.kind:
         raise Unauthenticated(f"the {authority.kind} authority does not vouch for a {identity.kind}")
-    return identity
+    return start, end, identity
 
 
 def _blob(line: bytes) -> bytes:
