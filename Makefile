@@ -9,16 +9,18 @@ UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist workste
 # What `make faults` runs; for example FAULTS='--rounds 10 --seed 7'.
 FAULTS ?= --rounds 100
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+# Compatible: a path instead of an import hook, which every start of a program would load.
+EDITABLE := --config-settings editable_mode=compat -e
 
 .PHONY: demo test unit services e2e fuzz faults limits lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt
 	scripts/make-venv "$(PYTHON)" $(VENV)
-	$(PIP) -e .
+	$(PIP) $(EDITABLE) .
 	touch $@
 
 $(STAMP): $(PROGRAM)
-	$(PIP) -e '.[dev]'
+	$(PIP) $(EDITABLE) '.[dev]'
 	touch $@
 
 demo: $(PROGRAM)
@@ -43,7 +45,7 @@ e2e: $(STAMP)
 	$(BIN)/pytest tests/e2e -q -n 2 --dist loadfile
 
 fuzz: $(STAMP)
-	$(PIP) -e '.[fuzz]'
+	$(PIP) $(EDITABLE) '.[fuzz]'
 	nice $(BIN)/python -m tests.fuzz
 
 faults: $(STAMP)

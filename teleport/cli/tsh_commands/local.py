@@ -21,7 +21,7 @@ import click
 
 from teleport.cli import profile as p
 from teleport.cli.freshness import keep_fresh
-from teleport.cli.tsh_commands.proxy import carry, question, reach
+from teleport.cli.way import carry, question, reach
 from teleport.core.errors import BadInput, TeleportError, Unauthenticated, Unavailable
 from teleport.core.output import complain, printable, write
 from teleport.net.owner import owner_of_peer

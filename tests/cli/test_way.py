@@ -1,13 +1,15 @@
 """Which way `tsh proxy ssh` takes through a network, and what it remembers of that."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from teleport.cli import profile as p
-from teleport.cli.tsh_commands import proxy
+from teleport.cli import way
 from teleport.core.errors import Unavailable
 
 PROFILE = p.Profile(proxy="proxy.example.com:3080", user="ann", cluster="acme", expires=time.time() + 60)
@@ -33,18 +35,18 @@ def tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ..
         return Connection(protocols[0])
 
     monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
-    monkeypatch.setattr(proxy, "_connect", connect)
-    monkeypatch.setattr(proxy, "_ask", lambda *_: b"")
-    monkeypatch.setattr(proxy, "_leave", lambda _: None)
+    monkeypatch.setattr(way, "_connect", connect)
+    monkeypatch.setattr(way, "_ask", lambda *_: b"")
+    monkeypatch.setattr(way, "_leave", lambda _: None)
     return attempts
 
 
 def reach() -> None:
-    proxy.reach(PROFILE, None, {"host": "db-1"})
+    way.reach(PROFILE, None, {"host": "db-1"})
 
 
 def test_a_network_without_a_way_outside_of_tls_is_tried_once_a_day(tried: list[tuple[str, ...]]) -> None:
-    both, keeps = (proxy._LEAVES, proxy._KEEPS), (proxy._KEEPS,)
+    both, keeps = (way._LEAVES, way._KEEPS), (way._KEEPS,)
 
     reach()
     reach()
@@ -74,7 +76,7 @@ def test_a_host_that_answers_neither_way_says_nothing_about_the_network(
             raise Unavailable("host db-1 is not connected to this proxy")
         return b""
 
-    monkeypatch.setattr(proxy, "_ask", ask)
+    monkeypatch.setattr(way, "_ask", ask)
 
     with pytest.raises(Unavailable):
         reach()
@@ -90,3 +92,40 @@ def test_what_cannot_be_written_down_keeps_nobody_out(
     reach()
 
     assert len(tried) == 2
+
+
+def test_what_ssh_runs_for_every_session_imports_neither_click_nor_the_rest_of_the_program() -> None:
+    heavy = "{'click', 'pydantic', 'asyncio', 'rich'}"
+    script = f"import sys, teleport.cli.way; print(sorted({heavy} & set(sys.modules)))"
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "[]\n"
+
+
+def test_what_ssh_runs_fails_as_every_command_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        sys, "argv", ["tsh", "proxy", "ssh", "--proxy", "x.example.com:3080", "--fdpass", "root@db-1:22"]
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        way.begin()
+
+    assert ended.value.code not in (None, 0)
+    assert capsys.readouterr().err.startswith("tsh: error: not logged in")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--proxy", "x:1", "--fdpass", "--help"]])
+def test_everything_else_is_the_programs(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tsh", "proxy", "ssh", *words])
+
+    with pytest.raises(SystemExit) as ended:
+        way.begin()
+
+    assert ended.value.code == 0
+    assert "Usage: tsh proxy ssh" in capsys.readouterr().out
