@@ -413,6 +413,23 @@ class SourceStatus(Message):
     objects: int = 0
     problems: tuple[dict[str, Any], ...] = ()
     warnings: tuple[dict[str, Any], ...] = ()
+    attempted_commit: str = ""
+    """The commit that was read last, of a source that has commits."""
+    applied_commit: str = ""
+
+
+class RollbackRequest(Message):
+    """Lets a source follow a commit that it refuses because it is a way back."""
+
+    commit: str = Field(min_length=7, max_length=64, pattern="^[0-9a-fA-F]+$")
+    reason: str = Field(min_length=1, max_length=1000)
+    source: str = ""
+    """May be left out where only one source has commits."""
+
+
+class RollbackAnswer(Message):
+    source: str
+    commit: str
 
 
 class ServiceStatus(Message):

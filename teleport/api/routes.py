@@ -165,6 +165,15 @@ POLICY_STATUS: Final = Route(
     m.PolicyStatus,
     "the policy's sources",
 )
+ACCEPT_ROLLBACK: Final = Route(
+    "accept_rollback",
+    "POST",
+    "/v1/policy/rollback",
+    Admin("update", "policy"),
+    m.RollbackRequest,
+    m.RollbackAnswer,
+    "let a source of policy go back to a commit",
+)
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(

@@ -284,6 +284,17 @@ class PolicyStalled(Event):
     outcome: str = "W"
     source: str = ""
     problems: tuple[str, ...] = ()
+    commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackAccepted(Event):
+    event = "policy.rollback_accepted"
+    codes = ("TPY01I",)
+    summary = "an administrator let a source go back to a commit, or to a rewritten branch"
+    source: str = ""
+    commit: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,10 @@ from typing import Final
 
 from teleport.resources.kinds import KINDS
 
-__all__ = ["AUDIT_KEY", "GENERATION", "OUTBOX", "authority", "credential", "host", "invitation", "policy", "token"]
+__all__ = [
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "applied_commit", "authority", "credential", "host", "invitation", "policy",
+    "token",
+]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
 """Written by every transaction that changes policy, so that only one judgement wins."""
@@ -28,6 +31,11 @@ def public_authority(kind: str) -> str:
 def policy(kind: str, name: str) -> str:
     """A declared resource. Where the name is a secret, the key has its hash."""
     return token(name) if KINDS[kind].secret else f"policy/{kind}/{name}"
+
+
+def applied_commit(source: str) -> str:
+    """Which commit of a source of policy was applied last."""
+    return f"applied-commit/{source}"
 
 
 def token(name: str) -> str:

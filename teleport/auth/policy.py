@@ -119,10 +119,17 @@ class PolicyWriter:
             gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
             judgement = self._judge(found, wanted, gone)
             draft = _draft(found, wanted, gone, actor, source)
+            if commit and commit != await self.applied_commit(source):
+                draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
             revision = await self._commit(generation, draft, {"source": source, "commit": commit})
             if revision is not None:
                 return draft.applied(revision, judgement)
         raise Conflict("the policy keeps changing; try again")
+
+    async def applied_commit(self, source: str) -> str:
+        """The commit of a source that was applied last, or nothing."""
+        record = await self._store.get(keys.applied_commit(source))
+        return record.value.decode() if record is not None else ""
 
     async def put(self, wanted: Sequence[Wanted], actor: Actor, *, dry_run: bool = False) -> Applied:
         """Create or replace resources through the API: all of them in one transaction, or none.

@@ -7,7 +7,7 @@ status, and the last good state stays in force; what fails for other reasons is 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -43,7 +43,9 @@ class PolicyService(Protocol):
         """What the source owns now."""
         ...
 
-    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+    async def apply(
+        self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
+    ) -> tuple[int, int, tuple[Problem, ...]]:
         """Make it own exactly this: the revision, how many objects changed, and warnings. Raises Invalid."""
         ...
 
@@ -51,8 +53,8 @@ class PolicyService(Protocol):
         """What the judge says about that part of a broken set which could be read."""
         ...
 
-    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
-        """Note in the audit log that a source is refused."""
+    async def stalled(self, source: str, problems: Sequence[Problem], *, commit: str = "") -> None:
+        """Note in the audit log that a source is refused, and at which commit."""
         ...
 
 
@@ -71,6 +73,10 @@ class SourceState:
     objects: int = 0
     problems: tuple[Problem, ...] = field(default_factory=tuple)
     warnings: tuple[Problem, ...] = field(default_factory=tuple)
+    attempted_commit: str = ""
+    """The commit that was read last; empty for sources that have none."""
+    applied_commit: str = ""
+    """The commit that is in force."""
 
 
 class Loop:
@@ -78,10 +84,12 @@ class Loop:
 
     def __init__(
         self, source: Source, service: PolicyService, *, clock: Clock, interval: float,
-        changed: Callable[[SourceState], None],
+        changed: Callable[[SourceState], None], applied: Callable[[str], Awaitable[None]] | None = None,
+        retry: float = _RETRY_SECONDS,
     ) -> None:  # fmt: skip
+        """`applied` is told the commit of what came into force; `retry` are the seconds after a failure."""
         self._source, self._service, self._clock = source, service, clock
-        self._changed = changed
+        self._changed, self._applied, self._retry = changed, applied, retry
         self.interval = interval
         """Seconds between full passes; may be changed while the loop runs."""
         self._poked = asyncio.Event()
@@ -99,7 +107,7 @@ class Loop:
                 self._poked.clear()
                 again = await self.reconcile()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.interval if again else _RETRY_SECONDS):
+                    async with asyncio.timeout(self.interval if again else self._retry):
                         await self._poked.wait()
         finally:
             if watching is not None:
@@ -113,7 +121,7 @@ class Loop:
     async def _reconcile(self) -> bool:
         try:
             loaded = await self._source.load()
-            self.state.last_seen = self._clock.time()
+            self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
             if loaded.problems:
                 await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
                 return True
@@ -121,7 +129,7 @@ class Loop:
             if refusal:
                 await self._stall([Problem(self._source.place, 0, 0, refusal)])
                 return True
-            await self._apply(loaded.resources)
+            await self._apply(loaded.resources, loaded.commit)
         except Invalid as error:
             await self._stall(error.problems)
         except (TeleportError, OSError) as error:
@@ -131,15 +139,17 @@ class Loop:
             return False
         return True
 
-    async def _apply(self, resources: Sequence[AnyResource]) -> None:
-        revision, changed, warnings = await self._service.apply(self._source.name, resources)
+    async def _apply(self, resources: Sequence[AnyResource], commit: str) -> None:
+        revision, changed, warnings = await self._service.apply(self._source.name, resources, commit=commit)
+        if self._applied is not None:
+            await self._applied(commit)
         state = self.state
-        if changed or state.state != "Ready":
+        if changed or state.state != "Ready" or state.applied_commit != commit:
             log.info("source %s: %d objects, %d changed, revision %d", state.name, len(resources), changed, revision)
             state.last_applied = self._clock.time()
         for warning in warnings if warnings != state.warnings else ():
             log.warning("source %s: %s", state.name, warning)
-        state.state, state.message, state.problems = "Ready", "", ()
+        state.state, state.message, state.problems, state.applied_commit = "Ready", "", (), commit
         state.revision, state.objects, state.warnings = revision, len(resources), warnings
         self._changed(state)
 
@@ -152,7 +162,7 @@ class Loop:
         if news:
             for problem in found[:20]:
                 log.error("source %s is stalled: %s", state.name, problem)
-            await self._service.stalled(state.name, found)
+            await self._service.stalled(state.name, found, commit=state.attempted_commit)
 
     async def _follow(self, watch: Callable[[], AsyncIterator[None]]) -> None:
         while True:

@@ -43,6 +43,8 @@ class Loaded:
     """Kind and name of the documents that have problems, where they still tell: what refers to them is no fault."""
     remnants: tuple[AnyResource, ...] = ()
     """What is left of those documents without their faults: for the judge to find more in, and for nothing else."""
+    commit: str = ""
+    """Which commit all of it was read from, where there is one."""
 
 
 @dataclass

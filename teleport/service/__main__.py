@@ -24,7 +24,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("-c", "--config", "config_file", type=click.Path(path_type=Path), help="teleport.yaml to read.")
-@click.option("--policies", metavar="DIR", help="Folder of YAML that governs the cluster.")
+@click.option("--policies", metavar="DIR|git+URL", help="Folder, or git+URL#BRANCH:PATH, that governs the cluster.")
 @click.option("--data-dir", metavar="DIR", help="Where everything is kept.")
 @click.option("--listen", metavar="HOST:PORT", help="The one TLS port (127.0.0.1:3080).")
 @click.option("--cluster-name", metavar="NAME", help="Name of the cluster; fixed at the first start.")

@@ -60,14 +60,17 @@ class AuthService:
         """See `gitops.loop.PolicyService`."""
         return await self.auth.writer.owned_by(source)
 
-    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+    async def apply(
+        self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
+    ) -> tuple[int, int, tuple[Problem, ...]]:
         """See `gitops.loop.PolicyService`."""
-        applied = await self.auth.writer.replace(source, desired, _actor(source))
+        applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
         if applied.changed:
             await self.auth.audit.append(
                 PolicyApplied(
                     **_actor(source).fields(), source=source, revision=applied.revision,
                     created=len(applied.created), updated=len(applied.updated), deleted=len(applied.deleted),
+                    commit=commit,
                 )
             )  # fmt: skip
         return applied.revision, applied.changed, applied.warnings
@@ -78,10 +81,11 @@ class AuthService:
         judgement = await self.auth.writer.judged(source, loaded)
         return tuple(problem for problem in judgement.problems if problem.file in files)
 
-    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
+    async def stalled(self, source: str, problems: Sequence[Problem], *, commit: str = "") -> None:
         """See `gitops.loop.PolicyService`."""
         texts = tuple(str(problem)[:500] for problem in problems[:50])
-        await self.auth.audit.append(PolicyStalled(**_actor(source).fields(), source=source, problems=texts))
+        event = PolicyStalled(**_actor(source).fields(), source=source, problems=texts, commit=commit)
+        await self.auth.audit.append(event)
 
     def show_source(self, state: SourceState) -> None:
         """Keep what `tctl policy status` shows of a source."""
@@ -90,6 +94,7 @@ class AuthService:
             last_seen=state.last_seen, last_applied=state.last_applied, revision=state.revision, objects=state.objects,
             problems=tuple(problem.to_wire() for problem in state.problems),
             warnings=tuple(problem.to_wire() for problem in state.warnings),
+            attempted_commit=state.attempted_commit, applied_commit=state.applied_commit,
         )  # fmt: skip
         self.auth.surroundings.sources = {**self.auth.surroundings.sources, state.name: status}
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from teleport.core.aio import started_threads
 from teleport.core.errors import BadInput, Invalid, Problem, Unavailable
+from teleport.gitops.address import GitAddress
 from teleport.resources.faults import FAULTS
 from teleport.service.config import SECTIONS, Config, Role, Roles, defaults, load_config
 from teleport.service.logs import prepare_logging
@@ -72,7 +73,7 @@ def configured(options: Mapping[str, Any]) -> Config:
     if "token" in flags:
         body["teleport"].pop("join_params", None)
     if "policies" in flags:
-        body["policies"] = {**body.get("policies", {}), "dir": _folder(flags["policies"])}
+        body["policies"] = _policies(flags["policies"], body.get("policies", {}))
     if "demo" in flags:
         body["demo"] = True
     if "roles" in flags:
@@ -99,6 +100,17 @@ def _problems(details: Any) -> list[Problem]:
     if faults:
         return [Problem(flag, 0, 0, fault.message, fault.hint) for fault in faults]
     return [Problem(flag, 0, 0, details["msg"].removeprefix("Value error, "))]
+
+
+def _policies(text: str, written: Mapping[str, Any]) -> dict[str, Any]:
+    """What the flag says, in place of the folder or repository in the file; the rest of the file holds."""
+    rest = {name: value for name, value in written.items() if name not in ("dir", "git")}
+    if not text.startswith("git+"):
+        return {**rest, "dir": _folder(text)}
+    found = GitAddress.parse(text)
+    return {
+        **rest, "git": {**(written.get("git") or {}), "url": found.url, "branch": found.branch, "path": found.path},
+    }  # fmt: skip
 
 
 def _folder(text: str) -> str:

@@ -173,7 +173,8 @@ class Gate:
                 session.judged(decision)
                 self._set_alarms(session)
             else:
-                session.end(f"access withdrawn: {_withdrawal(session, decision)}")
+                because = _withdrawal(session, decision) + _by_commit(session, decision, self._snapshots.current)
+                session.end(f"access withdrawn: {because}")
         except Exception:
             log.exception("a session of %s could not follow the policy", session.user)
             session.end("access withdrawn: an internal error, while the policy changed")
@@ -244,6 +245,18 @@ def _withdrawal(session: Session, decision: Decision) -> str:
     if before is not None and any(reason.startswith(f"role/{before} allows ") for reason in decision.reasons):
         return f"role/{before} no longer allows {session.login} on {session.request.target.name}"
     return decision.because
+
+
+def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
+    """Which commit declares the rule that decides now, or changed what the session rested on; if that can be told."""
+    before, user = session.decision.role, snapshot.users.get(session.user)
+    role = snapshot.roles.get(before) if before is not None else None
+    commit = decision.commit
+    if decision.role is None and role is not None and role.origin.commit != session.decision.commit:
+        commit = role.origin.commit
+    elif decision.role is None and user is not None and before not in user.spec.roles:
+        commit = user.origin.commit
+    return f" (commit {commit})" if commit else ""
 
 
 def _deadline(session: Session) -> tuple[float | None, str]:

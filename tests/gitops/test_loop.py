@@ -45,7 +45,9 @@ class Cluster:
     async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
         return self.owned
 
-    async def apply(self, source: str, desired: Sequence[AnyResource]) -> tuple[int, int, tuple[Problem, ...]]:
+    async def apply(
+        self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
+    ) -> tuple[int, int, tuple[Problem, ...]]:
         if self.refusal is not None:
             raise self.refusal
         before, self.owned = self.owned, {(one.kind, one.name): one for one in desired}
@@ -55,7 +57,7 @@ class Cluster:
     async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
         return self.judged
 
-    async def stalled(self, source: str, problems: Sequence[Problem]) -> None:
+    async def stalled(self, source: str, problems: Sequence[Problem], *, commit: str = "") -> None:
         self.stalls.append(problems)
 
 

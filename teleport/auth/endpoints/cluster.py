@@ -5,9 +5,9 @@ from pathlib import Path
 import teleport
 from teleport.api import models as m
 from teleport.api.server import Caller
-from teleport.audit.events import BackupMade
+from teleport.audit.events import BackupMade, RollbackAccepted
 from teleport.auth.endpoints.parts import Parts
-from teleport.core.errors import BadInput, Conflict
+from teleport.core.errors import BadInput, Conflict, NotFound
 
 __all__ = ["ClusterState"]
 
@@ -36,6 +36,17 @@ class ClusterState:
             sources=tuple(self._parts.surroundings.sources.values()),
             services=tuple(services),
         )
+
+    async def on_accept_rollback(self, caller: Caller, request: m.RollbackRequest) -> m.RollbackAnswer:
+        rollbacks = self._parts.surroundings.rollbacks
+        name = request.source or (next(iter(rollbacks)) if len(rollbacks) == 1 else "")
+        if name not in rollbacks:
+            known = ", ".join(sorted(rollbacks)) or "none"
+            raise NotFound(f"no source {name!r} has commits", hint=f"sources that have: {known}")
+        commit = await rollbacks[name](request.commit)
+        actor = self._parts.actor(caller).fields()
+        await self._parts.audit.append(RollbackAccepted(**actor, source=name, commit=commit, reason=request.reason))
+        return m.RollbackAnswer(source=name, commit=commit)
 
     async def on_backup(self, caller: Caller, request: m.BackupRequest) -> m.Done:
         path = Path(request.path)

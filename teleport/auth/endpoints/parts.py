@@ -1,6 +1,6 @@
 """What all endpoints share: the parts of the auth service, who acts, and what that caller may."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Surroundings:
     demo: bool = False
     sources: Mapping[str, m.SourceStatus] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    rollbacks: Mapping[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
+    """By source: lets it follow a commit that it refuses as a way back, and tells the commit's full name."""
 
 
 @dataclass

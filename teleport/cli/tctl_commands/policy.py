@@ -9,6 +9,7 @@ import click
 
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
+from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
 from teleport.core.errors import Invalid
 from teleport.core.output import printable, to_json, write
@@ -25,6 +26,7 @@ def policy() -> None:
     """Validate policy, show what a change of it would do, and what governs the cluster."""
 
 
+policy.add_command(accept_rollback)
 policy.add_command(inventory)
 policy.add_command(plan)
 policy.add_command(status)

@@ -55,6 +55,10 @@ def _source(source: "m.SourceStatus", now: float) -> str:
         f"  {source.objects} objects at revision {source.revision}, applied {_ago(source.last_applied, now)},"
         f" looked at {_ago(source.last_seen, now)}",
     ]
+    if source.applied_commit or source.attempted_commit:
+        lines.append(
+            f"  commit {source.applied_commit or 'none'} in force, {source.attempted_commit or 'none'} read last"
+        )
     if source.message and not source.problems:
         lines.append(f"  {printable(source.message)}")
     lines += [f"  problem: {_problem(one)}" for one in source.problems]

@@ -1,0 +1,177 @@
+"""A branch of a repository as a source: fetched, judged as a commit, and read without a checkout.
+
+A commit that is not signed as demanded, or that does not contain the last one applied, is refused with its name; what
+is in force stays. A repository that cannot be reached is tried again. Who may accept a way back is not known here.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from teleport.core.aio import Clock
+from teleport.core.errors import BadInput, Conflict, Problem
+from teleport.gitops.address import GitAddress
+from teleport.gitops.folder import MAX_FILES
+from teleport.gitops.mark import Mark, MarkFile
+from teleport.gitops.mirror import GitCredentials, Mirror
+from teleport.gitops.revision import Commit, Repository
+from teleport.gitops.signatures import Verification, Verifier
+from teleport.gitops.tree import SUFFIXES
+from teleport.resources.load import Loaded, Loader
+
+__all__ = ["GitSettings", "GitSource"]
+
+_MOST_NEW: Final = 10_000
+"""New commits that are verified at once."""
+_SHORTEST: Final = 7
+
+
+@dataclass(frozen=True)
+class GitSettings:
+    address: GitAddress
+    credentials: GitCredentials
+    verification: Verification | None = None
+
+
+class GitSource:
+    """Loads the head of a branch. `remembered` tells the commit that the database says was applied last."""
+
+    kind = "git"
+
+    def __init__(
+        self, folder: Path, settings: GitSettings, *, name: str, clock: Clock,
+        remembered: Callable[[], Awaitable[str]],
+    ) -> None:  # fmt: skip
+        self.name, self._address, self._clock, self._remembered = name, settings.address, clock, remembered
+        self._mirror = Mirror(folder / "mirror.git", settings.address, settings.credentials)
+        self._repository = Repository(self._mirror.folder)
+        self._verifier = Verifier(self._mirror, settings.verification) if settings.verification is not None else None
+        self._marks = MarkFile(folder / "mark.json")
+        self._loader = Loader(source=name)
+        self._history = _History(self._mirror, settings.address.path)
+        self._refused = ""
+
+    @property
+    def place(self) -> str:
+        return str(self._address)
+
+    async def load(self) -> Loaded:
+        """What the head of the branch declares, or why it is not obeyed. Raises Unavailable if it is not reached."""
+        head = await self._mirror.fetch()
+        self._refused = ""
+        refusal = await self._refusal(head)
+        if refusal is not None:
+            return Loaded(problems=(refusal,), commit=head)
+        tree = f"{head}:{self._address.path}"
+        entries = await self._mirror.entries(tree)
+        links = any(link for _, _, link in entries)
+        wanted = [id_ for name, id_, _ in entries if links or name.endswith(SUFFIXES)]
+        if 0 < len(wanted) <= MAX_FILES:
+            await self._mirror.complete(tree, wanted)
+        files, problems = await asyncio.to_thread(self._read, head)
+        commits = await self._history.at(head)
+        loaded = await asyncio.to_thread(self._loader.load, files)
+        resources = tuple(
+            one.with_origin(replace(one.origin, commit=commits.get(self._full(one.origin.file), head)))
+            for one in loaded.resources
+        )
+        return replace(loaded, resources=resources, problems=(*problems, *loaded.problems), commit=head)
+
+    async def applied(self, commit: str) -> None:
+        """Note that a commit is in force: none that lacks it may follow."""
+        mark = await asyncio.to_thread(self._marks.read)
+        fresh = Mark(applied=commit)
+        if mark != fresh:
+            await asyncio.to_thread(self._marks.write, fresh)
+
+    async def accept(self, commit: str) -> str:
+        """Let a commit that was refused as a way back follow, once; its full name. Raises Conflict for any other."""
+        if not self._refused or len(commit) < _SHORTEST or not self._refused.startswith(commit.lower()):
+            what = f"the commit {self._refused}" if self._refused else "no commit"
+            raise Conflict(f"{self.name} refuses {what} as a way back, not {commit}", hint="see tctl policy status")
+        mark = await asyncio.to_thread(self._marks.read)
+        await asyncio.to_thread(self._marks.write, replace(mark, accepted=self._refused))
+        return self._refused
+
+    # -- whether a commit may be obeyed
+
+    async def _refusal(self, head: str) -> Problem | None:
+        mark = await asyncio.to_thread(self._marks.read)
+        past = [one for one in dict.fromkeys((mark.applied, await self._remembered())) if one]
+        back = [one for one in past if not await self._mirror.descends(head, one)]
+        if back and mark.accepted != head:
+            self._refused = head
+            message = f"does not contain {back[0]}, which was applied before: the branch went back or was rewritten"
+            return _about(head, message, f"tctl policy accept-rollback {head} --reason … permits it")
+        if self._verifier is None or head in past:
+            return None
+        return await self._unverified(self._verifier, head, past, mark)
+
+    async def _unverified(self, verifier: Verifier, head: str, past: Sequence[str], mark: Mark) -> Problem | None:
+        """Every new commit must be signed; the last one approved, for it is that one which comes into force."""
+        known = [one for one in past if await self._mirror.knows(one)]
+        line = await self._mirror.line(known[0] if known else "", head, _MOST_NEW + 1)
+        if len(line) > _MOST_NEW:
+            return _about(head, f"is more than {_MOST_NEW} commits ahead of what is in force", "")
+        new = [*(one for one in line if one != head), head]
+        tags = await self._mirror.approvals(head)
+        noticed = mark.noticing([*new, *tags], self._clock.time())
+        if noticed != mark:
+            await asyncio.to_thread(self._marks.write, noticed)
+        for commit in new:
+            fault = await verifier.fault(commit, seen=noticed.seen[commit])
+            if fault:
+                return _about(commit, fault, "")
+        lacking = await verifier.lacking(
+            head, seen=noticed.seen[head], tags_seen={tag: noticed.seen[tag] for tag in tags}
+        )
+        if lacking:
+            people = "another allowed signer" if lacking == 1 else f"{lacking} other allowed signers"
+            return _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
+        return None
+
+    # -- what a commit says
+
+    def _read(self, head: str) -> tuple[list[tuple[str, bytes]], list[Problem]]:
+        try:
+            files, problems = self._repository.read(Commit(head, self._address.path))
+        except BadInput as error:
+            return [], [_about(head, error.message, "")]
+        kept = [(name, data) for name, data in files if _printable(name)]
+        odd = [Problem(repr(name), 0, 0, "its name is not UTF-8") for name, _ in files if not _printable(name)]
+        return kept, [*(_utf8(one) for one in problems), *odd]
+
+    def _full(self, name: str) -> str:
+        return f"{self._address.path}/{name}" if self._address.path else name
+
+
+class _History:
+    """Which commit changed each file last. Walked once, then by increments."""
+
+    def __init__(self, mirror: Mirror, path: str) -> None:
+        self._mirror, self._path = mirror, path
+        self._commits: Mapping[str, str] = {}
+        self._at = ""
+
+    async def at(self, head: str) -> Mapping[str, str]:
+        if self._at != head:
+            forward = bool(self._at) and await self._mirror.descends(head, self._at)
+            since, known = (self._at, self._commits) if forward else ("", {})
+            self._commits = {**known, **await self._mirror.touched(since, head, self._path)}
+            self._at = head
+        return self._commits
+
+
+def _about(commit: str, message: str, hint: str) -> Problem:
+    return Problem(f"commit {commit}", 0, 0, message, hint)
+
+
+def _printable(name: str) -> bool:
+    return not re.search("[\ud800-\udfff]", name)
+
+
+def _utf8(problem: Problem) -> Problem:
+    return problem if _printable(problem.file) else replace(problem, file=repr(problem.file))
