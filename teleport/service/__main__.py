@@ -56,7 +56,7 @@ def start(**options: object) -> None:
 @click.option("--cluster-name", metavar="NAME", help="Name of the cluster.")
 @click.option("--nodename", metavar="NAME", help="Name of this host.")
 @click.option("--roles", metavar="LIST", default="auth,proxy,node", help="Services to run, of auth,proxy,node.")
-@click.option("--policies", metavar="DIR", help="Folder of YAML that governs the cluster.")
+@click.option("--policies", metavar="DIR|git+URL", help="Folder, or git+URL#BRANCH:PATH, that governs the cluster.")
 @click.option("--data-dir", metavar="DIR", help="Where everything is kept.")
 @click.option("--listen", metavar="HOST:PORT", help="The one TLS port.")
 @click.option("--public-addr", metavar="HOST:PORT", help="Where people reach the proxy.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from teleport.core.errors import BadInput, Conflict, Invalid, Problem
 from teleport.core.output import write
+from teleport.gitops.address import GitAddress
 from teleport.service.config import SECTIONS, checked, load_config
 from teleport.service.example import example
 from teleport.service.sections import DEFAULT_DATA_DIR
@@ -75,8 +76,16 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     for role, enabled in chosen_roles(said["roles"]).items():
         given[SECTIONS[role]] = {"enabled": True, **sections[role]} if enabled else {"enabled": False}
     if "policies" in said:
-        given["policies"] = {"dir": said["policies"]}
+        given["policies"] = _policies(said["policies"])
     return given
+
+
+def _policies(text: str) -> dict[str, Any]:
+    if not text.startswith("git+"):
+        return {"dir": text}
+    address = GitAddress.parse(text)
+    path = {"path": address.path} if address.path else {}
+    return {"git": {"url": address.url, "branch": address.branch, **path}}
 
 
 def _some(said: Mapping[str, Any], **fields: str) -> dict[str, Any]:

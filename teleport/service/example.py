@@ -22,6 +22,9 @@ _HEAD: Final = """\
 _UNEXPLAINED: Final = ("not supported", "only `", "accepted")
 """Fields that nobody would set in a new file say so at the start."""
 
+_INSTEAD: Final = "instead of "
+"""Fields that exclude another one say so at the start; they stay commented out where that one is shown."""
+
 Given = Mapping[str, Any]
 """Values by field, with a mapping for a section."""
 
@@ -57,7 +60,8 @@ def _field(one: FieldText, value: Any, *, shown: bool = False) -> list[str]:
 def _section(section: type[Section], given: Given, *, shown: bool) -> Iterator[str]:
     for below in fields_of(section):
         if not below.without_effect and not below.description.startswith(_UNEXPLAINED):
-            yield from _field(below, given.get(below.name), shown=shown)
+            shows = shown and not below.description.startswith(_INSTEAD)
+            yield from _field(below, given.get(below.name), shown=shows)
 
 
 def _entry(section: type[Section]) -> Iterator[str]:

@@ -278,6 +278,8 @@ class World:
     arguments: tuple[str, ...] = ("--demo",)
     program: tuple[str, ...] = (str(BIN / "teleport"),)
     environment: dict[str, str] = field(default_factory=dict)
+    by_folder: bool = True
+    """Whether `policies` governs; otherwise what `arguments` say."""
 
     @property
     def policies(self) -> Path:
@@ -304,9 +306,10 @@ class World:
     def start(self, *, listen: str = "127.0.0.1:0") -> "World":
         """Start, or start again; returns when the process says it is ready."""
         self.policies.mkdir(parents=True, exist_ok=True)
+        folder = ["--policies", str(self.policies)] if self.by_folder else []
         log = (self.root / "log").open("a")
         self.process = subprocess.Popen(
-            [*self.program, "start", "--policies", str(self.policies), "--data-dir", str(self.data),
+            [*self.program, "start", *folder, "--data-dir", str(self.data),
              "--cluster-name", "acme", "--nodename", self.host, "--listen", self.proxy or listen, *self.arguments],
             stdout=subprocess.PIPE, stderr=log, text=True,
             env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **self.environment},

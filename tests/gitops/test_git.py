@@ -151,7 +151,9 @@ async def test_an_older_commit_is_refused_also_after_a_restart(place: Place, ups
     await place.apply()
     upstream.git("reset", "-q", "--hard", old)
 
-    before, after = await place.refusal(), (place.start() and await place.refusal())
+    before = await place.refusal()
+    place.start()
+    after = await place.refusal()
 
     assert before == after
     assert before.startswith(f"commit {old}: does not contain {new}")
