@@ -1,7 +1,7 @@
 """Starts the folder or repository that governs the cluster as a source of policy."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -29,8 +29,9 @@ def start_source(site: Site, auth: AuthService, policies: Policies) -> None:
         auth.show_source(state)
         seen.set()
 
+    watch: Callable[[], AsyncIterator[None]] | None = None
     if policies.git is not None:
-        loop, watch = _git(site, auth, policies.source, policies.git, changed), None
+        loop = _git(site, auth, policies.source, policies.git, changed)
     else:
         path = Path(policies.dir or "")
         if not path.is_dir():
@@ -47,7 +48,12 @@ def start_source(site: Site, auth: AuthService, policies: Policies) -> None:
     site.sources.append(loop)
     site.health.remark(remarks)
     site.ready_when.append(seen.wait)
-    site.life.background(loop.run(watch), "policies")
+    site.life.background(_run(loop, auth, watch), "policies")
+
+
+async def _run(loop: Loop, auth: AuthService, watch: Callable[[], AsyncIterator[None]] | None) -> None:
+    loop.state.applied_commit = await auth.auth.writer.applied_commit(loop.state.name)
+    await loop.run(watch)
 
 
 def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[SourceState], None]) -> Loop:

@@ -242,9 +242,15 @@ def _withdrawal(session: Session, decision: Decision) -> str:
     if decision.role is not None:
         place = f" ({decision.file}:{decision.line})" if decision.file and decision.line else ""
         return f"{decision.because}{place}"
-    if before is not None and any(reason.startswith(f"role/{before} allows ") for reason in decision.reasons):
+    if _no_longer_allows(before, decision):
         return f"role/{before} no longer allows {session.login} on {session.request.target.name}"
     return decision.because
+
+
+def _no_longer_allows(before: str | None, decision: Decision) -> bool:
+    """Whether it is for the role that allowed a session that it is denied now."""
+    told = any(reason.startswith(f"role/{before} allows ") for reason in decision.reasons)
+    return before is not None and decision.role is None and told
 
 
 def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
@@ -252,7 +258,7 @@ def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
     before, user = session.decision.role, snapshot.users.get(session.user)
     role = snapshot.roles.get(before) if before is not None else None
     commit = decision.commit
-    if decision.role is None and role is not None and role.origin.commit != session.decision.commit:
+    if role is not None and _no_longer_allows(before, decision) and role.origin.commit != session.decision.commit:
         commit = role.origin.commit
     elif decision.role is None and user is not None and before not in user.spec.roles:
         commit = user.origin.commit

@@ -46,6 +46,18 @@ async def test_a_source_leaves_alone_what_others_own(cluster: Cluster) -> None:
     assert {"made", "other"} <= set(cluster.auth.policy.current.roles)
 
 
+async def test_the_last_commit_of_each_source_is_remembered_also_if_it_changes_nothing(cluster: Cluster) -> None:
+    writer, source = cluster.auth.writer, Actor("source:git", 2)
+    dev = load(role("dev").encode(), file="dev.yaml", source="git").resources
+    await writer.replace("git", dev, source, commit="c1")
+
+    applied = await writer.replace("git", dev, source, commit="c2")
+    await cluster.declare(role("other"))
+
+    assert applied.changed == 0
+    assert [await writer.applied_commit(name) for name in ("git", "folder")] == ["c2", ""]
+
+
 async def test_the_api_can_neither_change_nor_delete_what_a_folder_declares_and_names_the_file(
     cluster: Cluster,
 ) -> None:

@@ -59,14 +59,13 @@ def test_a_pushed_commit_ends_a_live_session_within_the_interval_and_a_second_an
 ) -> None:
     world, first = governed.world, governed.upstream.head
     ann = world.person("ann").enrol().login()
-    terminal = ann.terminal("tsh", "ssh", f"{LOGIN}@db-1")
-    terminal.expect(r"\$ ")
-    started = world.wait_event("session.start", user="ann")
-
-    began = time.monotonic()
-    second = governed.push({"roles/dev.yaml": ROLE.replace('"*": "*"', "env: nowhere")})
-    terminal.expect("access withdrawn: role/dev no longer allows .* \\(commit")
-    took = time.monotonic() - began
+    with ann.terminal("tsh", "ssh", f"{LOGIN}@db-1") as terminal:
+        terminal.expect(r"\$ ")
+        started = world.wait_event("session.start", user="ann")
+        began = time.monotonic()
+        second = governed.push({"roles/dev.yaml": ROLE.replace('"*": "*"', "env: nowhere")})
+        terminal.expect("access withdrawn: role/dev no longer allows .* \\(commit")
+        took = time.monotonic() - began
 
     ended = world.wait_event("session.end", sid=started["sid"])
     assert took < INTERVAL + 1
@@ -74,7 +73,6 @@ def test_a_pushed_commit_ends_a_live_session_within_the_interval_and_a_second_an
     assert f"(commit {second})" in ended["reason"]
     assert world.wait_event("policy.applied", commit=second)["source"] == "git"
     assert governed.wait("Ready", second)["applied_commit"] == second
-    terminal.close()
 
 
 def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(governed: Governed) -> None:
@@ -109,6 +107,7 @@ def test_a_branch_that_went_back_is_refused_also_after_a_restart_until_an_admini
     accepted = world.tctl("policy", "accept-rollback", old[:10], "--reason", "a test")
 
     assert f"does not contain {new}" in status["message"]
+    assert status["applied_commit"] == new
     assert kept == 0
     assert (wrong.status, accepted.status, accepted.output) == (1, 0, f"source git may go to commit {old}\n")
     governed.wait("Ready", old)

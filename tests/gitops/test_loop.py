@@ -41,6 +41,8 @@ class Cluster:
         self.applied: list[list[str]] = []
         self.stalls: list[Sequence[Problem]] = []
         self.judged: tuple[Problem, ...] = ()
+        self.commits: list[str] = []
+        self.stalled_at: list[str] = []
 
     async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
         return self.owned
@@ -52,6 +54,7 @@ class Cluster:
             raise self.refusal
         before, self.owned = self.owned, {(one.kind, one.name): one for one in desired}
         self.applied.append([one.name for one in desired])
+        self.commits.append(commit)
         return len(self.applied), len(before.keys() ^ self.owned.keys()), ()
 
     async def faults(self, source: str, loaded: Loaded) -> tuple[Problem, ...]:
@@ -59,6 +62,7 @@ class Cluster:
 
     async def stalled(self, source: str, problems: Sequence[Problem], *, commit: str = "") -> None:
         self.stalls.append(problems)
+        self.stalled_at.append(commit)
 
 
 def loop_of(source: Source, cluster: Cluster) -> tuple[Loop, list[SourceState]]:
@@ -113,6 +117,24 @@ async def test_an_emptied_source_stalls_instead_of_revoking_everything() -> None
 
     assert list(cluster.owned) == [("lock", "a")]
     assert loop.state.state == "Stalled"
+
+
+async def test_commits_are_told_to_the_cluster_the_status_and_whoever_asked() -> None:
+    source, cluster, told = Source(lock("a")), Cluster(), list[str]()
+
+    async def applied(commit: str) -> None:
+        told.append(commit)
+
+    loop = Loop(source, cluster, clock=FakeClock(), interval=30, changed=lambda state: None, applied=applied)
+    source.loaded = Loaded((lock("a"),), commit="c1")
+    await loop.reconcile()
+    source.loaded = Loaded((), (Problem("x", 1, 1, "bad"),), commit="c2")
+
+    await loop.reconcile()
+
+    assert (cluster.commits, told) == (["c1"], ["c1"])
+    assert (loop.state.applied_commit, loop.state.attempted_commit) == ("c1", "c2")
+    assert cluster.stalled_at == ["c2"]
 
 
 async def test_mended_it_is_ready_again() -> None:

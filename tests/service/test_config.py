@@ -93,6 +93,25 @@ def test_the_settings_of_the_cluster_are_those_the_file_gives_and_no_others() ->
     assert recording == {"proxy_checks_host_keys": False, "mode": "node-sync"}
 
 
+@pytest.mark.parametrize(
+    ("git", "problem"),
+    [
+        ("{url: 'http://h/r'}", "whoever is on the way can change what http:// brings"),
+        ("{url: 'ssh://git@h/r'}", "ssh:// needs ssh_key and known_hosts"),
+        ("{url: 'https://h/r', branch: --x}", "cannot be the name of a branch"),
+        ("{url: 'https://h/r', path: ../x}", "no folder inside of the repository"),
+        ("{url: 'ext::sh'}", "is no URL of a repository"),
+        ("{url: 'file:///r', credentials: {token_file: /t}}", "only https:// takes a token"),
+        ("{url: 'https://h/r', credentials: {token_file: 't'}}", "is no absolute path"),
+        ("{url: 'https://h/r', verify: {allowed_signers: '~/x'}}", "is no absolute path"),
+        ("{url: 'https://h/r', verify: {allowed_signers: /x, required: 0}}", "required"),
+        ("{url: 'https://h/r'}\n  dir: /x", "policies come from dir or from git"),
+    ],
+)
+def test_a_repository_that_cannot_be_trusted_or_reached_is_refused(git: str, problem: str) -> None:
+    assert problem in " ".join(problems(f"version: v3\npolicies:\n  git: {git}\n"))
+
+
 def test_every_problem_has_its_place_and_the_likely_right_word() -> None:
     text = "version: v3\nteleport:\n  data_dirr: x\n  log: {severity: LOUD}\nssh_service:\n  lables: {a: 1}\n"
 

@@ -70,6 +70,25 @@ def test_a_link_to_the_policy_folder_stays_a_link_because_it_may_lead_elsewhere_
     assert policies.dir == str(tmp_path / "current")
 
 
+def test_a_repository_is_taken_with_branch_and_folder_and_the_rest_of_the_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "teleport.yaml"
+    file.write_text("version: v3\npolicies: {dir: /x, name: ops}\n")
+    again = tmp_path / "again.yaml"
+    again.write_text("version: v3\npolicies: {git: {url: 'file:///y', interval: 5s}}\n")
+
+    instead = configured({"config_file": file, "policies": "git+file:///srv/policy#live:p"}).policies
+    changed = configured({"config_file": again, "policies": "git+file:///srv/policy"}).policies
+
+    assert instead is not None
+    assert instead.git is not None
+    assert (instead.dir, instead.source, str(instead.git.address)) == (None, "ops", "git+file:///srv/policy#live:p")
+    assert changed is not None
+    assert changed.git is not None
+    assert (changed.source, changed.git.interval, changed.git.branch) == ("git", 5.0, "main")
+    with pytest.raises(BadInput, match="no URL of a repository"):
+        configured({"policies": "git+ext::sh"})
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

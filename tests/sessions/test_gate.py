@@ -294,6 +294,35 @@ async def test_a_changed_policy_ends_the_session_and_says_why(change: list[AnyRe
         assert visit.cancellations == 1
 
 
+def of_commit(resource: AnyResource, commit: str) -> AnyResource:
+    return resource.with_origin(replace(resource.origin, commit=commit))
+
+
+@pytest.mark.parametrize(
+    ("change", "commit"),
+    [
+        ([of_commit(role("dev", logins="postgres"), "c2"), of_commit(user(), "c1")], "(commit c2)"),
+        ([of_commit(role("dev"), "c1"), of_commit(user(roles=""), "c2")], "(commit c2)"),
+        ([of_commit(role("dev"), "c1"), of_commit(user(roles="dev no"), "c2"),
+          of_commit(role("no", labels={}, deny={"logins": ["root"]}), "c3")], "(commit c3)"),
+        ([of_commit(role("dev"), "c2"), of_commit(user(), "c1"), lock(user="ann")], ""),
+        ([of_commit(role("dev"), "c1")], ""),
+    ],
+    ids=["role", "user", "deny", "lock", "deleted"],
+)  # fmt: skip
+async def test_the_commit_that_withdraws_access_is_named_where_it_can_be_told(
+    change: list[AnyResource], commit: str
+) -> None:
+    async with house(of_commit(role("dev"), "c1"), of_commit(user(), "c1")) as made:
+        visit = await made.enter()
+
+        made.policy.install(*change)
+
+        said = await visit.ended()
+        assert said.endswith(commit)
+        assert ("commit" in said) == bool(commit)
+
+
 async def test_a_change_that_takes_nothing_away_disturbs_nobody() -> None:
     async with house() as made:
         visit = await made.enter()

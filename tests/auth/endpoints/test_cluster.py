@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from teleport.api import models as m
-from teleport.core.errors import BadInput, Conflict
+from teleport.core.errors import BadInput, Conflict, NotFound
 from tests.auth.cluster import Cluster, role
 
 
@@ -23,6 +23,24 @@ async def test_status_tells_the_pins_the_log_and_whether_it_is_a_demonstration(c
 
     assert (found.cluster, found.ca_pins, found.demo) == ("acme", cluster.auth.authorities.pins, True)
     assert found.audit_events == len(cluster.events())
+
+
+async def test_a_way_back_is_accepted_at_the_source_and_told_in_the_log(cluster: Cluster) -> None:
+    async def accept(commit: str) -> str:
+        return commit + "0" * 33
+
+    cluster.auth.surroundings.rollbacks = {"git": accept}
+
+    answer = await cluster.call("accept_rollback", m.RollbackRequest(commit="abcdef1", reason="meant"))
+
+    assert (answer.source, answer.commit) == ("git", "abcdef1" + "0" * 33)
+    (event,) = cluster.events("policy.rollback_accepted")
+    assert (event["commit"], event["source"], event["reason"]) == (answer.commit, "git", "meant")
+
+
+async def test_a_way_back_needs_a_source_that_has_commits(cluster: Cluster) -> None:
+    with pytest.raises(NotFound, match="no source 'folder' has commits"):
+        await cluster.call("accept_rollback", m.RollbackRequest(commit="abcdef1", reason="meant", source="folder"))
 
 
 async def test_policy_status_names_the_oldest_revision_that_any_living_service_enforces(cluster: Cluster) -> None:
