@@ -22,7 +22,7 @@ class Key:
 
     @property
     def public(self) -> str:
-        return self.path.with_suffix(".pub").read_text().strip()
+        return Path(f"{self.path}.pub").read_text().strip()
 
     def allowed(self, options: str = "") -> str:
         """A line of an allowed-signers file."""
