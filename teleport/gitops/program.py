@@ -8,6 +8,7 @@ import contextlib
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -43,18 +44,21 @@ async def run(
     """Run a program to its end. Raises Unavailable if it is not installed or exceeds its bounds."""
     bounds = bounds or Bounds()
     known = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-    try:
-        program = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={**known, **environment}, cwd="/", start_new_session=True,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise Unavailable(f"there is no {command[0]} on this machine", hint=f"install {command[0]}") from None
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        try:
+            program = await asyncio.create_subprocess_exec(
+                *command, stdin=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                env={**known, **environment}, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise Unavailable(f"there is no {command[0]} on this machine", hint=f"install {command[0]}") from None
     done = False
     try:
         _limit(program.pid, bounds)
         async with asyncio.timeout(bounds.seconds):
-            _, output, errors = await asyncio.gather(_feed(program, stdin), _output(program, bounds), _errors(program))
+            output, errors = await asyncio.gather(_output(program, bounds), _errors(program))
             done = output is not None
             status = await program.wait() if done else -1
     except TimeoutError:
@@ -74,14 +78,6 @@ def _limit(pid: int, bounds: Bounds) -> None:
     for which, limit in limits:
         with contextlib.suppress(ProcessLookupError, ValueError, PermissionError):
             resource.prlimit(pid, which, (limit, limit))
-
-
-async def _feed(program: asyncio.subprocess.Process, data: bytes) -> None:
-    assert program.stdin is not None
-    with contextlib.suppress(ConnectionError):
-        program.stdin.write(data)
-        await program.stdin.drain()
-    program.stdin.close()
 
 
 async def _output(program: asyncio.subprocess.Process, bounds: Bounds) -> bytes | None:

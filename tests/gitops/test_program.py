@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from teleport.core.errors import Unavailable
 from teleport.gitops.program import Bounds, run
@@ -29,6 +30,15 @@ async def test_what_is_given_comes_back_with_the_status_and_the_errors() -> None
     ended = await run(["sh", "-c", "cat; echo no >&2; exit 3"], {}, stdin=b"x" * 100_000)
 
     assert (ended.status, len(ended.output), ended.errors) == (3, 100_000, "no")
+
+
+def test_the_loop_of_the_service_copes_with_programs_that_end_before_they_have_read() -> None:
+    async def many() -> list[int]:
+        runs = (run(["sh", "-c", "exit 4"], {}, stdin=b"x" * 100_000) for _ in range(30))
+        return [(await one).status for one in runs]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert set(runner.run(many())) == {4}
 
 
 async def test_a_program_that_takes_too_long_ends_with_all_it_started(tmp_path: Path) -> None:
