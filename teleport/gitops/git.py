@@ -5,6 +5,7 @@ is in force stays. A repository that cannot be reached is tried again. Who may a
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from teleport.core.aio import Clock
-from teleport.core.errors import BadInput, Conflict, Problem
+from teleport.core.errors import BadInput, Conflict, Problem, Unavailable
 from teleport.gitops.address import GitAddress
 from teleport.gitops.folder import MAX_FILES
 from teleport.gitops.mark import Mark, MarkFile
@@ -23,6 +24,8 @@ from teleport.gitops.tree import SUFFIXES
 from teleport.resources.load import Loaded, Loader
 
 __all__ = ["GitSettings", "GitSource"]
+
+log = logging.getLogger(__name__)
 
 _MOST_NEW: Final = 10_000
 """New commits that are verified at once."""
@@ -53,6 +56,7 @@ class GitSource:
         self._loader = Loader(source=name)
         self._history = _History(self._mirror, settings.address.path)
         self._refused = ""
+        self._marking = asyncio.Lock()
 
     @property
     def place(self) -> str:
@@ -61,8 +65,8 @@ class GitSource:
     async def load(self) -> Loaded:
         """What the head of the branch declares, or why it is not obeyed. Raises Unavailable if it is not reached."""
         head = await self._mirror.fetch()
-        self._refused = ""
-        refusal = await self._refusal(head)
+        async with self._marking:
+            refusal = await self._refusal(head)
         if refusal is not None:
             return Loaded(problems=(refusal,), commit=head)
         tree = f"{head}:{self._address.path}"
@@ -82,13 +86,17 @@ class GitSource:
 
     async def applied(self, commit: str) -> None:
         """Note that a commit is in force: none that lacks it may follow."""
-        mark = await asyncio.to_thread(self._marks.read)
         fresh = Mark(applied=commit)
-        if mark != fresh:
-            await asyncio.to_thread(self._marks.write, fresh)
+        async with self._marking:
+            if await asyncio.to_thread(self._marks.read) != fresh:
+                await asyncio.to_thread(self._marks.write, fresh)
 
     async def accept(self, commit: str) -> str:
         """Let a commit that was refused as a way back follow, once; its full name. Raises Conflict for any other."""
+        async with self._marking:
+            return await self._accept(commit)
+
+    async def _accept(self, commit: str) -> str:
         if not self._refused or len(commit) < _SHORTEST or not self._refused.startswith(commit.lower()):
             what = f"the commit {self._refused}" if self._refused else "no commit"
             raise Conflict(f"{self.name} refuses {what} as a way back, not {commit}", hint="see tctl policy status")
@@ -102,8 +110,8 @@ class GitSource:
         mark = await asyncio.to_thread(self._marks.read)
         past = [one for one in dict.fromkeys((mark.applied, await self._remembered())) if one]
         back = [one for one in past if not await self._mirror.descends(head, one)]
-        if back and mark.accepted != head:
-            self._refused = head
+        self._refused = head if back and mark.accepted != head else ""
+        if self._refused:
             message = f"does not contain {back[0]}, which was applied before: the branch went back or was rewritten"
             return _about(head, message, f"tctl policy accept-rollback {head} --reason … permits it")
         if self._verifier is None or head in past:
@@ -160,7 +168,11 @@ class _History:
         if self._at != head:
             forward = bool(self._at) and await self._mirror.descends(head, self._at)
             since, known = (self._at, self._commits) if forward else ("", {})
-            self._commits = {**known, **await self._mirror.touched(since, head, self._path)}
+            try:
+                self._commits = {**known, **await self._mirror.touched(since, head, self._path)}
+            except Unavailable as error:
+                log.warning("the history is not known, so that all files are said to be of %s: %s", head, error)
+                self._commits = {}
             self._at = head
         return self._commits
 

@@ -104,6 +104,7 @@ async def _errors(program: asyncio.subprocess.Process) -> str:
 
 async def _kill(program: asyncio.subprocess.Process) -> None:
     _signal(program)
+    program._transport.close()  # type: ignore[attr-defined]  # what nobody reads any more would stay open
     await program.wait()
 
 
