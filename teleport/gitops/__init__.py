@@ -1,6 +1,7 @@
 """Policy from outside: sources say what should be, `plan` says what would change, `loop` makes it so.
 
-`folder` and `revision` read what is declared, in a folder or in a commit; they agree in what counts.
+`folder` and `revision` read what is declared, in a folder or in a commit; they agree in what counts. `git` follows a
+branch: `mirror` fetches it, `signatures` say whose commits count, `mark` how far it came; `program` bounds all of it.
 
 Knows no Kubernetes client and no HTTP. Writing is done by whoever implements `PolicyService`; a set that does not
 load or is refused changes nothing.

@@ -19,12 +19,12 @@ from teleport.resources.values import Switch
 from teleport.resources.yaml_reader import Marks, read
 from teleport.service.address import DEFAULT_AUTH_PORT, DEFAULT_PORT, Address
 from teleport.service.ignored import Ignored, without_effect
+from teleport.service.policies import Policies
 from teleport.service.sections import (
     DEFAULT_DATA_DIR,
     AdminMapping,
     AuthSection,
     Global,
-    Policies,
     ProxySection,
     Section,
     SshSection,

@@ -15,7 +15,7 @@ from teleport.gitops.signatures import Verification
 from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
-from teleport.service.sections import Git, Policies
+from teleport.service.policies import Git, Policies
 from teleport.service.site import Site
 
 __all__ = ["start_source"]
