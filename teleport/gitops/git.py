@@ -56,6 +56,7 @@ class GitSource:
         self._loader = Loader(source=name)
         self._history = _History(self._mirror, settings.address.path)
         self._refused = ""
+        self._loaded = Loaded()
         self._marking = asyncio.Lock()
 
     @property
@@ -69,6 +70,11 @@ class GitSource:
             refusal = await self._refusal(head)
         if refusal is not None:
             return Loaded(problems=(refusal,), commit=head)
+        if self._loaded.commit != head:
+            self._loaded = await self._load(head)
+        return self._loaded
+
+    async def _load(self, head: str) -> Loaded:
         tree = f"{head}:{self._address.path}"
         entries = await self._mirror.entries(tree)
         links = any(link for _, _, link in entries)

@@ -26,6 +26,8 @@ _OFF: Final = (
     "-c", "http.followRedirects=false", "-c", "gc.autoDetach=false", "-c", "core.bigFileThreshold=16m",
     "-c", "core.quotePath=false", "-c", "log.showSignature=false",
 )  # fmt: skip
+_MOST_APPROVALS: Final = 50
+"""Of one commit; whoever may push could make any number, and each is judged."""
 _NO_TRANSPORT: Final = "none"
 """As the list of permitted transports: git knows none of that name."""
 
@@ -102,7 +104,8 @@ class Mirror:
     async def approvals(self, commit: str) -> list[str]:
         """The tag objects that are said to approve a commit."""
         name = f"{APPROVALS}/{commit}"
-        listing = await self._ask("for-each-ref", "--format=%(objecttype) %(objectname)", "--", name, f"{name}/")
+        most = f"--count={_MOST_APPROVALS}"
+        listing = await self._ask("for-each-ref", most, "--format=%(objecttype) %(objectname)", "--", name, f"{name}/")
         rows = [line.split(" ") for line in listing.decode().splitlines()]
         return [id_ for kind, id_ in rows if kind == "tag"]
 

@@ -106,6 +106,17 @@ async def test_a_new_commit_moves_the_origin_of_what_it_changed_alone(place: Pla
     assert {one.name: one.origin.commit for one in loaded.resources} == {"a": first, "b": second}
 
 
+async def test_a_commit_is_read_once(place: Place, upstream: Upstream) -> None:
+    first = await place.apply()
+    again = await place.apply()
+    upstream.commit({"p/a.yaml": role("a", "ann")})
+
+    later = await place.apply()
+
+    assert again is first
+    assert later is not first
+
+
 async def test_blobs_are_fetched_only_where_they_are_policy(place: Place, upstream: Upstream) -> None:
     upstream.git("config", "uploadpack.allowFilter", "true")
     noise = random.Random(1).randbytes(100_000).hex()
