@@ -28,6 +28,7 @@ _OFF: Final = (
 )  # fmt: skip
 _MOST_APPROVALS: Final = 50
 """Of one commit; whoever may push could make any number, and each is judged."""
+_LEFTOVERS: Final = ("*.lock", "refs/**/*.lock", "objects/info/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*")
 _NO_TRANSPORT: Final = "none"
 """As the list of permitted transports: git knows none of that name."""
 
@@ -132,8 +133,8 @@ class Mirror:
         if self._made:
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (self.folder / "HEAD").exists():
-            await self._ask("init", "--quiet", "--bare", "--template=", str(self.folder))
+        self._tidy()
+        await self._ask("init", "--quiet", "--bare", "--template=", str(self.folder))
         settings = {
             "remote.origin.url": self._address.url, "remote.origin.promisor": "true",
             "remote.origin.partialclonefilter": "blob:none", "core.repositoryformatversion": "1",
@@ -159,10 +160,11 @@ class Mirror:
             raise Unavailable(f"{self._address} cannot be fetched: {_said(ended)}")
 
     def _tidy(self) -> None:
-        """What a fetch that was ended left behind."""
-        for path in self.folder.glob("objects/pack/tmp_*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        """Remove what a git that was ended left behind; nobody but us uses the copy, one git at a time."""
+        for pattern in _LEFTOVERS:
+            for path in self.folder.glob(pattern):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     async def _ask(self, *arguments: str) -> bytes:
         ended = await self._git(*arguments)

@@ -140,6 +140,31 @@ async def test_a_repository_that_disappears_is_unavailable_and_comes_back(place:
     assert (await place.apply()).problems == ()
 
 
+@pytest.mark.parametrize("left", ["refs/teleport/head.lock", "packed-refs.lock", "config.lock", "HEAD.lock"])
+async def test_what_a_git_that_was_killed_leaves_behind_is_in_nobodys_way(
+    place: Place, upstream: Upstream, left: str
+) -> None:
+    await place.apply()
+    (place.data / "mirror.git" / left).write_text("")
+    upstream.commit({"p/a.yaml": role("a", "ann")})
+    place.start()
+
+    assert (await place.apply()).commit == upstream.head
+
+
+async def test_the_copy_may_be_lost_or_half_made(place: Place, upstream: Upstream) -> None:
+    await place.apply()
+    (place.data / "mirror.git/config").unlink()
+    upstream.commit({"p/a.yaml": role("a", "ann")})
+    place.start()
+    half = await place.apply()
+    shutil.rmtree(place.data / "mirror.git")
+    place.start()
+
+    assert half.commit == upstream.head
+    assert (await place.apply()).problems == ()
+
+
 async def test_a_branch_that_does_not_exist_is_unavailable(place: Place, upstream: Upstream) -> None:
     upstream.git("branch", "-m", "trunk")
 
