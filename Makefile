@@ -53,7 +53,8 @@ faults: $(STAMP)
 	$(BIN)/python -m tests.faults.campaign $(FAULTS)
 
 limits: $(STAMP)
-	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py
+	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py \
+		tests/e2e/test_from_git.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .

@@ -1,5 +1,7 @@
 """A repository governs: a pushed commit ends a live session, and what may not be obeyed leaves everything in force."""
 
+import os
+import random
 import time
 from typing import Any
 
@@ -9,6 +11,8 @@ from tests.e2e.world import LOGIN, ROLE, World, user, wait_until
 from tests.gitops.repositories import Key, Upstream, key
 
 INTERVAL = 1.0
+ROUNDS = 200 if os.environ.get("TELEPORT_FULL") else 2
+"""Times that the process is killed."""
 
 
 class Governed:
@@ -127,3 +131,20 @@ def test_a_repository_that_disappears_changes_nothing_and_is_asked_again(governe
     assert bob.ssh(f"{LOGIN}@db-1", "true").status == 0
     elsewhere.rename(folder)
     governed.wait("Ready", governed.upstream.head)
+
+
+def test_killed_at_any_moment_it_comes_back_to_exactly_the_last_commit(governed: Governed) -> None:
+    world, chance = governed.world, random.Random(4)
+    for number in range(ROUNDS):
+        kept = {f"users/k{n}.yaml": user(f"k{n}") for n in range(number % 3 + 1)}
+        for path in (governed.upstream.folder / "policies/users").glob("k*.yaml"):
+            path.unlink()
+        commit = governed.push(kept)
+        time.sleep(chance.uniform(0, INTERVAL * 1.2))
+        world.kill()
+        world.start()
+
+        governed.wait("Ready", commit)
+
+        found = {one["metadata"]["name"] for one in world.tctl_json("get", "users", "-o", "json")}
+        assert {name for name in found if name.startswith("k")} == {f"k{n}" for n in range(number % 3 + 1)}
