@@ -2,29 +2,13 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.scarce import lenient_and_strict, limited
 from tests.e2e.services import asked, free_port
-from tests.e2e.world import LOGIN, ROLE, World, missing, user, wait_until
-
-STRICT = ROLE.replace("name: dev", "name: strict").replace(
-    "spec:\n", "spec:\n  options: {record_session: {default: strict}}\n"
-)
-
-
-@contextmanager
-def full_disk(world: World) -> Iterator[None]:
-    """Not a byte more fits into any file, as far as the cluster's process is concerned."""
-    assert world.process is not None
-    pid, before = world.process.pid, resource.prlimit(world.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+from tests.e2e.world import LOGIN, ROLE, World, wait_until
 
 
 @pytest.fixture
@@ -34,15 +18,8 @@ def port() -> int:
 
 @pytest.fixture
 def world(tmp_path: Path, port: int) -> Iterator[World]:
-    if reason := missing("ssh"):
-        pytest.skip(reason)
-    world = World(tmp_path, arguments=("--demo", "--diag-addr", f"127.0.0.1:{port}"))
-    world.write("roles/dev.yaml", ROLE)
-    world.write("roles/strict.yaml", STRICT)
-    world.write("users/ann.yaml", user("ann"))
-    world.write("users/bob.yaml", user("bob", roles="strict"))
-    yield world.start()
-    world.stop()
+    with lenient_and_strict(tmp_path, port) as world:
+        yield world
 
 
 def test_nobody_gets_in_who_must_be_recorded_stops_the_others_stay_and_all_is_well_once_there_is_room(
@@ -55,7 +32,7 @@ def test_nobody_gets_in_who_must_be_recorded_stops_the_others_stay_and_all_is_we
     ):
         lenient.expect(r"[#$] ")
         strict.expect(r"[#$] ")
-        with full_disk(world):
+        with limited(world, resource.RLIMIT_FSIZE, 0):  # not a byte more fits into any file
             strict.type("echo some output\n")
             strict.expect("the recording cannot be written")
             assert strict.wait() == 255

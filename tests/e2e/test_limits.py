@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.scarce import ADDRESSES, RESIDENT, limited, of_process, pages
 from tests.e2e.visitors import Keys, Visitor, crowd, leave, visit
 from tests.e2e.world import Person, World, wait_until
 from tests.proxy.badges import Authorities
@@ -89,23 +90,9 @@ def test_a_flood_of_strangers_and_of_refused_logins_keeps_nobody_from_working(
     assert became["guess: 401"] + became.get("guess: 429", 0) + became.get("guess: 400", 0) > 0
 
 
-@contextmanager
-def limited(world: World, *, more: int) -> Iterator[None]:
-    """The cluster's process may open so many more files than it has open."""
-    assert world.process is not None
-    pid = world.process.pid
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + more, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-
-
 def processor_time(world: World) -> float:
     """Seconds that the cluster's process has worked."""
-    assert world.process is not None
-    fields = Path(f"/proc/{world.process.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = of_process(world, "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -117,7 +104,8 @@ def test_without_descriptors_sessions_go_on_newcomers_are_told_and_all_is_well_w
 
     async def work() -> float:
         visitor = await visit(keys)
-        with ExitStack() as held, limited(world, more=60):
+        open_now = len(os.listdir(of_process(world, "fd")))
+        with ExitStack() as held, limited(world, resource.RLIMIT_NOFILE, open_now + 60):
             for _ in range(150):
                 held.enter_context(socket.create_connection(keys.address))
             await asyncio.to_thread(wait_until, lambda: refusing in world.log)
@@ -160,26 +148,6 @@ def wait_for_visit(keys: Keys) -> bool:
     return bool(wait_until(attempt))
 
 
-@contextmanager
-def little_memory(world: World, *, more: int) -> Iterator[None]:
-    """The cluster's process may have so many bytes more than it has."""
-    assert world.process is not None
-    pid = world.process.pid
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
-    before = resource.prlimit(pid, resource.RLIMIT_AS)
-    resource.prlimit(pid, resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + more, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_AS, before)
-
-
-def resident(world: World) -> int:
-    """Bytes of memory that the cluster's process has."""
-    assert world.process is not None
-    return int(Path(f"/proc/{world.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def test_clients_who_read_nothing_take_little_memory_even_where_there_is_little_and_are_recorded_whole(
     world: World, ann: Person
 ) -> None:
@@ -187,13 +155,13 @@ def test_clients_who_read_nothing_take_little_memory_even_where_there_is_little_
 
     async def work() -> int:
         (visitor,) = await crowd(keys, 1)
-        before = resident(world)
-        with little_memory(world, more=256 << 20):
+        before = pages(world, RESIDENT)
+        with limited(world, resource.RLIMIT_AS, pages(world, ADDRESSES) + (256 << 20)):
             unread = [await visit(keys, program=marked, reads=False) for _ in range(4)]
             for _ in range(10):
                 assert await visitor.answers() < ANSWER
                 await asyncio.sleep(0.1)
-            grown = resident(world) - before
+            grown = pages(world, RESIDENT) - before
             await leave(unread)
         assert await visitor.answers() < ANSWER
         await leave([visitor])

@@ -10,9 +10,9 @@ import pytest
 
 from teleport.api import models as m
 from teleport.api import routes as r
+from tests.e2e.scarce import lenient_and_strict
 from tests.e2e.services import Service, administer, asked, free_port
-from tests.e2e.test_full_disk import STRICT
-from tests.e2e.world import LOGIN, ROLE, World, missing, user, wait_until
+from tests.e2e.world import LOGIN, World, missing, wait_until
 
 
 class Disk:
@@ -71,16 +71,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def world(tmp_path: Path, port: int, disk: Disk) -> Iterator[World]:
-    if reason := missing("ssh"):
-        pytest.skip(reason)
-    world = World(tmp_path, arguments=("--demo", "--diag-addr", f"127.0.0.1:{port}"))
-    assert world.data == disk.place
-    world.write("roles/dev.yaml", ROLE)
-    world.write("roles/strict.yaml", STRICT)
-    world.write("users/ann.yaml", user("ann"))
-    world.write("users/bob.yaml", user("bob", roles="strict"))
-    yield world.start()
-    world.stop()
+    with lenient_and_strict(tmp_path, port) as world:
+        assert world.data == disk.place
+        yield world
 
 
 def test_nobody_gets_in_who_must_be_recorded_stops_the_others_stay_and_all_is_well_on_a_disk_that_is_mounted_anew(
