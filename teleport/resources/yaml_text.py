@@ -15,6 +15,8 @@ __all__ = ["MAX_FILE", "decode"]
 
 MAX_FILE: Final = 64 << 20
 """Bytes in one file: far beyond any policy, small enough to parse in seconds."""
+_MARK: Final = "\ufeff"
+"""A second byte order mark: parsers drop it without counting it, so that their places would be wrong."""
 _SHOWN: Final = 20
 """Problems of this kind that are worth showing: such a file is binary, or hostile."""
 
@@ -43,7 +45,8 @@ def decode(data: bytes, *, file: str) -> tuple[str | None, list[Problem]]:
         return None, [_problem(file, before, "not UTF-8 text", "save the file as UTF-8")]
     found = list(islice(_REFUSED.finditer(text), _SHOWN)) if _SUSPECT.search(text) else []
     problems = [_problem(file, text[: match.start()], *_WORDS[str(match.lastgroup)](match[0])) for match in found]
-    return (text if all(match.lastgroup == "unseen" for match in found) else None), problems
+    worth = all(match.lastgroup == "unseen" for match in found) and not text.startswith(_MARK)
+    return (text if worth else None), problems
 
 
 def _problem(file: str, before: str, message: str, hint: str) -> Problem:

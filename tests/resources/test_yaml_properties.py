@@ -55,6 +55,7 @@ def test_any_bytes_end_in_problems_inside_the_file(data: bytes) -> None:
 @example('"\\u12')
 @example("- - - [\n")
 @example("a: b\r\n\tc")
+@example("\ufeff\ufeff[")
 def test_any_text_ends_in_problems_inside_the_file(text: str) -> None:
     data = text.encode("utf-8", "replace")
 
