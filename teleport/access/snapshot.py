@@ -4,7 +4,7 @@ What could not be read (a newer version, an unknown field) is remembered in `unr
 concern is denied.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -25,7 +25,7 @@ from teleport.resources.settings import (
 )
 from teleport.resources.user import User
 
-__all__ = ["BoundUser", "Snapshot", "Tables", "compile_snapshot"]
+__all__ = ["BoundUser", "Declared", "Snapshot", "Tables", "compile_snapshot"]
 
 
 class Tables(Protocol):
@@ -40,6 +40,18 @@ class Tables(Protocol):
     def unreadable(self) -> Mapping[str, str]:
         """`kind/name` to the reason, for resources that this program cannot read."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Declared:
+    """Resources at hand as tables."""
+
+    resources: Sequence[AnyResource]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    revision: int = 0
+
+    def of_kind(self, kind: str) -> Mapping[str, AnyResource]:
+        return {one.name: one for one in self.resources if one.kind == kind}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ whole proposed set is judged, and the transaction holds only if nobody else wrot
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from teleport.access.judge import Judgement, judge
 from teleport.audit.events import Actor, Event
@@ -26,7 +26,7 @@ from teleport.sessions.policy import LivePolicy, policy_prefix
 from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
 from teleport.store.replica import Replica
 
-__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Ref", "Stored", "Wanted", "shown"]
+__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Proposal", "Ref", "Review", "Stored", "Wanted", "shown"]
 
 API_SOURCE = "api"
 _ATTEMPTS = 10
@@ -70,16 +70,35 @@ class Wanted:
     expected: int | None = None
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A write that would hold by itself, before anybody asked whether it should be: all of before and after."""
+
+    source: str
+    actor: Actor
+    found: Mapping[Ref, Stored]
+    after: Mapping[Ref, AnyResource]
+    commit: str = ""
+
+
+Review = Callable[[Proposal], Awaitable[tuple[Problem, ...]]]
+"""Raises Invalid for what must not come into force; returns what is worth a warning."""
+
+
+async def _nothing_to_say(_: Proposal) -> tuple[Problem, ...]:
+    return ()
+
+
 class PolicyWriter:
     """Writes policy. `replica` must follow the same store."""
 
     def __init__(
         self, store: Store, replica: Replica, policy: LivePolicy, outbox: Outbox, *, clock: Clock,
-        closed: Iterable[str] = (),
+        closed: Iterable[str] = (), review: Review = _nothing_to_say,
     ) -> None:  # fmt: skip
-        """`closed` are the kinds that only sources may write, not the API."""
+        """`closed` are the kinds that only sources may write, not the API. `review` is asked before each write."""
         self._store, self._replica, self._policy, self._outbox = store, replica, policy, outbox
-        self._clock, self._closed = clock, frozenset(closed)
+        self._clock, self._closed, self._review = clock, frozenset(closed), review
 
     async def stored(self) -> tuple[int, Mapping[Ref, Stored]]:
         """Everything declared, and the generation it is current at (0 before the first write)."""
@@ -117,7 +136,7 @@ class PolicyWriter:
             wanted = {(one.kind, one.name): one for one in desired if not _expired(one, now)}
             _refuse_foreign(source, wanted.values(), found)
             gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
-            judgement = self._judge(found, wanted, gone)
+            judgement = await self._judge(Proposal(source, actor, found, _after(found, wanted, gone), commit))
             draft = _draft(found, wanted, gone, actor, source)
             if commit and commit != await self.applied_commit(source):
                 draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
@@ -147,7 +166,7 @@ class PolicyWriter:
                 if current is not None and current.owner != API_SOURCE:
                     raise _owned(current, "changed")
                 await self._check_revision(ref, one.expected)
-            judgement = self._judge(found, judged, [])
+            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, judged, [])))
             draft = _draft(found, kept, [], actor, API_SOURCE)
             revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
@@ -166,7 +185,7 @@ class PolicyWriter:
             await self._check_revision(ref, expected)
             if current.owner != API_SOURCE:
                 raise _owned(current, "deleted")
-            judgement = self._judge(found, {}, [ref])
+            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
             draft = _draft(found, {}, [ref], actor, API_SOURCE)
             revision = await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
@@ -202,14 +221,11 @@ class PolicyWriter:
                 hint="declare it in the source of the policy; closed_kinds in teleport.yaml says which kinds",
             )
 
-    def _judge(self, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Sequence[Ref]) -> Judgement:
-        proposed = {ref: stored.resource for ref, stored in found.items()} | dict(wanted)
-        for ref in gone:
-            del proposed[ref]
-        judgement = judge(proposed.values())
+    async def _judge(self, proposal: Proposal) -> Judgement:
+        judgement = judge(proposal.after.values())
         if judgement.problems:
             raise Invalid(judgement.problems)
-        return judgement
+        return replace(judgement, warnings=(*judgement.warnings, *await self._review(proposal)))
 
     async def _commit(self, generation: int, draft: "_Draft", stamp: Mapping[str, str]) -> int | None:
         """Write; the policy's revision then, or None if somebody else wrote policy first."""
@@ -255,6 +271,15 @@ class _Draft:
     def applied(self, revision: int, judgement: Judgement) -> Applied:
         created, updated, deleted = (tuple(self.names[action]) for action in ("create", "update", "delete"))
         return Applied(revision, created, updated, deleted, judgement.warnings)
+
+
+def _after(
+    found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Iterable[Ref]
+) -> dict[Ref, AnyResource]:
+    proposed = {ref: stored.resource for ref, stored in found.items()} | dict(wanted)
+    for ref in gone:
+        del proposed[ref]
+    return proposed
 
 
 def _draft(

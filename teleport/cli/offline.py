@@ -4,7 +4,7 @@ What only a running cluster knows is missing: labels that hosts report, users fr
 sources declare.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from teleport.access.decide import AccessRequest, Decision, decide
 from teleport.access.fleet import Fleet
 from teleport.access.judge import judge
 from teleport.access.reach import reach
-from teleport.access.snapshot import Snapshot, compile_snapshot
+from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
 from teleport.access.target import Target
 from teleport.core.errors import BadInput, Invalid, Problem
 from teleport.core.identity import Identity
@@ -62,22 +62,7 @@ def load_policy(folder: Path) -> "Policy":
     found = review(folder)
     if found.problems:
         raise Invalid(found.problems)
-    return Policy(compile_snapshot(_Tables(found.resources)))
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """See `snapshot.Tables`."""
-
-    resources: Sequence[AnyResource]
-    revision: int = 0
-
-    @property
-    def unreadable(self) -> Mapping[str, str]:
-        return {}
-
-    def of_kind(self, kind: str) -> Mapping[str, AnyResource]:
-        return {one.name: one for one in self.resources if one.kind == kind}
+    return Policy(compile_snapshot(Declared(found.resources)))
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.loop import SourceState
+from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
+from teleport.service.review import reviewer
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
 from teleport.store.replica import Replica
@@ -105,10 +107,11 @@ def _actor(source: str) -> Actor:
 
 async def open_auth(
     data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
-    hasher: PasswordHasher | None = None, closed: Sequence[str] = (),
+    hasher: PasswordHasher | None = None, closed: Sequence[str] = (), checks: Sequence[Check] = (),
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
+    `checks` judge each write of policy.
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
@@ -134,9 +137,13 @@ async def open_auth(
     stack.callback(credentials.close)
     presence = Presence(store, clock=clock)
     await presence.resume()
+    writer = PolicyWriter(
+        store, replica, policy, outbox, clock=clock, closed=closed,
+        review=reviewer(checks, presence.hosts, clock=clock),
+    )  # fmt: skip
     auth = Auth(
-        store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet,
-        writer=PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed), credentials=credentials,
+        store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
+        credentials=credentials,
         issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,

@@ -1,7 +1,7 @@
 """What taking one state for the other comes to: the changes, who gains and loses, and what is worth a look."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from teleport.access.decide import AccessRequest, Decision, decide
@@ -12,7 +12,7 @@ from teleport.access.impact import Change as Kind
 from teleport.access.impact import Impact, impact
 from teleport.access.inventory import declared_hosts, known_hosts
 from teleport.access.judge import judge
-from teleport.access.snapshot import Snapshot, compile_snapshot
+from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
 from teleport.access.target import Target
 from teleport.access.unheld import Unheld, changed_unheld
 from teleport.cli.plan.states import State
@@ -92,18 +92,6 @@ class Report:
         return self.plan.empty
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """See `snapshot.Tables`."""
-
-    resources: Sequence[AnyResource]
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    revision: int = 0
-
-    def of_kind(self, kind: str) -> Mapping[str, AnyResource]:
-        return {one.name: one for one in self.resources if one.kind == kind}
-
-
 def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: float) -> Report:
     """Put the new state in the old one's place. Raises Invalid with every fault of either."""
     _check_old(old)
@@ -115,8 +103,8 @@ def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: f
         raise Invalid(tuple(problems))
     owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
     made = plan(new.resources, owned, old.others)
-    before = compile_snapshot(_Tables(old.resources, old.unreadable))
-    after = compile_snapshot(_Tables(proposed, old.unreadable), previous=before)
+    before = compile_snapshot(Declared(old.resources, old.unreadable))
+    after = compile_snapshot(Declared(proposed, old.unreadable), previous=before)
     known = inventory if inventory is not None else old.hosts
     hosts = (_hosts(before, known), _hosts(after, known))
     warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, after), hosts)
