@@ -96,18 +96,19 @@ def to_document(manifest: Mapping[str, Any]) -> dict[str, Any]:
     if kind.says_version and isinstance(spec, Mapping):
         version = spec.get("version", version)
         spec = {key: value for key, value in spec.items() if key != "version"}
-    body: dict[str, Any] = {"kind": kind.resource, "version": version}
+    body: dict[str, Any] = {"kind": kind.resource, **({"version": version} if version else {})}
     if kind.sub_kind:
         body["sub_kind"] = kind.sub_kind
     return {**body, "metadata": _metadata(manifest.get("metadata") or {}), "spec": spec}
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    annotations = metadata.get("annotations") or {}
+    annotations = metadata.get("annotations")
+    annotations = annotations if isinstance(annotations, Mapping) else {}
     found = {
         "name": metadata.get("name"),
         "description": annotations.get(DESCRIPTION),
-        "labels": dict(metadata.get("labels") or {}),
+        "labels": metadata.get("labels"),
         "expires": annotations.get(EXPIRES),
     }
     return {key: value for key, value in found.items() if value}
