@@ -90,6 +90,7 @@ class Message(BaseModel):
 Short = Annotated[str, StringConstraints(max_length=SHORT)]
 Line = Annotated[str, StringConstraints(max_length=KEY)]
 Secret = Annotated[str, StringConstraints(max_length=1024)]
+Proof = Annotated[str, StringConstraints(max_length=16 * 1024)]
 Sid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
@@ -193,7 +194,9 @@ class JoinRequest(Message):
     ssh_public_key: Line
     tls_public_key: Line
     hostname: Short
-    roles: tuple[Literal["Node", "Proxy"], ...]
+    roles: tuple[Literal["Node", "Proxy", "Operator"], ...]
+    proof: Proof = ""
+    """What the join method wants beside the token's name: a service account's token, for example."""
     addresses: tuple[Short, ...] = ()
     client_address: Short = ""
 
@@ -356,6 +359,8 @@ class TokenRequest(Message):
     ttl: float = Field(default=1800.0, gt=0, le=365 * 86400)
     value: Secret = ""
     labels: Mapping[Short, Short] = Field(default_factory=dict)
+    sources: tuple[Short, ...] = ()
+    """For operators: the sources of policy that they may feed."""
 
 
 class TokenSecret(Message):

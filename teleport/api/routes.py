@@ -208,7 +208,7 @@ RENEW_HOST: Final = Route(
     "renew_host",
     "POST",
     "/v1/hosts/renew",
-    _SERVICES,
+    Hosts(("Node", "Proxy", "Operator")),
     m.RenewHost,
     m.HostCertificates,
     "renew a service's certificates",

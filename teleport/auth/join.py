@@ -3,26 +3,28 @@
 import re
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from teleport.api.models import HostCertificates, JoinRequest, RenewHost
 from teleport.auth import keys
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Throttle
 from teleport.core.aio import Clock
-from teleport.core.errors import AccessDenied, BadInput
+from teleport.core.errors import AccessDenied, BadInput, Unauthenticated
 from teleport.core.identity import Identity, ssh_name_of_proxies
 from teleport.net.addresses import holder
 from teleport.pki.credentials import issue_ssh_host, issue_tls
 from teleport.pki.keys import load_public, load_ssh_line
+from teleport.pki.service_accounts import ServiceAccount, verified
 from teleport.resources.codec import decode
 from teleport.resources.node import host_name_faults
 from teleport.resources.token import SYSTEM_TOKEN_ROLES, Token
 from teleport.resources.values import parse_timestamp
 from teleport.store.base import Store
 
-__all__ = ["HOST_TTL", "JoinService", "service_name"]
+__all__ = ["HOST_TTL", "JoinService", "ReviewToken", "service_name"]
 
 HOST_TTL = 30 * 86400.0
 """Seconds a host's certificates last; services renew them at a third of that."""
@@ -30,11 +32,20 @@ _REFUSED = "the join token is not valid"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
 
 
+class ReviewToken(Protocol):
+    """Asks the Kubernetes cluster around whose a service account's token is. Raises Unauthenticated, Unavailable."""
+
+    def __call__(self, token: str, *, audience: str) -> Awaitable[ServiceAccount]: ...
+
+
 class JoinService:
     """Judges join tokens and issues host certificates."""
 
-    def __init__(self, store: Store, authorities: AuthoritySet, *, clock: Clock) -> None:
-        self._store, self._authorities, self._clock = store, authorities, clock
+    def __init__(
+        self, store: Store, authorities: AuthoritySet, *, clock: Clock, review: ReviewToken | None = None
+    ) -> None:
+        """`review` is None where this cluster does not run in Kubernetes."""
+        self._store, self._authorities, self._clock, self._review = store, authorities, clock, review
         self._memory: dict[str, Token] = {}
         self._throttle = Throttle(clock, free=10, limit=60.0)
 
@@ -53,11 +64,7 @@ class JoinService:
         if token is None:
             self._throttle.failed(address)
             raise AccessDenied(_REFUSED, hint="make one with `tctl tokens add --type node`")
-        if not token.secret_name:
-            raise AccessDenied(
-                f"the join method {token.spec.join_method} is not supported yet",
-                hint="use a token with join_method token",
-            )
+        await self._check_proof(token, request, address)
         permitted = {role.lower() for role in token.spec.roles}
         excess = [role for role in request.roles if role.lower() not in permitted]
         if excess or not request.roles:
@@ -65,11 +72,45 @@ class JoinService:
         identity = Identity(
             kind="host", name=request.hostname, uid=str(uuid.uuid4()), cluster=self._authorities.cluster,
             system_roles=tuple(request.roles), expires=self._clock.time() + HOST_TTL,
+            allowed_resources=_sources(token, request),
         )  # fmt: skip
         labels = {key: values[0] for key, values in token.spec.suggested_labels.items() if values}
         return self.certify(
             identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses, labels=labels
         )
+
+    async def _check_proof(self, token: Token, request: JoinRequest, address: str) -> None:
+        """What the join method wants beside the token's name. Raises AccessDenied."""
+        if token.secret_name:
+            return
+        if token.spec.join_method != "kubernetes":
+            raise AccessDenied(
+                f"the join method {token.spec.join_method} is not supported yet",
+                hint="use a token with join_method token or kubernetes",
+            )
+        try:
+            account = await self._account(token, request.proof)
+        except Unauthenticated as error:
+            self._throttle.failed(address)
+            raise AccessDenied(error.message, hint=error.hint) from None
+        rules = token.spec.kubernetes.allow if token.spec.kubernetes is not None else ()
+        if str(account) not in {rule.service_account for rule in rules}:
+            raise AccessDenied(f"the join token does not let the service account {account} in")
+
+    async def _account(self, token: Token, proof: str) -> ServiceAccount:
+        spec, cluster = token.spec.kubernetes, self._authorities.cluster
+        if not proof:
+            raise Unauthenticated("a service account's token is needed to join with this token")
+        if spec is not None and spec.type == "static_jwks" and spec.static_jwks is not None:
+            return verified(proof, spec.static_jwks.jwks, audience=cluster, now=self._clock.time())
+        if spec is not None and spec.type == "oidc":
+            raise AccessDenied("the type oidc of the join method kubernetes is not supported yet", hint="static_jwks")
+        if self._review is None:
+            raise AccessDenied(
+                "the auth service runs in no Kubernetes cluster that could be asked",
+                hint="use the type static_jwks, with the keys from `kubectl get --raw /openid/v1/jwks`",
+            )
+        return await self._review(proof, audience=cluster)
 
     def renew(self, caller: Identity, request: RenewHost) -> HostCertificates:
         """Fresh certificates for a host that still has valid ones: same identity, same roles."""
@@ -111,6 +152,19 @@ class JoinService:
         assert isinstance(token, Token)
         expires = token.metadata.expires
         return None if expires is not None and parse_timestamp(expires) <= self._clock.time() else token
+
+
+def _sources(token: Token, request: JoinRequest) -> tuple[str, ...] | None:
+    """Of an operator, the sources that it may feed; of others, no restriction. Raises AccessDenied."""
+    if "Operator" not in request.roles:
+        return None
+    if request.roles != ("Operator",):
+        raise AccessDenied("an operator joins as nothing else beside")
+    if not token.spec.policy_sources:
+        raise AccessDenied(
+            "the join token does not say which sources of policy an operator may feed", hint="see spec.policy_sources"
+        )
+    return token.spec.policy_sources
 
 
 def _check_name(name: str) -> None:

@@ -11,7 +11,7 @@ from teleport.resources.token import Token
 
 __all__ = ["new_token"]
 
-_JOINING: Final[tuple[HostRole, ...]] = ("Node", "Proxy")
+_JOINING: Final[tuple[HostRole, ...]] = ("Node", "Proxy", "Operator")
 """What this version can let join. A declared token may name more, for the format's sake."""
 
 
@@ -23,12 +23,15 @@ def new_token(request: TokenRequest, expires: float) -> Token:
         raise BadInput(f"nothing can join as {', '.join(unknown) or 'nothing'}", hint=f"one of {', '.join(spelled)}")
     if request.value and len(request.value) < 16:
         raise BadInput("a token of fewer than 16 characters could be guessed")
+    if ("operator" in map(str.lower, request.roles)) is not bool(request.sources):
+        raise BadInput("a token for operators, and no other, says which sources they feed", hint="--source NAME")
     body = {
         "version": "v2",
         "metadata": {"name": request.value or secrets.token_hex(16), "expires": utc(int(expires))},
         "spec": {
             "roles": [spelled[role.lower()] for role in request.roles],
             "join_method": "token",
+            **({"policy_sources": list(request.sources)} if request.sources else {}),
             **({"suggested_labels": dict(request.labels)} if request.labels else {}),
         },
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 __all__ = ["HostRole", "Identity", "IdentityKind", "ssh_name_of_proxies"]
 
 IdentityKind = Literal["user", "host", "admin"]
-HostRole = Literal["Auth", "Proxy", "Node"]
+HostRole = Literal["Auth", "Proxy", "Node", "Operator"]
 
 _VERSION = 1
 _LIMIT = 16 * 1024
@@ -36,7 +36,7 @@ class Identity:
     requested_roles: tuple[str, ...] | None = None
     """The scope: only these roles may allow anything. None means all live roles of the user."""
     allowed_resources: tuple[str, ...] | None = None
-    """Only these hosts, by UUID or name. None means no restriction."""
+    """Only these hosts, by UUID or name. None means no restriction. Of an operator: the sources it may feed."""
     mfa_verified: bool = False
     """The holder proved a second factor for this certificate's single session, moments ago."""
     authenticated: float = 0.0

@@ -37,7 +37,7 @@ SYSTEM_ROLES: Final = frozenset(
     {
         "Auth", "Node", "Proxy", "Admin", "Provision", "ProvisionToken", "SignUp", "Trusted_cluster", "App", "Db",
         "Kube", "WindowsDesktop", "Discovery", "Bot", "Instance", "Okta", "MDM", "RemoteProxy", "Nop",
-        "AccessGraphPlugin", "Relay",
+        "AccessGraphPlugin", "Relay", "Operator",
     }
 )  # fmt: skip
 """Names of built-in roles of services: no declared role may bear one."""

@@ -29,7 +29,7 @@ __all__ = ["SYSTEM_TOKEN_ROLES", "Token", "TokenSpec"]
 
 SYSTEM_TOKEN_ROLES: Final = (
     "Node", "Proxy", "Auth", "Kube", "App", "Db", "WindowsDesktop", "Discovery", "Bot", "Trusted_cluster",
-    "Okta", "MDM", "Instance", "Relay",
+    "Okta", "MDM", "Instance", "Relay", "Operator",
 )  # fmt: skip
 
 JoinMethod = Literal[
@@ -52,6 +52,9 @@ class TokenSpec(Spec):
     )
     allow: tuple[AwsRule, ...] = Field(default=(), description="who may join (`iam`, `ec2`); one rule must match")
     aws_iid_ttl: Duration = Field(default=0.0, description="age limit of an EC2 identity document; 5m if 0")
+    policy_sources: Texts = Field(
+        default=(), description="for operators: the sources of policy that they may feed, as teleport.yaml names them"
+    )
     integration: Text = Field(default="", description="integration that looks up AWS organisations (`iam`)")
     kubernetes: KubernetesJoin | None = Field(default=None, description="for the method `kubernetes`")
     github: GithubJoin | None = Field(default=None, description="for the method `github`")

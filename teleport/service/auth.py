@@ -36,6 +36,7 @@ from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from teleport.service.review import reviewer
+from teleport.service.token_review import InCluster
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
 from teleport.store.replica import Replica
@@ -141,10 +142,12 @@ async def open_auth(
         store, replica, policy, outbox, clock=clock, closed=closed,
         review=reviewer(checks, presence.hosts, clock=clock),
     )  # fmt: skip
+    around = InCluster.found()
+    joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials,
-        issuer=Issuer(authorities, policy, clock=clock), joining=JoinService(store, authorities, clock=clock),
+        issuer=Issuer(authorities, policy, clock=clock), joining=joining,
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip

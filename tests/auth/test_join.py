@@ -8,7 +8,9 @@ from cryptography import x509
 
 from teleport.api import models as m
 from teleport.core.errors import AccessDenied, BadInput, Throttled
+from teleport.pki.credentials import read_tls
 from tests.auth.cluster import SSH_KEY, TLS_KEY, Cluster
+from tests.pki.service_accounts import KEY, OTHER_KEY, jwks_of, token_for
 
 TOKEN = "abcdefghijklmnop"
 
@@ -123,3 +125,70 @@ async def test_a_proxy_gets_its_own_addresses_and_a_node_none(cluster: Cluster) 
 
     assert names(proxy) >= {"proxy.example.com", "192.0.2.1", "proxy.acme"}
     assert "proxy.example.com" not in names(node)
+
+
+def kubernetes(*accounts: str, kind: str = "static_jwks", roles: str = "Operator", sources: str = "k8s") -> str:
+    keys = f", static_jwks: {{jwks: '{jwks_of(KEY)}'}}" if kind == "static_jwks" else ""
+    allow = ", ".join(f"{{service_account: '{one}'}}" for one in accounts)
+    return (
+        f"kind: token\nversion: v2\nmetadata: {{name: {TOKEN}}}\nspec: {{roles: [{roles}], join_method: kubernetes,"
+        f" policy_sources: [{sources}], kubernetes: {{type: {kind}{keys}, allow: [{allow}]}}}}\n"
+    )
+
+
+async def operator(cluster: Cluster, **more: Any) -> m.HostCertificates:
+    proof = token_for(now=cluster.clock.time(), **more)
+    return await join(cluster, roles=("Operator",), proof=proof)
+
+
+async def test_a_service_account_joins_as_an_operator_bound_to_its_sources(cluster: Cluster) -> None:
+    await cluster.declare(kubernetes("teleport:operator", sources="k8s, k8s-data"))
+
+    made = await operator(cluster)
+
+    certificate = ssl.PEM_cert_to_DER_cert(made.tls_certificate)
+    identity = read_tls(certificate, cluster.auth.policy.authorities, now=cluster.clock.time())
+    assert (identity.system_roles, identity.allowed_resources) == (("Operator",), ("k8s", "k8s-data"))
+
+
+@pytest.mark.parametrize(
+    ("declared_as", "more", "said"),
+    [
+        (kubernetes("teleport:other"), {}, "does not let the service account teleport:operator in"),
+        (kubernetes(), {}, "does not let"),
+        (kubernetes("teleport:operator"), {"key": OTHER_KEY}, "not valid"),
+        (kubernetes("teleport:operator"), {"audience": "other"}, "not made for acme"),
+        (kubernetes("teleport:operator", sources=""), {}, "which sources"),
+        (kubernetes("teleport:operator", kind="in_cluster"), {}, "runs in no Kubernetes cluster"),
+        (kubernetes("teleport:operator", roles="Node"), {}, "does not permit the role"),
+    ],
+)
+async def test_other_service_accounts_do_not_join(
+    cluster: Cluster, declared_as: str, more: dict[str, Any], said: str
+) -> None:
+    await cluster.declare(declared_as)
+
+    with pytest.raises(AccessDenied, match=said):
+        await operator(cluster, **more)
+
+
+async def test_the_name_of_a_kubernetes_token_is_no_proof(cluster: Cluster) -> None:
+    await cluster.declare(kubernetes("teleport:operator"))
+
+    with pytest.raises(AccessDenied, match="a service account's token is needed"):
+        await join(cluster, roles=("Operator",))
+
+
+async def test_an_operator_joins_as_nothing_else_beside(cluster: Cluster) -> None:
+    await cluster.declare(kubernetes("teleport:operator", roles="Operator, Node"))
+
+    with pytest.raises(AccessDenied, match="nothing else beside"):
+        await join(cluster, roles=("Operator", "Node"), proof=token_for(now=cluster.clock.time()))
+
+
+async def test_a_token_for_operators_says_for_which_sources(cluster: Cluster) -> None:
+    with pytest.raises(BadInput, match="which sources"):
+        await cluster.call("token", m.TokenRequest(roles=("operator",)))
+    made = await cluster.call("token", m.TokenRequest(roles=("operator",), sources=("k8s",)))
+
+    assert (await join(cluster, made.token, roles=("Operator",))).host_id

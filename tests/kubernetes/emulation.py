@@ -52,6 +52,8 @@ class Emulation:
         """By method and plural of the kind."""
         self.tokens: dict[str, str] = {}
         """Service account tokens that reviews know, and whose they are (`system:serviceaccount:NS:NAME`)."""
+        self.audiences: list[str] | None = None
+        """What tokens are made for; whatever is asked for if None."""
         self.failing = False
         self.url = ""
         self._connections: set[asyncio.Transport] = set()
@@ -280,7 +282,13 @@ class Emulation:
         status: Object = {"authenticated": False}
         if whose is not None:
             groups = ["system:serviceaccounts", "system:authenticated"]
-            status = {"authenticated": True, "user": {"username": whose, "uid": "1", "groups": groups}}
+            audiences = body["spec"].get("audiences") or []
+            fitting = [one for one in audiences if self.audiences is None or one in self.audiences]
+            status = {
+                "authenticated": True,
+                "audiences": fitting,
+                "user": {"username": whose, "uid": "1", "groups": groups},
+            }
         return {**body, "status": status}
 
 

@@ -90,6 +90,7 @@ class ForAnybody:
         about: dict[str, Any] = {
             "addr__remote": address, "role": ",".join(request.roles), "node_name": request.hostname,
             "token_name": f"{request.token[:2]}…", "user": request.hostname, "user_kind": 2,
+            "method": "kubernetes" if request.proof else "token",
         }  # fmt: skip
         try:
             joined = await self._parts.joining.join(request.model_copy(update={"client_address": address}))

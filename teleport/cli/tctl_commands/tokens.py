@@ -23,13 +23,18 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--type", "types", required=True, metavar="LIST", help="What may join: node, proxy or node,proxy.")
+@click.option(
+    "--type", "types", required=True, metavar="LIST", help="What may join: node, proxy, node,proxy or operator."
+)
 @click.option("--ttl", default="30m", show_default=True, metavar="DURATION", help="How long it can be used.")
 @click.option("--value", default="", metavar="TOKEN", help="Use this secret instead of a random one.")
 @click.option("--labels", default="", metavar="K=V,...", help="Labels that hosts get which join with it.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="NAME", help="A source of policy that an operator may feed."
+)
 @output_option()
 @click.pass_obj
-def add(target: Target, /, types: str, ttl: str, value: str, labels: str, form: str) -> None:
+def add(target: Target, /, types: str, ttl: str, value: str, labels: str, sources: tuple[str, ...], form: str) -> None:
     """Make a token, and print it with the command to run on the host that is to join.
 
     Whoever has the token can join until it expires: pass it on like a password.
@@ -41,15 +46,12 @@ def add(target: Target, /, types: str, ttl: str, value: str, labels: str, form: 
     from teleport.cli.admin import ask
 
     roles = tuple(word.strip() for word in types.split(",") if word.strip())
-    request = m.TokenRequest(roles=roles, ttl=_ttl(ttl), value=value, labels=parse_labels(labels))
+    request = m.TokenRequest(roles=roles, ttl=_ttl(ttl), value=value, labels=parse_labels(labels), sources=sources)
     made = ask(target, r.TOKEN, request)
     if form == "json":
         write(to_json({**made.model_dump(mode="json"), "command": _command(made)}))
         return
-    write(
-        f"The token, good for {ttl}:\n\n  {made.token}\n\n"
-        f"On the host that is to join as {' and '.join(made.roles)}, run:\n\n  {_command(made)}\n"
-    )
+    write(f"The token, good for {ttl}:\n\n  {made.token}\n\n{_where(made)}, run:\n\n  {_command(made)}\n")
 
 
 @tokens.command()
@@ -108,8 +110,19 @@ def _ttl(text: str) -> float:
     return found
 
 
+def _where(made: "m.TokenSecret") -> str:
+    operator = "Operator" in made.roles
+    return (
+        "Where kubectl reaches the cluster"
+        if operator
+        else f"On the host that is to join as {' and '.join(made.roles)}"
+    )
+
+
 def _command(made: "m.TokenSecret") -> str:
     """What to run on the host. A proxy joins through the auth service, everything else through the proxy."""
+    if "Operator" in made.roles:
+        return _secret(made)
     proxy = "Proxy" in made.roles
     words = [
         "teleport", "start", "--roles", ",".join(role.lower() for role in made.roles), "--token", made.token,
@@ -118,3 +131,10 @@ def _command(made: "m.TokenSecret") -> str:
     for pin in made.ca_pins:
         words += ["--ca-pin", pin]
     return shlex.join(words)
+
+
+def _secret(made: "m.TokenSecret") -> str:
+    """What gives an operator in Kubernetes its token, beside what its Deployment says."""
+    words = ["kubectl", "-n", "teleport", "create", "secret", "generic", "teleport-operator"]
+    literals = {"token": made.token, "address": made.proxy_address or "HOST:PORT", "ca_pin": ",".join(made.ca_pins)}
+    return shlex.join([*words, *(f"--from-literal={name}={value}" for name, value in literals.items())])
