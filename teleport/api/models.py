@@ -637,3 +637,48 @@ class SealRequest(Message):
 
 class WatchQuery(Message):
     after: int = Field(default=0, ge=0)
+
+
+# -- for operators
+
+
+class FedSource(Message):
+    """A source of policy that an operator feeds, and where its manifests are."""
+
+    name: str
+    namespace: str
+
+
+class FedSources(Message):
+    sources: tuple[FedSource, ...]
+
+
+class FeedRequest(Message):
+    """Everything that a source declares now."""
+
+    source: Short
+    manifests: tuple[dict[str, Any], ...]
+
+
+class ObjectVerdict(Message):
+    """What became of one manifest."""
+
+    place: str
+    """`KIND/NAME`."""
+    state: Literal["Ready", "Reconciling", "Stalled"]
+    reason: str
+    """One word, for programs."""
+    message: str = ""
+    valid: bool = True
+    """Whether it could be read."""
+    owned: bool = True
+    """Whether the resource belongs to this source, or could."""
+    reach: str = ""
+    """Of a role: how many people reach how many hosts."""
+
+
+class FeedAnswer(Message):
+    revision: int
+    objects: tuple[ObjectVerdict, ...]
+    kept: tuple[ObjectVerdict, ...] = ()
+    """What is declared no longer and is in force nevertheless, and why."""

@@ -195,6 +195,14 @@ WATCH: Final = Route(
     "watch", "GET", "/v1/watch", _SERVICES, m.WatchQuery, m.Empty, "the policy: a listing, then changes as NDJSON",
     streams="response",
 )  # fmt: skip
+FED_SOURCES: Final = Route(
+    "fed_sources", "GET", "/v1/sources", Hosts(("Operator",)), m.Empty, m.FedSources,
+    "the sources that the operator feeds",
+)  # fmt: skip
+FEED: Final = Route(
+    "feed", "POST", "/v1/sources", Hosts(("Operator",)), m.FeedRequest, m.FeedAnswer,
+    "everything that a source declares, and what becomes of it", limit=64 << 20,
+)  # fmt: skip
 HEARTBEAT: Final = Route("heartbeat", "POST", "/v1/heartbeat", _SERVICES, m.Heartbeat, m.Ack, "a service is alive")
 LIVE: Final = Route(
     "live", "POST", "/v1/sessions", Hosts(("Node",)), m.LiveReport, m.Done, "the live sessions of a host",

@@ -1,0 +1,156 @@
+"""Feeds one source: all its manifests whenever one changed, and what became of them into their statuses.
+
+Level-triggered: what is lost with a connection or a process is made up for by the next feed. Changes that come close
+together are one feed, so that a thousand manifests applied at once are not a thousand.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+from teleport.api import models as m
+from teleport.core.aio import Clock, utc
+from teleport.core.errors import TeleportError
+from teleport.resources.custom_kinds import custom_kind
+from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError
+from teleport.service.operator.status import differs, status_of
+
+__all__ = ["FINALIZER", "Feed", "Feeder"]
+
+log = logging.getLogger(__name__)
+
+FINALIZER: Final = "resources.teleport.dev/deletion"
+"""Of the upstream's operator. Ownership is not kept in it here, so whatever bears it is released."""
+_GATHER: Final = 0.1
+"""Seconds of quiet before a feed, and the longest that a feed waits for quiet is ten times that."""
+_AGAIN: Final = 30.0
+"""Seconds after which everything is fed anyway."""
+_RETRIES: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+_AT_ONCE: Final = 8
+"""Statuses that are written at the same time."""
+
+Manifest = dict[str, Any]
+Feed = Callable[[m.FeedRequest], Awaitable[m.FeedAnswer]]
+
+
+class Feeder:
+    """One source. `note` and `forget` keep its manifests; `run` does the rest."""
+
+    def __init__(self, source: str, feed: Feed, api: KubernetesApi, *, clock: Clock) -> None:
+        self.source, self._feed, self._api, self._clock = source, feed, api, clock
+        self._manifests: dict[tuple[str, str], Manifest] = {}
+        self._changed = asyncio.Event()
+        self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self.fed = asyncio.Event()
+        """Set after every feed that the auth service answered."""
+
+    def note(self, manifest: Manifest) -> None:
+        """How a manifest is now. A change of its status alone is no news."""
+        place = (manifest["kind"], manifest["metadata"]["name"])
+        before = self._manifests.get(place)
+        self._manifests[place] = manifest
+        if before is None or _declared(before) != _declared(manifest):
+            self._changed.set()
+
+    def forget(self, kind: str, name: str) -> None:
+        if self._manifests.pop((kind, name), None) is not None:
+            self._told.pop((kind, name), None)
+            self._changed.set()
+
+    def replace(self, manifests: Iterable[Manifest]) -> None:
+        """Exactly these from now on: what was deleted while nobody watched is noticed by its absence."""
+        self._manifests = {(one["kind"], one["metadata"]["name"]): one for one in manifests}
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Feed until cancelled."""
+        failures = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN if not failures else _RETRIES[min(failures, len(_RETRIES)) - 1]):
+                    await self._changed.wait()
+            try:
+                await self._gathered()
+                await self.pass_once()
+                failures = 0
+            except TeleportError as error:
+                failures += 1
+                self._changed.clear()
+                log.warning("source %s: %s", self.source, error)
+
+    async def pass_once(self) -> m.FeedAnswer:
+        """One feed, and the statuses after it. Raises what keeps it from being complete."""
+        self._changed.clear()
+        manifests = dict(self._manifests)
+        living = [one for one in manifests.values() if not one["metadata"].get("deletionTimestamp")]
+        answer = await self._feed(m.FeedRequest(source=self.source, manifests=tuple(map(_bare, living))))
+        self.fed.set()
+        await self._tell(answer, manifests)
+        return answer
+
+    async def _gathered(self) -> None:
+        """Until nothing has changed for a moment, or enough moments have passed."""
+        for _ in range(10):
+            self._changed.clear()
+            await self._clock.sleep(_GATHER)
+            if not self._changed.is_set():
+                return
+
+    async def _tell(self, answer: m.FeedAnswer, manifests: Mapping[tuple[str, str], Manifest]) -> None:
+        verdicts = {one.place: one for one in answer.objects}
+        allowed = asyncio.Semaphore(_AT_ONCE)
+        failed: list[KubernetesError] = []
+
+        async def one(manifest: Manifest) -> None:
+            async with allowed:
+                try:
+                    await self._tell_one(manifest, verdicts.get(_place(manifest)), answer.revision)
+                except KubernetesError as error:
+                    failed.append(error)
+
+        await asyncio.gather(*(one(manifest) for manifest in manifests.values()))
+        if failed:
+            raise failed[0]
+
+    async def _tell_one(self, manifest: Manifest, verdict: m.ObjectVerdict | None, revision: int) -> None:
+        kind = custom_kind(manifest["kind"])
+        if kind is None:
+            return
+        if manifest["metadata"].get("deletionTimestamp"):
+            if FINALIZER in (manifest["metadata"].get("finalizers") or ()):
+                await self._api.release(kind, manifest, FINALIZER)
+            return
+        if verdict is None:
+            return
+        now = utc(self._clock.time())
+        status = status_of(verdict, manifest, revision=revision, now=now)
+        if differs(status, manifest):
+            await self._api.write_status(kind, manifest, status)
+            manifest["status"] = status
+        said, place = (verdict.reason, verdict.message), (manifest["kind"], manifest["metadata"]["name"])
+        if verdict.state == "Stalled" and self._told.get(place) != said:
+            await self._api.write_event(manifest, reason=verdict.reason, message=verdict.message, warning=True, now=now)
+        self._told[place] = said
+
+
+def _place(manifest: Manifest) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def _declared(manifest: Manifest) -> tuple[Any, ...]:
+    """What differs whenever something differs that matters to the auth service."""
+    metadata = manifest["metadata"]
+    names = ("uid", "generation", "labels", "annotations", "deletionTimestamp", "finalizers")
+    return (manifest.get("apiVersion"), *(metadata.get(name) for name in names))
+
+
+def _bare(manifest: Manifest) -> Manifest:
+    """A manifest without what the API server and others noted on it."""
+    metadata = {key: value for key, value in manifest["metadata"].items() if key not in ("managedFields", "selfLink")}
+    annotations = metadata.get("annotations") or {}
+    metadata["annotations"] = {
+        key: value for key, value in annotations.items() if key != "kubectl.kubernetes.io/last-applied-configuration"
+    }
+    return {**{key: value for key, value in manifest.items() if key != "status"}, "metadata": metadata}
