@@ -658,6 +658,8 @@ class FeedRequest(Message):
 
     source: Short
     manifests: tuple[dict[str, Any], ...]
+    withheld: tuple[Short, ...] = ()
+    """Kinds of manifests that cannot be seen at the moment: that one is absent says nothing."""
 
 
 class ObjectVerdict(Message):

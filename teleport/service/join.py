@@ -34,7 +34,7 @@ from teleport.store.replica import Replica
 if TYPE_CHECKING:
     from teleport.service.auth import AuthService
 
-__all__ = ["LocalCluster", "RemoteCluster", "enlist", "make_gate"]
+__all__ = ["LocalCluster", "RemoteCluster", "enlist", "make_gate", "recognise", "renew"]
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class RemoteCluster:
             authority = _host_authority(kept.authorities) if kept is not None else None
             if authority is not None and (not pins or pins & set(authority.pins)):
                 return cls(site, authority)
-        return cls(site, await _recognise(site.config.remote, pins))
+        return cls(site, await recognise(site.config.remote, pins))
 
     async def credentials(self, service: str, role: HostRole) -> HostCredentials:
         """See `Cluster`. What joined once stays the same host until its certificates run out."""
@@ -146,9 +146,9 @@ async def enlist(site: Site, name: str, role: HostRole, *, hosts: bool = False) 
     gate = make_gate(site, policy, name)
     member = Member(name, credentials, client, policy, fleet, gate, spool, ApiDestination(client))
     site.members.append(member)
-    life, renew = site.life, partial(_renew, client)
+    life, renewal = site.life, partial(renew, client)
     life.background(Uplink(spool, member.destination, clock=site.clock).run(), f"{name} uplink")
-    life.background(credentials.keep_fresh(renew, _subject(site, role), clock=site.clock), f"{name} certificates")
+    life.background(credentials.keep_fresh(renewal, _subject(site, role), clock=site.clock), f"{name} certificates")
     _watch_over(site, member)
     return member
 
@@ -193,7 +193,8 @@ async def _watch_staleness(site: Site, gate: Gate) -> None:
         gate.check_staleness()
 
 
-async def _renew(client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostCertificates:
+async def renew(client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostCertificates:
+    """Fresh certificates for a service that still has valid ones."""
     request = m.RenewHost(
         ssh_public_key=keys.ssh_public, tls_public_key=keys.tls_public, hostname=subject.hostname,
         addresses=subject.addresses,
@@ -201,7 +202,7 @@ async def _renew(client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostC
     return await client.call(r.RENEW_HOST, request)
 
 
-async def _recognise(address: Address, pins: set[str]) -> TrustedAuthority:
+async def recognise(address: Address, pins: set[str]) -> TrustedAuthority:
     """The host authority of the cluster that answers, held against the pins."""
     if not pins:
         raise BadInput(

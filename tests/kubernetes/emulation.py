@@ -5,12 +5,14 @@ Speaks plain HTTP on a loopback port. `failing` makes it answer 503, `silence` d
 """
 
 import asyncio
+import copy
 import json
 import random
 import string
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +68,8 @@ class Emulation:
     async def install(self, *files: Path) -> None:
         """Create what files hold, as an administrator would."""
         for path in files:
-            for body in YAML(typ="safe").load_all(path.read_text()):
-                await self.create(body)
+            for body in _documents(path):
+                await self.create(copy.deepcopy(body))
 
     async def create(self, body: Mapping[str, Any]) -> Object:
         group, _, _ = body["apiVersion"].rpartition("/")
@@ -308,6 +310,11 @@ async def emulated(*definitions: Path) -> AsyncIterator[Emulation]:
         yield emulation
     finally:
         await runner.cleanup()
+
+
+@cache
+def _documents(path: Path) -> tuple[Object, ...]:
+    return tuple(YAML(typ="safe").load_all(path.read_text()))
 
 
 def _api_version(kind: Kind, version: str) -> str:

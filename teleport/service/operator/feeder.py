@@ -7,13 +7,13 @@ together are one feed, so that a thousand manifests applied at once are not a th
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from teleport.api import models as m
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import TeleportError
-from teleport.resources.custom_kinds import custom_kind
+from teleport.resources.custom_kinds import CUSTOM_KINDS, custom_kind
 from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError
 from teleport.service.operator.status import differs, status_of
 
@@ -38,9 +38,13 @@ Feed = Callable[[m.FeedRequest], Awaitable[m.FeedAnswer]]
 class Feeder:
     """One source. `note` and `forget` keep its manifests; `run` does the rest."""
 
-    def __init__(self, source: str, feed: Feed, api: KubernetesApi, *, clock: Clock) -> None:
+    def __init__(self, source: m.FedSource, feed: Feed, api: KubernetesApi, *, clock: Clock) -> None:
         self.source, self._feed, self._api, self._clock = source, feed, api, clock
         self._manifests: dict[tuple[str, str], Manifest] = {}
+        self._suspect: set[str] = set()
+        """Kinds of which something vanished that the auth service was not told of yet."""
+        self._withheld: set[str] = set()
+        self._listed = False
         self._changed = asyncio.Event()
         self._told: dict[tuple[str, str], tuple[str, str]] = {}
         self.fed = asyncio.Event()
@@ -54,15 +58,15 @@ class Feeder:
         if before is None or _declared(before) != _declared(manifest):
             self._changed.set()
 
-    def forget(self, kind: str, name: str) -> None:
-        if self._manifests.pop((kind, name), None) is not None:
-            self._told.pop((kind, name), None)
+    def forget(self, manifest: Manifest) -> None:
+        """That a manifest is gone. News of an earlier one of its name is no news."""
+        place = (manifest["kind"], manifest["metadata"]["name"])
+        known = self._manifests.get(place)
+        if known is not None and known["metadata"].get("uid") == manifest["metadata"].get("uid"):
+            del self._manifests[place]
+            self._told.pop(place, None)
+            self._suspect.add(manifest["kind"])
             self._changed.set()
-
-    def replace(self, manifests: Iterable[Manifest]) -> None:
-        """Exactly these from now on: what was deleted while nobody watched is noticed by its absence."""
-        self._manifests = {(one["kind"], one["metadata"]["name"]): one for one in manifests}
-        self._changed.set()
 
     async def run(self) -> None:
         """Feed until cancelled."""
@@ -78,17 +82,46 @@ class Feeder:
             except TeleportError as error:
                 failures += 1
                 self._changed.clear()
-                log.warning("source %s: %s", self.source, error)
+                log.warning("source %s: %s", self.source.name, error)
 
-    async def pass_once(self) -> m.FeedAnswer:
-        """One feed, and the statuses after it. Raises what keeps it from being complete."""
+    async def pass_once(self) -> m.FeedAnswer | None:
+        """One feed, and the statuses after it; None if there is nothing to be fed from. Raises what keeps it back."""
         self._changed.clear()
+        if not self._listed:
+            await self._list()
+        suspects = [kind for name in sorted(self._suspect) if (kind := custom_kind(name)) is not None]
+        if suspects and await self._api.is_going(self.source.namespace):
+            log.warning("source %s: the namespace %s goes; what it declared stays in force", *self._names)
+            self._listed = False
+            return None
+        going = {kind.kind for kind in await self._api.going(suspects)}
+        self._withheld = (self._withheld | going) - {kind for kind, _ in self._manifests}
         manifests = dict(self._manifests)
         living = [one for one in manifests.values() if not one["metadata"].get("deletionTimestamp")]
-        answer = await self._feed(m.FeedRequest(source=self.source, manifests=tuple(map(_bare, living))))
+        answer = await self._feed(
+            m.FeedRequest(
+                source=self.source.name, manifests=tuple(map(_bare, living)), withheld=tuple(sorted(self._withheld))
+            )
+        )
+        self._suspect.clear()
         self.fed.set()
         await self._tell(answer, manifests)
         return answer
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return self.source.name, self.source.namespace
+
+    async def _list(self) -> None:
+        """Everything there is: what was deleted while nobody watched is noticed by its absence."""
+        found: dict[tuple[str, str], Manifest] = {}
+        for kind in CUSTOM_KINDS:
+            listed = await self._api.manifests(kind, self.source.namespace)
+            if listed is None:
+                self._withheld.add(kind.kind)
+            found |= {(kind.kind, one["metadata"]["name"]): one for one in listed or ()}
+        self._suspect |= {kind.kind for kind in CUSTOM_KINDS}
+        self._manifests, self._listed = found, True
 
     async def _gathered(self) -> None:
         """Until nothing has changed for a moment, or enough moments have passed."""

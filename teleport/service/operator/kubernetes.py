@@ -1,10 +1,11 @@
-"""The few requests that an operator makes of an API server itself: statuses, events, finalizers.
+"""The few requests that an operator makes of an API server itself: lists, statuses, events, finalizers.
 
 Each is one request. What the server refuses or does not answer is a KubernetesError, for the caller to try again.
 Source: Kubernetes documentation, "API Concepts", server-side apply; Event v1.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -38,6 +39,26 @@ class KubernetesApi:
     def __init__(self, login: Login) -> None:
         self._login = login
         self.requests = 0
+
+    async def manifests(self, kind: CustomKind, namespace: str) -> list[dict[str, Any]] | None:
+        """All of a kind in a namespace; None where the kind is not served."""
+        path = f"/apis/{GROUP}/{kind.stored}/namespaces/{quote(namespace, safe='')}/{kind.plural}"
+        found = await self._get(path)
+        if found is None:
+            return None
+        named = {"apiVersion": f"{GROUP}/{kind.stored}", "kind": kind.kind}
+        return [{**one, **named} for one in found["items"]]
+
+    async def going(self, kinds: Iterable[CustomKind]) -> list[CustomKind]:
+        """Those of some kinds whose definition is gone, or about to go and taking all its objects along."""
+        group = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        found = [(kind, await self._get(f"{group}/{kind.plural}.{GROUP}")) for kind in kinds]
+        return [kind for kind, one in found if _is_going(one)]
+
+    async def is_going(self, namespace: str) -> bool:
+        """Whether a namespace is gone, or about to go and taking all that is in it along."""
+        found = await self._get(f"/api/v1/namespaces/{quote(namespace, safe='')}")
+        return _is_going(found) or (found or {}).get("status", {}).get("phase") == "Terminating"
 
     async def write_status(self, kind: CustomKind, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> None:
         """Say what became of a manifest. One that is gone meanwhile needs no status."""
@@ -73,8 +94,16 @@ class KubernetesApi:
         metadata = {"finalizers": left, "resourceVersion": manifest["metadata"]["resourceVersion"]}
         await self._send("PATCH", _path(kind, manifest), {"metadata": metadata}, _MERGE, missing=True)
 
+    async def _get(self, path: str) -> dict[str, Any] | None:
+        """What stands at a path; None if nothing does."""
+        answer = await self._ask("GET", path, None, "application/json", missing=True)
+        return json.loads(answer) if answer is not None else None
+
     async def _send(self, method: str, path: str, body: Any, media: str, *, missing: bool = False) -> None:
         """`missing`: whether it is well if there is no such object any more."""
+        await self._ask(method, path, body, media, missing=missing)
+
+    async def _ask(self, method: str, path: str, body: Any, media: str, *, missing: bool) -> bytes | None:
         login = self._login
         self.requests += 1
         headers = {**login.headers, "Content-Type": media}
@@ -82,12 +111,18 @@ class KubernetesApi:
             async with login.http.request(
                 method, login.url + path, json=body, headers=headers, allow_redirects=False
             ) as answer:
-                if answer.status < 300 or (missing and answer.status == 404):
-                    return
-                text = (await answer.text())[:500]
+                if missing and answer.status == 404:
+                    return None
+                raw = await answer.read()
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise KubernetesError(f"{method} {path}: {str(error) or type(error).__name__}") from None
-        raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {text}")
+        if answer.status >= 300:
+            raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {raw[:500].decode(errors='replace')}")
+        return raw
+
+
+def _is_going(found: Mapping[str, Any] | None) -> bool:
+    return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
 
 def _path(kind: CustomKind, manifest: Mapping[str, Any]) -> str:

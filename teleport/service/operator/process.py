@@ -1,0 +1,124 @@
+"""The operator as a process: it joins the cluster, learns which sources it feeds, and feeds them until it stops.
+
+Watching belongs to whoever calls `note` and `forget`; without a watch everything would still be listed now and then.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final
+
+from teleport.api import models as m
+from teleport.api import routes as r
+from teleport.api.client import ApiClient
+from teleport.auth.join import service_name
+from teleport.core.aio import Clock, cancel_and_wait
+from teleport.core.errors import AccessDenied, TeleportError
+from teleport.net import alpn
+from teleport.net.tls import client_context
+from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
+from teleport.service.join import recognise, renew
+from teleport.service.operator.feeder import Feeder
+from teleport.service.operator.kubernetes import KubernetesApi
+from teleport.service.operator.settings import Settings
+
+__all__ = ["Operator"]
+
+log = logging.getLogger(__name__)
+
+_FEED_SECONDS: Final = 120.0
+"""How long the auth service may take to judge a feed."""
+_PATIENCE: Final = 10.0
+
+
+class Operator:
+    """Feeds every source that its identity names. An async context manager."""
+
+    def __init__(self, settings: Settings, api: KubernetesApi, *, clock: Clock) -> None:
+        self._settings, self._api, self._clock = settings, api, clock
+        self._stack = AsyncExitStack()
+        self.feeders: dict[str, Feeder] = {}
+        """By namespace."""
+
+    async def __aenter__(self) -> "Operator":
+        """Join, and begin to feed. An auth service that is away is waited for. Raises AccessDenied, BadInput."""
+        try:
+            client = await self._joined()
+            answer = await client.call(r.FED_SOURCES, m.Empty())
+            if not answer.sources:
+                raise AccessDenied(
+                    "this operator feeds no source", hint="name its sources in teleport.yaml and in its join token"
+                )
+            for source in answer.sources:
+                feeder = Feeder(source, partial(client.call, r.FEED), self._api, clock=self._clock)
+                self.feeders[source.namespace] = feeder
+                self._background(feeder.run())
+                log.info("the namespace %s feeds the source %s", source.namespace, source.name)
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def note(self, manifest: dict[str, Any]) -> None:
+        """How a manifest is now."""
+        feeder = self.feeders.get(manifest["metadata"].get("namespace", ""))
+        if feeder is not None:
+            feeder.note(manifest)
+
+    def forget(self, manifest: Mapping[str, Any]) -> None:
+        """That a manifest is gone."""
+        feeder = self.feeders.get(manifest["metadata"].get("namespace", ""))
+        if feeder is not None:
+            feeder.forget(dict(manifest))
+
+    async def _joined(self) -> ApiClient:
+        settings = self._settings
+        while True:
+            try:
+                authority = await recognise(settings.address, set(settings.pins))
+                trust, cluster = authority.certificates, authority.cluster
+                name = service_name("Proxy" if settings.through_proxy else "Auth", cluster)
+                async with ApiClient(
+                    f"https://{settings.address}", tls=client_context(trust=trust, alpn=[alpn.HTTP]), server_name=name
+                ) as client:
+                    credentials = await new_credentials(None, partial(self._obtain, client), Subject(settings.hostname))
+                return await self._client(credentials)
+            except (AccessDenied, OSError) as error:
+                raise error
+            except TeleportError as error:
+                if error.status < 500:
+                    raise
+                log.warning("the cluster at %s cannot be joined yet: %s", settings.address, error)
+                await self._clock.sleep(_PATIENCE)
+
+    async def _obtain(self, client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostCertificates:
+        token, proof = self._settings.secrets
+        request = m.JoinRequest(
+            token=token, proof=proof, ssh_public_key=keys.ssh_public, tls_public_key=keys.tls_public,
+            hostname=subject.hostname, roles=("Operator",),
+        )  # fmt: skip
+        return await client.call(r.JOIN, request)
+
+    async def _client(self, credentials: HostCredentials) -> ApiClient:
+        protocol = alpn.api(credentials.cluster)
+        client = ApiClient(
+            f"https://{self._settings.address}", tls=credentials.client(protocol), timeout=_FEED_SECONDS,
+            server_name=service_name("Auth", credentials.cluster),
+        )  # fmt: skip
+        self._stack.push_async_callback(client.close)
+        credentials.subscribe(lambda: client.replace_tls(credentials.client(protocol)))
+        subject = Subject(self._settings.hostname)
+        self._background(credentials.keep_fresh(partial(renew, client), subject, clock=self._clock))
+        return client
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._stack.push_async_callback(cancel_and_wait, task)
+        with contextlib.suppress(AttributeError):
+            task.set_name("operator")
