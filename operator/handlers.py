@@ -5,6 +5,7 @@ at the API server, and the process's beginning and end.
 """
 
 import os
+import secrets
 import ssl
 import tempfile
 from contextlib import AsyncExitStack
@@ -37,7 +38,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     """Join the cluster and begin to feed; events are kept for what they change."""
     settings.posting.enabled = False
     settings.peering.name = "teleport-operator"
-    settings.peering.mandatory = False
+    settings.peering.priority = secrets.randbelow(1 << 30)
     memo.stack = AsyncExitStack()
     connection = _connection(settings)
     if connection is None:
@@ -46,6 +47,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         aiohttp.ClientSession(timeout=_TIMEOUT, connector=_connector(connection))
     )
     api = KubernetesApi(Login(connection.server, http, _headers(connection)))
+    await api.ensure_peering(connection.default_namespace or "default", settings.peering.name)
     operator = Operator(Settings.from_environment(os.environ), api, clock=SystemClock())
     memo.operator = await memo.stack.enter_async_context(operator)
 
@@ -64,7 +66,7 @@ def changed(event: kopf.RawEvent, memo: kopf.Memo, **_: Any) -> None:
     if event["type"] == "DELETED":
         memo.operator.forget(manifest)
     else:
-        memo.operator.note(manifest)
+        memo.operator.note(manifest, listed=event["type"] is None)
 
 
 def _headers(connection: kopf.ConnectionInfo) -> dict[str, str]:

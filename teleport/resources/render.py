@@ -29,12 +29,18 @@ def rendered() -> dict[str, str]:
     policies = _yaml(document for kind in CUSTOM_KINDS for document in admission(kind))
     return {
         **schemas, "schemas/resource.json": _json(any_kind_schema()), "docs/resources.md": reference(),
-        **definitions, "crds/admission.yaml": policies,
+        **definitions, "crds/admission.yaml": policies, "crds/kustomization.yaml": _kustomization(definitions),
     }  # fmt: skip
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _kustomization(files: Iterable[str]) -> str:
+    names = [*(name.removeprefix("crds/") for name in files), "admission.yaml"]
+    body = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": names}
+    return _yaml([body])
 
 
 def _yaml(documents: Iterable[Any]) -> str:

@@ -5,7 +5,6 @@ together are one feed, so that a thousand manifests applied at once are not a th
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -25,8 +24,8 @@ FINALIZER: Final = "resources.teleport.dev/deletion"
 """Of the upstream's operator. Ownership is not kept in it here, so whatever bears it is released."""
 _GATHER: Final = 0.1
 """Seconds of quiet before a feed, and the longest that a feed waits for quiet is ten times that."""
-_AGAIN: Final = 30.0
-"""Seconds after which everything is fed anyway."""
+_AGAIN: Final = 300.0
+"""Seconds after which everything is listed and fed anyway."""
 _RETRIES: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _AT_ONCE: Final = 8
 """Statuses that are written at the same time."""
@@ -68,13 +67,25 @@ class Feeder:
             self._suspect.add(manifest["kind"])
             self._changed.set()
 
+    def relist(self) -> None:
+        """List everything before the next feed: the watch began anew, and what went meanwhile was not told of.
+
+        It does after the API server has forgotten where the watch was, and when an operator takes over from another,
+        whose watch rested until then.
+        """
+        self._listed = False
+        self._changed.set()
+
     async def run(self) -> None:
         """Feed until cancelled."""
         failures = 0
+        self.relist()
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_AGAIN if not failures else _RETRIES[min(failures, len(_RETRIES)) - 1]):
                     await self._changed.wait()
+            except TimeoutError:
+                self.relist()
             try:
                 await self._gathered()
                 await self.pass_once()

@@ -94,6 +94,13 @@ class KubernetesApi:
         metadata = {"finalizers": left, "resourceVersion": manifest["metadata"]["resourceVersion"]}
         await self._send("PATCH", _path(kind, manifest), {"metadata": metadata}, _MERGE, missing=True)
 
+    async def ensure_peering(self, namespace: str, name: str) -> None:
+        """Make the object by which operators agree who of them works, where its kind is served."""
+        path = f"/apis/kopf.dev/v1/namespaces/{quote(namespace, safe='')}/kopfpeerings"
+        if await self._get(f"{path}/{name}") is None:
+            body = {"apiVersion": "kopf.dev/v1", "kind": "KopfPeering", "metadata": {"name": name}}
+            await self._send("POST", path, body, "application/json", missing=True)
+
     async def _get(self, path: str) -> dict[str, Any] | None:
         """What stands at a path; None if nothing does."""
         answer = await self._ask("GET", path, None, "application/json", missing=True)

@@ -65,11 +65,13 @@ class Operator:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def note(self, manifest: dict[str, Any]) -> None:
-        """How a manifest is now."""
+    def note(self, manifest: dict[str, Any], *, listed: bool = False) -> None:
+        """How a manifest is now; `listed` if that is known because the watch began anew."""
         feeder = self.feeders.get(manifest["metadata"].get("namespace", ""))
         if feeder is not None:
             feeder.note(manifest)
+            if listed:
+                feeder.relist()
 
     def forget(self, manifest: Mapping[str, Any]) -> None:
         """That a manifest is gone."""

@@ -145,6 +145,19 @@ async def test_news_of_an_earlier_one_of_the_name_is_no_news(server: Emulation, 
     assert auth.names == ["lost"]
 
 
+async def test_what_went_while_nobody_watched_is_noticed_when_the_watch_begins_anew(
+    server: Emulation, feeder: Feeder, auth: Auth
+) -> None:
+    await server.create(lock())
+    await feeder.pass_once()
+    await server.objects.delete(Key(next(k for k in server.kinds if k.plural == "teleportlocksv2"), "default", "lost"))
+
+    feeder.relist()
+    await feeder.pass_once()
+
+    assert (auth.names, auth.fed[-1].withheld) == ([], ())
+
+
 async def test_a_kind_whose_definition_goes_is_withheld_and_not_deleted(
     server: Emulation, feeder: Feeder, auth: Auth
 ) -> None:
