@@ -60,6 +60,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	$(BIN)/mypy operator/handlers.py
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m teleport.resources.render --check
 	$(BIN)/python -m teleport.audit.render --check

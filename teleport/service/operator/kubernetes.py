@@ -13,8 +13,9 @@ import aiohttp
 
 from teleport.core.errors import Unavailable
 from teleport.resources.custom_kinds import GROUP, CustomKind
+from teleport.service.operator.login import Login
 
-__all__ = ["KubernetesApi", "KubernetesError", "Login"]
+__all__ = ["KubernetesApi", "KubernetesError"]
 
 _MANAGER: Final = "teleport-operator"
 _COMPONENT: Final = "teleport-operator"
@@ -24,13 +25,6 @@ _MERGE: Final = "application/merge-patch+json"
 
 class KubernetesError(Unavailable):
     """The API server refused something, or did not answer."""
-
-
-class Login:
-    """Where the API server is and how it knows us: a session with credentials, made by whoever watches."""
-
-    def __init__(self, url: str, http: aiohttp.ClientSession, headers: Mapping[str, str]) -> None:
-        self.url, self.http, self.headers = url.rstrip("/"), http, dict(headers)
 
 
 class KubernetesApi:

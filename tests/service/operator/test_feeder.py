@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import kopf
 import pytest
 import pytest_asyncio
 
@@ -14,7 +15,8 @@ from teleport.core.aio import SystemClock
 from teleport.core.errors import Unavailable
 from teleport.core.generated import REPOSITORY
 from teleport.service.operator.feeder import FINALIZER, Feeder
-from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError, Login
+from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError
+from teleport.service.operator.login import Login
 from tests.builders import FakeClock
 from tests.kubernetes.emulation import Emulation, emulated
 from tests.kubernetes.objects import Key
@@ -64,8 +66,9 @@ async def server() -> AsyncIterator[Emulation]:
 
 @pytest_asyncio.fixture
 async def api(server: Emulation) -> AsyncIterator[KubernetesApi]:
-    async with aiohttp.ClientSession() as http:
-        yield KubernetesApi(Login(server.url, http, {}))
+    login = Login(kopf.ConnectionInfo(server=server.url))
+    yield KubernetesApi(login)
+    await login.close()
 
 
 @pytest.fixture
