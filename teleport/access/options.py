@@ -13,7 +13,7 @@ from teleport.resources.role_options import CertExtension, ForwardingSwitch, Rec
 from teleport.resources.settings import AuthPreferenceSpec, NetworkingConfigSpec, RecordingConfigSpec
 from teleport.resources.values import duration_text
 
-__all__ = ["DEFAULT_MAX_TTL", "MIN_TTL", "Conditions", "Matching", "Strictness", "combine", "strictest_mfa"]
+__all__ = ["DEFAULT_MAX_TTL", "MIN_TTL", "Conditions", "Matching", "Strictness", "combine", "forwards", "strictest_mfa"]
 
 DEFAULT_MAX_TTL: Final = 30 * 3600.0
 MIN_TTL: Final = 60.0
@@ -185,6 +185,11 @@ def _forwarding(permit: Sequence[RoleOptions], restrict: Sequence[RoleOptions], 
     if any(_direction(option, direction) is False for option in restrict):
         return False
     return any(_direction(option, direction) or _by_default(option, direction) for option in permit)
+
+
+def forwards(options: RoleOptions) -> bool:
+    """Whether a role, held alone, permits port forwarding in any direction."""
+    return any(_forwarding((options,), (options,), direction) for direction in ("local", "remote"))
 
 
 def _direction(option: RoleOptions, direction: str) -> bool | None:

@@ -6,10 +6,13 @@ are literal but `*`, which stands for any text, and the whole is anchored. Case 
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from teleport.access.regex import Regex, compile_regex, escape, opens_group
 
-__all__ = ["ANY", "Any_", "Exact", "Glob", "Matcher", "Pattern", "around", "check_around", "glob", "pattern"]
+__all__ = [
+    "ANY", "Any_", "Exact", "Glob", "Matcher", "Pattern", "around", "check_around", "covers", "glob", "pattern",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,26 @@ def check_around(prefix: str, suffix: str) -> None:
     if not opens_group(prefix):
         raise ValueError(f"a template cannot stand after {prefix}: there it would not be matched as text")
     pattern(f"{prefix}(?:x){suffix}")
+
+
+_ANYTHING: Final = "\U0010ffff"
+"""Stands for a star of another pattern: no text that anybody writes has it, so only a star can match it."""
+
+
+def covers(outer: str, inner: str) -> bool:
+    """Whether all that the inner pattern can match is matched by the outer one. Where that is not plain, it is not.
+
+    What an expression matches is never weighed: it is covered by `*` and by itself. Raises ValueError for an outer
+    pattern that is none.
+    """
+    matcher = pattern(outer)
+    if isinstance(matcher, Any_) or outer == inner:
+        return True
+    if is_expression(inner) or _ANYTHING in outer:
+        return False
+    if "*" in inner and isinstance(matcher, Pattern):
+        return False
+    return matcher.matches(inner.replace("*", _ANYTHING))
 
 
 class _Scan:

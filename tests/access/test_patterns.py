@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleport.access.patterns import ANY, Any_, Exact, Glob, Pattern, around, check_around, glob, pattern
+from teleport.access.patterns import ANY, Any_, Exact, Glob, Pattern, around, check_around, covers, glob, pattern
 
 
 @pytest.mark.parametrize(
@@ -191,3 +191,25 @@ def test_arbitrary_text_is_a_pattern_or_a_value_error(text: str) -> None:
 
 def test_there_is_one_matcher_for_everything() -> None:
     assert pattern("*") is ANY
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "does"),
+    [
+        ("*", "^a.*$", True), ("a-*", "a-b", True), ("a-*", "a-*", True), ("a-*", "a-b*", True), ("a-*", "a*", False),
+        ("a-*", "*", False), ("*-a", "b*-a", True), ("a*c", "a*b*c", True), ("a*b*c", "a*c", False),
+        ("^a.*$", "ab", True), ("^a.*$", "a*", False), ("^a.*$", "^a.*$", True), ("^a.*$", "^ab$", False),
+        ("a", "^a$", False), ("a", "a", True), ("a", "b", False), ("", "", True),
+    ],
+)  # fmt: skip
+def test_one_pattern_covers_another_only_where_that_is_plain(outer: str, inner: str, does: bool) -> None:
+    assert covers(outer, inner) is does
+
+
+_GLOBS = st.text("ab*", max_size=6)
+
+
+@given(_GLOBS, _GLOBS, st.text("ab", max_size=6))
+def test_what_a_covered_pattern_matches_the_covering_one_matches_too(outer: str, inner: str, text: str) -> None:
+    if covers(outer, inner) and pattern(inner).matches(text):
+        assert pattern(outer).matches(text)

@@ -14,6 +14,7 @@ from teleport.audit.events import Actor
 from teleport.auth.endpoints import Auth
 from teleport.auth.policy import Applied
 from teleport.core.identity import HostRole, Identity
+from teleport.gitops.review import Check
 from teleport.pki.keys import new_ssh_key, new_tls_key, public_pem, ssh_line
 from teleport.resources.load import load
 from teleport.service.auth import open_auth
@@ -55,11 +56,18 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, directory: Path, clock: FakeClock | None = None, *, closed: Sequence[str] = ()
+        cls,
+        directory: Path,
+        clock: FakeClock | None = None,
+        *,
+        closed: Sequence[str] = (),
+        checks: Sequence[Check] = (),
     ) -> AsyncIterator["Cluster"]:
         clock = clock or FakeClock()
         async with AsyncExitStack() as stack:
-            service = await open_auth(directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP, closed=closed)
+            service = await open_auth(
+                directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP, closed=closed, checks=checks
+            )
             yield cls(service.auth, clock, directory)
 
     async def declare(self, *documents: str, source: str = FOLDER) -> Applied:
