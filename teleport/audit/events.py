@@ -298,6 +298,44 @@ class RollbackAccepted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnerChanged(Event):
+    event = "policy.owner_changed"
+    codes = ("TPY10I",)
+    summary = "an object of the policy belongs to another source from now on; why: adopted, kept or ignored"
+    name: str = ""
+    before: str = ""
+    source: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdoptionPermitted(Event):
+    event = "policy.adoption_permitted"
+    codes = ("TPY11I",)
+    summary = "an administrator let a source take over an object that belongs to another one"
+    name: str = ""
+    before: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSuspended(Event):
+    event = "policy.suspended"
+    codes = ("TPY12I",)
+    summary = "an administrator suspended a source of policy: nothing of it is applied or repaired"
+    source: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceResumed(Event):
+    event = "policy.resumed"
+    codes = ("TPY13I",)
+    summary = "an administrator resumed a source of policy"
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CertificateCreated(_Remote):
     event = "cert.create"
     codes = ("TC000I",)

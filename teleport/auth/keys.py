@@ -6,8 +6,8 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "applied_commit", "authority", "credential", "host", "invitation", "policy",
-    "token",
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "authority", "credential", "host", "invitation",
+    "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -36,6 +36,16 @@ def policy(kind: str, name: str) -> str:
 def applied_commit(source: str) -> str:
     """Which commit of a source of policy was applied last."""
     return f"applied-commit/{source}"
+
+
+def adoption(kind: str, name: str) -> str:
+    """Which source an administrator lets take over an object, and from whom."""
+    return f"adoption/{kind}/{hashed(name) if KINDS[kind].secret else name}"
+
+
+def suspended(source: str) -> str:
+    """Why a source of policy is suspended, since when and by whom."""
+    return f"suspended-source/{source}"
 
 
 def token(name: str) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from teleport.access.judge import Judgement, judge
-from teleport.audit.events import Actor, Event
+from teleport.audit.events import Actor, Event, OwnerChanged
 from teleport.auth import keys
+from teleport.auth.adoption import API_SOURCE, Adoptions, MayAdopt, Stored
+from teleport.auth.bereft import judge_change
 from teleport.auth.changes import change_event
 from teleport.auth.outbox import Outbox
 from teleport.core.aio import Clock
@@ -20,31 +22,17 @@ from teleport.resources.codec import decode, encode
 from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.load import Loaded
 from teleport.resources.model import Origin
+from teleport.resources.references import Ref
 from teleport.resources.user import User
 from teleport.resources.values import parse_timestamp
+from teleport.resources.wishes import settled
 from teleport.sessions.policy import LivePolicy, policy_prefix
 from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
 from teleport.store.replica import Replica
 
 __all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Proposal", "Ref", "Review", "Stored", "Wanted", "shown"]
 
-API_SOURCE = "api"
 _ATTEMPTS = 10
-
-Ref = tuple[str, str]
-"""Kind and name."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A resource as the store has it."""
-
-    resource: AnyResource
-    revision: int
-
-    @property
-    def owner(self) -> str:
-        return self.resource.origin.source or API_SOURCE
 
 
 @dataclass(frozen=True)
@@ -89,16 +77,25 @@ async def _nothing_to_say(_: Proposal) -> tuple[Problem, ...]:
     return ()
 
 
+def _never(_source: str, _owner: str) -> bool:
+    return False
+
+
 class PolicyWriter:
     """Writes policy. `replica` must follow the same store."""
 
     def __init__(
         self, store: Store, replica: Replica, policy: LivePolicy, outbox: Outbox, *, clock: Clock,
-        closed: Iterable[str] = (), review: Review = _nothing_to_say,
+        closed: Iterable[str] = (), review: Review = _nothing_to_say, may_adopt: MayAdopt = _never,
     ) -> None:  # fmt: skip
-        """`closed` are the kinds that only sources may write, not the API. `review` is asked before each write."""
+        """`closed` are the kinds that only sources may write, not the API. `review` is asked before each write.
+
+        `may_adopt` says whether a source may take over, by a label alone, what another one owns.
+        """
         self._store, self._replica, self._policy, self._outbox = store, replica, policy, outbox
         self._clock, self._closed, self._review = clock, frozenset(closed), review
+        self._adoptions = Adoptions(store, may_adopt)
+        self._ignored: dict[str, frozenset[Ref]] = {}
 
     async def stored(self) -> tuple[int, Mapping[Ref, Stored]]:
         """Everything declared, and the generation it is current at (0 before the first write)."""
@@ -133,13 +130,19 @@ class PolicyWriter:
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
             now = self._clock.time()
-            wanted = {(one.kind, one.name): one for one in desired if not _expired(one, now)}
-            _refuse_foreign(source, wanted.values(), found)
-            gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
-            judgement = await self._judge(Proposal(source, actor, found, _after(found, wanted, gone), commit))
-            draft = _draft(found, wanted, gone, actor, source)
+            owned = {ref: stored.resource for ref, stored in found.items() if stored.owner == source}
+            plan = settled((one for one in desired if not _expired(one, now)), owned)
+            foreign = {ref: found[ref] for ref in plan.wanted if ref in found and found[ref].owner != source}
+            taken = await self._adoptions.permitted(source, plan.wanted, foreign)
+            _refuse_foreign(plan.wanted, {ref: one for ref, one in foreign.items() if ref not in taken})
+            kept = {ref: owned[ref].with_origin(Origin(source=API_SOURCE)) for ref in plan.kept}
+            wanted = dict(plan.wanted) | kept
+            judgement = await self._judge(Proposal(source, actor, found, _after(found, wanted, plan.gone), commit))
+            draft = _draft(found, wanted, plan.gone, actor, source)
+            draft.operations += [Delete(keys.adoption(*ref)) for ref in taken]
             if commit and commit != await self.applied_commit(source):
                 draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
+            self._ignored[source] = plan.ignored
             revision = await self._commit(generation, draft, {"source": source, "commit": commit})
             if revision is not None:
                 return draft.applied(revision, judgement)
@@ -163,7 +166,7 @@ class PolicyWriter:
             for one in wanted:
                 ref = (one.resource.kind, one.resource.name)
                 current = found.get(ref)
-                if current is not None and current.owner != API_SOURCE:
+                if current is not None and not self._free(ref, current):
                     raise _owned(current, "changed")
                 await self._check_revision(ref, one.expected)
             judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, judged, [])))
@@ -183,7 +186,7 @@ class PolicyWriter:
             if current is None:
                 raise NotFound(f"{kind}/{shown(kind, name)} does not exist")
             await self._check_revision(ref, expected)
-            if current.owner != API_SOURCE:
+            if not self._free(ref, current):
                 raise _owned(current, "deleted")
             judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
             draft = _draft(found, {}, [ref], actor, API_SOURCE)
@@ -191,6 +194,20 @@ class PolicyWriter:
             if revision is not None:
                 return draft.applied(revision, judgement)
         raise Conflict("the policy keeps changing; try again")
+
+    async def permit_adoption(self, ref: Ref, source: str) -> str:
+        """Let a source take over an object when it is read next; to whom it belongs. Raises NotFound, Conflict."""
+        current = (await self.stored())[1].get(ref)
+        if current is None:
+            raise NotFound(f"{ref[0]}/{shown(*ref)} does not exist")
+        if current.owner == source:
+            raise Conflict(f"{ref[0]}/{shown(*ref)} belongs to the source {source} already")
+        await self._adoptions.permit(ref, source, current.owner)
+        return current.owner
+
+    def _free(self, ref: Ref, current: Stored) -> bool:
+        """Whether the API may write it: its own, and what the source that owns it leaves as it is."""
+        return current.owner == API_SOURCE or ref in self._ignored.get(current.owner, ())
 
     async def revisions_of(self, kind: str) -> Mapping[str, int]:
         """The revisions of the resources of a kind whose names are no secrets, by name."""
@@ -222,7 +239,8 @@ class PolicyWriter:
             )
 
     async def _judge(self, proposal: Proposal) -> Judgement:
-        judgement = judge(proposal.after.values())
+        before = {ref: stored.resource for ref, stored in proposal.found.items()}
+        judgement = judge_change(before, proposal.after, api=API_SOURCE)
         if judgement.problems:
             raise Invalid(judgement.problems)
         return replace(judgement, warnings=(*judgement.warnings, *await self._review(proposal)))
@@ -259,6 +277,16 @@ class _Draft:
         self.operations.append(Put(keys.policy(*ref), encode(fresh), expires=_expires(fresh)))
         if not same:
             self._note("create" if before is None else "update", fresh, actor, source)
+        if before is not None:
+            self._moved(before.origin.source or API_SOURCE, resource, actor, source)
+
+    def _moved(self, owner: str, resource: AnyResource, actor: Actor, source: str) -> None:
+        """Who owns it now, if that has changed: what a source gives up it has kept, what the API takes it ignored."""
+        now = resource.origin.source or API_SOURCE
+        if now != owner:
+            why = "adopted" if now != API_SOURCE else "kept" if source != API_SOURCE else "ignored"
+            name = f"{resource.kind}/{shown(resource.kind, resource.name)}"
+            self.events.append(OwnerChanged(**actor.fields(), name=name, before=owner, source=now, why=why))
 
     def delete(self, resource: AnyResource, actor: Actor, source: str) -> None:
         self.operations += [Delete(keys.policy(resource.kind, resource.name)), *_leftovers(resource)]
@@ -294,19 +322,13 @@ def _draft(
     return draft
 
 
-def _refuse_foreign(source: str, wanted: Iterable[AnyResource], found: Mapping[Ref, Stored]) -> None:
+def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Stored]) -> None:
     problems = []
-    for resource in wanted:
-        current = found.get((resource.kind, resource.name))
-        if current is not None and current.owner != source:
-            line, column = resource.origin.at("metadata", "name")
-            problems.append(
-                Problem(
-                    resource.origin.file, line, column,
-                    f"{resource.kind}/{shown(resource.kind, resource.name)} belongs to the source {current.owner}",
-                    "delete it there first",
-                )
-            )  # fmt: skip
+    for ref, current in foreign.items():
+        resource = wanted[ref]
+        line, column = resource.origin.at("metadata", "name")
+        message = f"{resource.kind}/{shown(*ref)} belongs to the source {current.owner}"
+        problems.append(Problem(resource.origin.file, line, column, message, "delete it there first"))
     if problems:
         raise Invalid(problems)
 

@@ -149,9 +149,9 @@ def _options(options: RoleOptions, reach: Reach) -> Iterator[Fault]:
 def _gives(name: str, value: Any) -> bool:
     """Whether an option is set to anything but what holds without it, or what is stricter."""
     if name == "record_session":
-        return value is not None and value.desktop is False
+        return getattr(value, "desktop", None) is False
     if name == "lock":
-        return value == "best_effort"
+        return bool(value == "best_effort")
     return value not in (None, False, "", "off", "standard", "optional", ())
 
 

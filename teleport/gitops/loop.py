@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 from teleport.core.aio import Clock
 from teleport.core.errors import Invalid, Problem, TeleportError
+from teleport.gitops.order import Ref
 from teleport.gitops.plan import guard
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -77,6 +78,8 @@ class SourceState:
     """The commit that was read last; empty for sources that have none."""
     applied_commit: str = ""
     """The commit that is in force."""
+    news: bool = False
+    """Whether the last pass changed what is in force."""
 
 
 class Loop:
@@ -94,6 +97,10 @@ class Loop:
         """Seconds between full passes; may be changed while the loop runs."""
         self._poked = asyncio.Event()
         self._passing = asyncio.Lock()
+        self.looked = asyncio.Event()
+        """Set once the first pass is over, however it ended."""
+        self.declared: frozenset[Ref] | None = None
+        """What the source declared when it was read last; None before that."""
         self.state = SourceState(source.name, source.kind, source.place)
 
     def poke(self) -> None:
@@ -116,11 +123,16 @@ class Loop:
     async def reconcile(self) -> bool:
         """One pass at a time. False if it failed for a reason that trying again soon may mend."""
         async with self._passing:
-            return await self._reconcile()
+            try:
+                return await self._reconcile()
+            finally:
+                self.looked.set()
 
     async def _reconcile(self) -> bool:
         try:
+            self.state.news = False
             loaded = await self._source.load()
+            self.declared = frozenset((one.kind, one.name) for one in loaded.resources)
             self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
             if loaded.problems:
                 await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
@@ -151,6 +163,7 @@ class Loop:
             log.warning("source %s: %s", state.name, warning)
         state.state, state.message, state.problems, state.applied_commit = "Ready", "", (), commit
         state.revision, state.objects, state.warnings = revision, len(resources), warnings
+        state.news = bool(changed)
         self._changed(state)
 
     async def _stall(self, problems: Sequence[Problem]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
 from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
-from teleport.auth.policy import PolicyWriter
+from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
@@ -109,10 +109,11 @@ def _actor(source: str) -> Actor:
 async def open_auth(
     data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
     hasher: PasswordHasher | None = None, closed: Sequence[str] = (), checks: Sequence[Check] = (),
+    may_adopt: Callable[[str, str], bool] = lambda _source, owner: owner == API_SOURCE,
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
-    `checks` judge each write of policy.
+    `checks` judge each write of policy; `may_adopt` says which source takes over what of another by a label alone.
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
@@ -140,7 +141,7 @@ async def open_auth(
     await presence.resume()
     writer = PolicyWriter(
         store, replica, policy, outbox, clock=clock, closed=closed,
-        review=reviewer(checks, presence.hosts, clock=clock),
+        review=reviewer(checks, presence.hosts, clock=clock), may_adopt=may_adopt,
     )  # fmt: skip
     around = InCluster.found()
     joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)

@@ -65,8 +65,12 @@ def _section(section: type[Section], given: Given, *, shown: bool) -> Iterator[s
 
 
 def _entry(section: type[Section]) -> Iterator[str]:
-    """One entry of a list of sections."""
-    for index, below in enumerate(fields_of(section)):
+    """One entry of a list of sections, with those of its own sections that have an example."""
+    shown = [
+        one for one in fields_of(section)
+        if not one.description.startswith(_INSTEAD) and not (one.section is not None and one.example in (None, [], ""))
+    ]  # fmt: skip
+    for index, below in enumerate(shown):
         yield f"{'    ' if index else '  - '}{below.name}: {flow(below.example)}"
 
 

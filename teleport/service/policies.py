@@ -1,4 +1,4 @@
-"""The section `policies` of teleport.yaml: a folder or a branch of a repository, and whose commits count.
+"""The section `policies` of teleport.yaml: the folders and branches that govern, whose commits count, and ceilings.
 
 Fields, types, defaults and what cannot be meant; nothing here fetches anything.
 """
@@ -11,11 +11,20 @@ from pydantic import AfterValidator, Field, model_validator
 
 from teleport.gitops import address
 from teleport.gitops.address import DEFAULT_BRANCH, GitAddress
+from teleport.gitops.ceiling import Ceiling
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
+from teleport.service.ceiling import CeilingSection
 from teleport.service.sections import Section
 
-__all__ = ["Git", "Policies"]
+__all__ = ["API", "SETTINGS", "Git", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
+
+API: Final = "api"
+"""The source that everything written through the API belongs to."""
+SETTINGS: Final = "teleport.yaml"
+"""The source of what teleport.yaml itself says of the cluster."""
+_RESERVED: Final = (API, SETTINGS, "preset", "presence")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _PLAIN_PATH: Final = re.compile(r"/[^\s%\"'\\]*")
 
@@ -66,6 +75,15 @@ class GitAccess(Section):
     )  # fmt: skip
 
 
+class Webhook(Section):
+    """How a server tells that something was pushed: POST /webhooks/policy/NAME at the proxy."""
+
+    secret_file: _PathText = Field(
+        description="file with the secret that the server signs with: 16 characters or more; read at each request",
+        examples=["/etc/teleport/webhook-secret"],
+    )
+
+
 class Git(Section):
     """A branch of a repository that governs the cluster."""
 
@@ -77,6 +95,9 @@ class Git(Section):
     path: Text = Field(default="", description="the folder with the policy; empty for all of it", examples=["policies"])
     interval: Duration = Field(default=30.0, description="how often the repository is asked for news")
     credentials: GitAccess = Field(default_factory=GitAccess, description="how to read the repository")
+    webhook: Webhook | None = Field(
+        default=None, description="fetch at once when GitHub, GitLab, Gitea or Forgejo tells of a push"
+    )
     verify: Verify | None = Field(
         default=None, description="whose signatures every new commit needs; without it, whoever can push governs"
     )
@@ -108,8 +129,38 @@ class Git(Section):
         return GitAddress.checked(self.url, self.branch, self.path)
 
 
+class PolicySource(Section):
+    """One of several sources of policy."""
+
+    name: Text = Field(
+        description="its name, as ownership and the audit log show it; `api` for what is written through the API",
+        examples=["team-b"],
+    )
+    dir: Text | None = Field(default=None, description="a folder of YAML", examples=["/etc/teleport/team-b"])
+    git: Git | None = Field(default=None, description="instead of a folder: a branch of a git repository")
+    interval: Duration = Field(default=30.0, description="how often everything in a folder is compared anyway")
+    ceiling: CeilingSection | None = Field(
+        default=None, description="what it may own and give; required of all but the first and `api`",
+        examples=[{"owns": {"role": ["team-b-*"]}, "logins": ["app"], "node_labels": {"team": "b"}}],
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "PolicySource":
+        raise_faults(self._faults())
+        return self
+
+    def _faults(self) -> Iterator[Fault]:
+        if self.name == API:
+            if self.dir is not None or self.git is not None:
+                yield Fault((), "the source api is what is written through the API", "give it a ceiling alone")
+            return
+        yield from _name_faults(self.name)
+        if (self.dir is None) == (self.git is None):
+            yield Fault((), "a source comes from dir or from git", "set one of them")
+
+
 class Policies(Section):
-    """Where the policy comes from: a folder or a repository."""
+    """Where the policy comes from: a folder, a repository, or several of them."""
 
     dir: Text | None = Field(
         default=None,
@@ -120,14 +171,79 @@ class Policies(Section):
         default="", description="the source's name, as ownership and the audit log show it; without it, folder or git"
     )
     interval: Duration = Field(default=30.0, description="how often everything in a folder is compared anyway")
+    sources: tuple[PolicySource, ...] = Field(
+        default=(), description="instead of one folder or branch: several, and what each may do at most"
+    )
 
     @model_validator(mode="after")
-    def _one(self) -> "Policies":
-        if (self.dir is None) == (self.git is None):
-            raise_faults([Fault((), "policies come from dir or from git", "set one of them")])
+    def _sensible(self) -> "Policies":
+        raise_faults(self._faults())
         return self
+
+    def _faults(self) -> Iterator[Fault]:
+        given = [self.dir is not None, self.git is not None, any(one.name != API for one in self.sources)]
+        if sum(given) != 1:
+            yield Fault((), "policies come from dir or from git, or from several sources", "set one of them")
+        if self.name:
+            yield from _name_faults(self.name)
+            if given[2]:
+                yield Fault(("name",), "several sources have a name each", "remove it")
+        yield from self._source_faults()
+
+    def _source_faults(self) -> Iterator[Fault]:
+        names = [one.name for one in self.sources]
+        first = next((name for name in names if name != API), "")
+        for index, one in enumerate(self.sources):
+            if one.name in names[:index]:
+                yield Fault(("sources", index, "name"), f"two sources are named {one.name}", "objects belong to names")
+            if one.ceiling is None and one.name not in (first, API):
+                yield Fault(
+                    ("sources", index), f"the source {one.name} has no ceiling",
+                    f"every source but the first, {first}, needs one: say what it may own and give",
+                )  # fmt: skip
 
     @property
     def source(self) -> str:
-        """The name that the source has."""
+        """The name that a source alone has."""
         return self.name or ("git" if self.git is not None else "folder")
+
+    @property
+    def all(self) -> tuple[PolicySource, ...]:
+        """The folders and branches, however they are written."""
+        if self.dir is None and self.git is None:
+            return tuple(one for one in self.sources if one.name != API)
+        return (PolicySource.model_construct(name=self.source, dir=self.dir, git=self.git, interval=self.interval),)
+
+    def taking(self, wanted: "Policies") -> "Policies":
+        """This section with what can change while the process runs: intervals of folders, and ceilings."""
+        fresh = {one.name: one for one in wanted.sources}
+        kept = tuple(
+            one.model_copy(update={"interval": fresh[one.name].interval, "ceiling": fresh[one.name].ceiling})
+            if one.name in fresh else one
+            for one in self.sources
+        )  # fmt: skip
+        return self.model_copy(update={"interval": wanted.interval, "sources": kept})
+
+
+def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:
+    """A source's ceiling; None for those without one. What teleport.yaml does not name may do nothing."""
+    known = {one.name: one.ceiling for one in (*policies.sources, *policies.all)} if policies is not None else {}
+    if source not in known:
+        return None if source in (API, SETTINGS) else Ceiling()
+    ceiling = known[source]
+    return ceiling.value if ceiling is not None else None
+
+
+def may_adopt(policies: Policies | None, source: str, owner: str) -> bool:
+    """Whether a label suffices to take over: for sources without a ceiling, from the API and from sources that are
+    named no more."""
+    if policies is None or owner == SETTINGS or ceiling_of(policies, source) is not None:
+        return False
+    return owner not in {one.name for one in policies.all}
+
+
+def _name_faults(name: str) -> Iterator[Fault]:
+    if name in _RESERVED:
+        yield Fault(("name",), f"the name {name} is taken by the cluster itself", "give the source another name")
+    elif not _NAME.fullmatch(name):
+        yield Fault(("name",), f"{name!r} is no name for a source", "letters, digits and . _ - are fine")

@@ -122,9 +122,9 @@ class Process:
 
             await start_node(site)
         if site.auth is not None and config.policies is not None:
-            from teleport.service.source import start_source
+            from teleport.service.source import start_sources
 
-            start_source(site, site.auth, config.policies)
+            start_sources(site, site.auth, config.policies)
         for wait in site.ready_when:
             await wait()
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from teleport.core.errors import TeleportError
 from teleport.service.config import Config
+from teleport.service.policies import Policies
 from teleport.service.sections import Section
 from teleport.service.site import Site
 
@@ -31,7 +32,7 @@ LIVE: Final[Mapping[str, Sequence[str]]] = {
     "auth_service": _CLUSTER_SETTINGS,
     "proxy_service": ("https_keypairs", "trusted_balancers"),
     "ssh_service": ("labels", "commands"),
-    "policies": ("interval",),
+    "policies": ("interval", "sources.interval", "sources.ceiling"),
 }
 """By section, the fields that take effect when the file is read again; and `admins` as a whole."""
 
@@ -77,7 +78,8 @@ def merged(current: Config, wanted: Config) -> Config:
     for name, fields in LIVE.items():
         before, after = getattr(current, name), getattr(wanted, name)
         if before is not None and after is not None:
-            sections[name] = _with(before, after, fields)
+            simple = [field for field in fields if "." not in field]
+            sections[name] = before.taking(after) if isinstance(before, Policies) else _with(before, after, simple)
     return current.model_copy(update=sections)
 
 

@@ -5,7 +5,7 @@ Run as `python -m teleport.service.render [--check]` in the source tree.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +67,7 @@ def _top(one: FieldText) -> Iterator[str]:
     live = LIVE.get(one.name, ()) if one.name != "admins" else [below.name for below in fields_of(one.section)]
     for below in fields_of(one.section):
         if not below.without_effect:
-            yield from _rows(below, "", "yes" if below.name in live else "")
+            yield from _rows(below, "", live)
     yield ""
     vain = [below for below in fields_of(one.section) if below.without_effect]
     if vain:
@@ -76,10 +76,12 @@ def _top(one: FieldText) -> Iterator[str]:
         yield ""
 
 
-def _rows(one: FieldText, place: str, live: str) -> Iterator[str]:
-    """A field, and what is below it."""
+def _rows(one: FieldText, place: str, live: Sequence[str]) -> Iterator[str]:
+    """A field, and what is below it: what takes effect at once does so with all that is below."""
     name = f"{place}{one.name}"
-    yield f"| `{name}` | {_value(one)} | {_default(one)} | {one.description} | {live} |"
+    plain = name.replace("[]", "")
+    at_once = any(plain == field or plain.startswith(f"{field}.") for field in live)
+    yield f"| `{name}` | {_value(one)} | {_default(one)} | {one.description} | {'yes' if at_once else ''} |"
     if one.section is not None:
         for below in fields_of(one.section):
             if not below.without_effect:

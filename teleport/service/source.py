@@ -1,9 +1,11 @@
-"""Starts the folder or repository that governs the cluster as a source of policy."""
+"""Starts the folders and repositories that govern the cluster as sources of policy."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from teleport.core.errors import BadInput
@@ -15,30 +17,37 @@ from teleport.gitops.signatures import Verification
 from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
-from teleport.service.policies import Git, Policies
+from teleport.service.policies import Git, Policies, PolicySource, ceiling_of
 from teleport.service.site import Site
 
-__all__ = ["start_source"]
+__all__ = ["start_sources"]
+
+_FIRST_SECONDS: Final = 10.0
+"""How long a source that is read for the first time waits for the one before it."""
 
 
-def start_source(site: Site, auth: AuthService, policies: Policies) -> None:
-    """Reconcile it from now on. A source that is stalled is told of, but makes nothing less ready."""
-    seen = asyncio.Event()
+def start_sources(site: Site, auth: AuthService, policies: Policies) -> None:
+    """Reconcile them from now on. A source that is stalled is told of, but makes nothing less ready."""
+    before: Loop | None = None
+    for one in policies.all:
+        before = _start(site, auth, one, before)
+    site.prepares.append(partial(_new_settings, site))
 
+
+def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | None) -> Loop:
     def changed(state: SourceState) -> None:
         auth.show_source(state)
-        seen.set()
+        _try_again(site.sources, state)
 
     watch: Callable[[], AsyncIterator[None]] | None = None
-    if policies.git is not None:
-        loop = _git(site, auth, policies.source, policies.git, changed)
+    if entry.git is not None:
+        loop = _git(site, auth, entry.name, entry.git, changed)
     else:
-        path = Path(policies.dir or "")
+        path = Path(entry.dir or "")
         if not path.is_dir():
             raise BadInput(f"the policy folder {path} does not exist", hint="see --policies, or policies.dir")
-        source = FolderSource(path, name=policies.source)
-        loop = Loop(source, auth, clock=site.clock, interval=policies.interval, changed=changed)
-        site.prepares.append(partial(_new_interval, loop))
+        source = FolderSource(path, name=entry.name)
+        loop = Loop(source, auth, clock=site.clock, interval=entry.interval, changed=changed)
         watch = partial(watch_folder, path)
 
     def remarks() -> Iterator[str]:
@@ -47,12 +56,29 @@ def start_source(site: Site, auth: AuthService, policies: Policies) -> None:
 
     site.sources.append(loop)
     site.health.remark(remarks)
-    site.ready_when.append(seen.wait)
-    site.life.background(_run(loop, auth, watch), "policies")
+    site.ready_when.append(loop.looked.wait)
+    site.life.background(_run(loop, auth, watch, before), f"policies {entry.name}")
+    return loop
 
 
-async def _run(loop: Loop, auth: AuthService, watch: Callable[[], AsyncIterator[None]] | None) -> None:
-    loop.state.applied_commit = await auth.auth.writer.applied_commit(loop.state.name)
+def _try_again(loops: Iterable[Loop], state: SourceState) -> None:
+    """What another source lacked may be there now: references resolve over all of them."""
+    if state.news:
+        for loop in loops:
+            if loop.state is not state and loop.state.state == "Stalled":
+                loop.poke()
+
+
+async def _run(
+    loop: Loop, auth: AuthService, watch: Callable[[], AsyncIterator[None]] | None, before: Loop | None
+) -> None:
+    """Of two that are read for the first time and declare one object, the one that is named first owns it."""
+    name = loop.state.name
+    if before is not None and not await auth.owned_by(before.state.name):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_SECONDS):
+                await before.looked.wait()
+    loop.state.applied_commit = await auth.auth.writer.applied_commit(name)
     await loop.run(watch)
 
 
@@ -89,6 +115,18 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
     return loop
 
 
-def _new_interval(loop: Loop, config: Config) -> "partial[None]":
-    interval = config.policies.interval if config.policies is not None else loop.interval
-    return partial(setattr, loop, "interval", interval)
+def _new_settings(site: Site, config: Config) -> Callable[[], None]:
+    """Intervals of folders; and whoever has another ceiling now is judged anew."""
+    if config.policies is None:
+        return lambda: None
+    fresh, old = config.policies, site.config.policies
+
+    def take() -> None:
+        intervals = {one.name: one.interval for one in fresh.all if one.git is None}
+        for loop in site.sources:
+            name = loop.state.name
+            loop.interval = intervals.get(name, loop.interval)
+            if ceiling_of(old, name) != ceiling_of(fresh, name):
+                loop.poke()
+
+    return take

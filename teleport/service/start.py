@@ -104,6 +104,8 @@ def _problems(details: Any) -> list[Problem]:
 
 def _policies(text: str, written: Mapping[str, Any]) -> dict[str, Any]:
     """What the flag says, in place of the folder or repository in the file; the rest of the file holds."""
+    if written.get("sources"):
+        raise BadInput("teleport.yaml names several sources, of which --policies cannot be one", hint="name it there")
     rest = {name: value for name, value in written.items() if name not in ("dir", "git")}
     if not text.startswith("git+"):
         return {**rest, "dir": _folder(text)}

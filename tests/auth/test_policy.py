@@ -108,7 +108,7 @@ async def test_nothing_is_written_if_anything_is_wrong_and_every_fault_is_told(c
 async def test_a_role_that_somebody_has_is_not_deleted(cluster: Cluster) -> None:
     await put(cluster, role("dev") + "---\n" + user("ann"))
 
-    with pytest.raises(Invalid, match="unknown role dev"):
+    with pytest.raises(Invalid, match="role/dev is still used by user/ann"):
         await cluster.auth.writer.delete("role", "dev", ROOT)
 
     assert "dev" in cluster.auth.policy.current.roles

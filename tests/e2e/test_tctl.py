@@ -223,7 +223,7 @@ def test_a_role_in_use_is_not_deleted_before_those_who_have_it(world: World) -> 
     result = world.tctl("rm", "role/ops")
 
     assert result.status == 1
-    assert "role/ops is still needed: user/jim: unknown role ops" in result.errors
+    assert "role/ops is still used by user/jim (source api)" in result.errors
 
 
 def tctl_edit(world: World, what: str, script: str) -> Finished:

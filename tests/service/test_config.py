@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from teleport.core.errors import BadInput, Invalid
+from teleport.gitops.ceiling import Ceiling
 from teleport.service.config import Config, checked, defaults, load_config
+from teleport.service.policies import ceiling_of
 
 UPSTREAM = """\
 version: v3
@@ -110,6 +112,48 @@ def test_the_settings_of_the_cluster_are_those_the_file_gives_and_no_others() ->
 )
 def test_a_repository_that_cannot_be_trusted_or_reached_is_refused(git: str, problem: str) -> None:
     assert problem in " ".join(problems(f"version: v3\npolicies:\n  git: {git}\n"))
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ("[{name: a, dir: /x}, {name: b, dir: /y}]", "t.yaml:3:33: the source b has no ceiling"),
+        ("[{name: a, dir: /x}, {name: a, dir: /y, ceiling: {}}]", "two sources are named a"),
+        ("[{name: api, dir: /x}]", "the source api is what is written through the API"),
+        ("[{name: preset, dir: /x}]", "the name preset is taken by the cluster itself"),
+        ("[{name: teleport.yaml, dir: /x}]", "the name teleport.yaml is taken by the cluster itself"),
+        ("[{name: 'a/b', dir: /x}]", "'a/b' is no name for a source"),
+        ("[{name: a}]", "a source comes from dir or from git"),
+        ("[{name: a, dir: /x, git: {url: 'file:///y'}}]", "a source comes from dir or from git"),
+        ("[{name: api, ceiling: {}}]", "policies come from dir or from git, or from several"),
+        ("[{name: a, dir: /x}]\n  dir: /y", "policies come from dir or from git, or from several"),
+        ("[{name: a, dir: /x}]\n  name: b", "several sources have a name each"),
+        ("[{name: a, dir: /x, ceiling: {owns: {rolle: x}}}]", "unknown kind for a ceiling rolle (did you mean role?)"),
+        ("[{name: a, dir: /x, ceiling: {owns: {github: x}}}]", "unknown kind for a ceiling github"),
+        ("[{name: a, dir: /x, ceiling: {logins: '^a|b$'}}]", "the alternation in ^a|b$ is not grouped"),
+        ("[{name: a, dir: /x, ceiling: {option: x}}]", "unknown field option"),
+        ("[{name: a, dir: /x, ceiling: {options: [host_sudoers]}}]", "unknown option host_sudoers"),
+    ],
+)
+def test_sources_that_cannot_be_meant_are_refused(sources: str, problem: str) -> None:
+    assert problem in " ".join(problems(f"version: v3\npolicies:\n  sources: {sources}\n"))
+
+
+def test_the_first_source_and_the_api_need_no_ceiling_and_what_is_not_named_may_do_nothing() -> None:
+    text = "version: v3\npolicies: {sources: [{name: a, dir: /x}, {name: b, dir: /y, ceiling: {logins: app}}]}\n"
+    policies = checked(text.encode(), file="t.yaml").policies
+
+    assert policies is not None
+    assert [one.name for one in policies.all] == ["a", "b"]
+    assert [ceiling_of(policies, name) for name in ("a", "api", "teleport.yaml")] == [None, None, None]
+    assert ceiling_of(policies, "b") == Ceiling(logins=("app",))
+    assert ceiling_of(policies, "gone") == ceiling_of(None, "gone") == Ceiling()
+
+
+def test_a_source_alone_has_no_ceiling_whatever_its_name() -> None:
+    policies = checked(b"version: v3\npolicies: {dir: /x, name: ops}\n", file="t.yaml").policies
+
+    assert ceiling_of(policies, "ops") is None
 
 
 def test_every_problem_has_its_place_and_the_likely_right_word() -> None:

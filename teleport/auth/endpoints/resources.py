@@ -136,8 +136,7 @@ class ResourceAccess:
                 kind, request.name, self._parts.actor(caller), expected=request.expected_revision
             )
         except Invalid as error:
-            what = f"{kind}/{shown(kind, request.name)}"
-            raise Refused(f"{what} is still needed: {error.message}", hint="change what refers to it first") from None
+            raise Refused(error.message) from None
         return m.Done(revision=applied.revision)
 
     async def on_token(self, caller: Caller, request: m.TokenRequest) -> m.TokenSecret:

@@ -138,7 +138,7 @@ async def test_warnings_come_with_the_answer_and_stop_nothing(cluster: Cluster) 
 async def test_a_role_in_use_is_not_deleted_and_the_answer_says_who_needs_it(cluster: Cluster) -> None:
     await cluster.apply(role() + "---\n" + user())
 
-    with pytest.raises(Refused, match="role/dev is still needed: user/ann: unknown role dev"):
+    with pytest.raises(Refused, match=r"role/dev is still used by user/ann \(source api\)"):
         await cluster.call("delete", m.ResourceName(kind="role", name="dev"))
 
 

@@ -1,0 +1,35 @@
+"""What a resource names by kind and name."""
+
+from collections.abc import Iterator
+
+from teleport.resources.kinds import AnyResource
+from teleport.resources.lock import Lock
+from teleport.resources.role import Condition, Role
+from teleport.resources.user import User
+
+__all__ = ["Ref", "references"]
+
+Ref = tuple[str, str]
+"""Kind and name."""
+
+
+def references(resource: AnyResource) -> Iterator[Ref]:
+    """What a resource names by kind and name; patterns name nothing by themselves."""
+    if isinstance(resource, User):
+        yield from (("role", name) for name in resource.spec.roles)
+    elif isinstance(resource, Role):
+        for side in (resource.spec.allow, resource.spec.deny):
+            yield from (("role", name) for name in _roles(side))
+    elif isinstance(resource, Lock):
+        target = resource.spec.target
+        yield from (("role", name) for name in (target.role,) if name)
+        yield from (("user", name) for name in (target.user,) if name)
+
+
+def _roles(side: Condition) -> Iterator[str]:
+    if side.request is not None:
+        yield from (*side.request.roles, *side.request.search_as_roles)
+    if side.review_requests is not None:
+        yield from side.review_requests.roles
+    for join in side.join_sessions:
+        yield from join.roles
