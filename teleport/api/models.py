@@ -9,6 +9,8 @@ __all__ = [
     "AccessCheck",
     "AccessVerdict",
     "Ack",
+    "AdoptAnswer",
+    "AdoptRequest",
     "ApiDocument",
     "Applied",
     "ApplyAnswer",
@@ -62,19 +64,24 @@ __all__ = [
     "ResourceRead",
     "ResourceWrite",
     "Resources",
+    "ResumeRequest",
     "SealRequest",
     "Secret",
     "ServiceStatus",
     "SessionCertificateRequest",
     "Short",
     "Sid",
+    "SourceNames",
     "SourceStatus",
     "Status",
+    "SuspendRequest",
     "TokenRequest",
     "TokenSecret",
     "UserRow",
     "Users",
     "WatchQuery",
+    "WebhookAnswer",
+    "WebhookDelivery",
 ]
 
 SHORT = 256
@@ -410,7 +417,7 @@ class SourceStatus(Message):
     name: str
     kind: str
     place: str
-    state: Literal["Ready", "Reconciling", "Stalled"]
+    state: Literal["Ready", "Reconciling", "Stalled", "Suspended"]
     message: str = ""
     last_seen: float = 0.0
     last_applied: float = 0.0
@@ -421,6 +428,57 @@ class SourceStatus(Message):
     attempted_commit: str = ""
     """The commit that was read last, of a source that has commits."""
     applied_commit: str = ""
+    ceiling: dict[str, Any] | None = None
+    """What the source may own and give at most; None for one without a ceiling."""
+
+
+class SuspendRequest(Message):
+    """Suspends a source of policy; all of them if none is named."""
+
+    reason: str = Field(min_length=1, max_length=1000)
+    source: Short = ""
+
+
+class ResumeRequest(Message):
+    """Resumes a source of policy; all that are suspended if none is named."""
+
+    source: Short = ""
+
+
+class SourceNames(Message):
+    sources: tuple[str, ...]
+
+
+class AdoptRequest(Message):
+    """Lets a source take over an object that belongs to the API or to another source."""
+
+    kind: Short
+    name: str = Field(min_length=1, max_length=1000)
+    source: Short
+
+
+class AdoptAnswer(Message):
+    resource: str
+    before: str
+    """To whom it belonged."""
+    source: str
+
+
+class WebhookDelivery(Message):
+    """What a server of repositories sent to the proxy."""
+
+    source: Short
+    headers: dict[str, str]
+    """By lower-case name; only those that say what it is and prove who sent it."""
+    body: str = Field(max_length=2 << 20)
+    """In base64."""
+    client_address: Short = ""
+
+
+class WebhookAnswer(Message):
+    message: str
+    fetches: bool
+    """Whether the repository is asked for news now."""
 
 
 class RollbackRequest(Message):

@@ -174,6 +174,18 @@ ACCEPT_ROLLBACK: Final = Route(
     m.RollbackAnswer,
     "let a source of policy go back to a commit",
 )
+SUSPEND: Final = Route(
+    "suspend", "POST", "/v1/policy/suspend", Admin("update", "policy"), m.SuspendRequest, m.SourceNames,
+    "apply and repair nothing of a source of policy",
+)  # fmt: skip
+RESUME: Final = Route(
+    "resume", "POST", "/v1/policy/resume", Admin("update", "policy"), m.ResumeRequest, m.SourceNames,
+    "let a suspended source of policy go on",
+)  # fmt: skip
+ADOPT: Final = Route(
+    "adopt", "POST", "/v1/policy/adopt", Admin("update", "policy"), m.AdoptRequest, m.AdoptAnswer,
+    "let a source of policy take over what belongs to another",
+)  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(
@@ -211,6 +223,10 @@ LIVE: Final = Route(
 LIVE_FACTS: Final = Route(
     "live_facts", "GET", "/v1/sessions/{sid}", Hosts(("Proxy",)), m.LiveSid, m.LiveFacts, "whose a live session is"
 )
+WEBHOOK: Final = Route(
+    "webhook", "POST", "/v1/policy/webhooks", Hosts(("Proxy",)), m.WebhookDelivery, m.WebhookAnswer,
+    "what a server of repositories told the proxy", limit=2 << 20,
+)  # fmt: skip
 LEAVE: Final = Route("leave", "DELETE", "/v1/heartbeat", _SERVICES, m.Empty, m.Done, "a service has stopped")
 RENEW_HOST: Final = Route(
     "renew_host",

@@ -28,7 +28,7 @@ from teleport.pki.credentials import read_tls
 from teleport.resources.kinds import kind_named
 from teleport.sessions.policy import LivePolicy
 
-__all__ = ["ApiServer", "Caller", "Handler", "Handlers", "LocalUsers", "answer_error", "read_request"]
+__all__ = ["ApiServer", "Caller", "Handler", "Handlers", "LocalUsers", "answer_error", "read_body", "read_request"]
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ def peer_uid(connection: Any) -> int:
 
 async def read_request(route: AnyRoute, request: web.Request) -> tuple[Any, bytes]:
     """The question as its model, from path, query and body; and the raw body of a streamed request."""
-    raw = await _body(request, min(route.limit, request.client_max_size))
+    raw = await read_body(request, min(route.limit, request.client_max_size))
     fields: dict[str, Any] = {}
     if route.streams != "request" and raw:
         try:
@@ -206,7 +206,7 @@ async def read_request(route: AnyRoute, request: web.Request) -> tuple[Any, byte
         raise BadInput(f"{where}: {first['msg']}") from None
 
 
-async def _body(request: web.Request, limit: int) -> bytes:
+async def read_body(request: web.Request, limit: int) -> bytes:
     """The body, read no further than the limit."""
     if request.content_length is not None and request.content_length > limit:
         raise BadInput(f"a body of {request.content_length} bytes is larger than {limit}")

@@ -66,7 +66,7 @@ class SourceState:
     name: str
     kind: str
     place: str
-    state: Literal["Ready", "Reconciling", "Stalled"] = "Reconciling"
+    state: Literal["Ready", "Reconciling", "Stalled", "Suspended"] = "Reconciling"
     message: str = ""
     last_seen: float = 0.0
     last_applied: float = 0.0
@@ -88,9 +88,12 @@ class Loop:
     def __init__(
         self, source: Source, service: PolicyService, *, clock: Clock, interval: float,
         changed: Callable[[SourceState], None], applied: Callable[[str], Awaitable[None]] | None = None,
-        retry: float = _RETRY_SECONDS,
+        retry: float = _RETRY_SECONDS, suspended: str = "",
     ) -> None:  # fmt: skip
-        """`applied` is told the commit of what came into force; `retry` are the seconds after a failure."""
+        """`applied` is told the commit of what came into force; `retry` are the seconds after a failure.
+
+        `suspended` says why nothing is to be read, applied or repaired for the time being.
+        """
         self._source, self._service, self._clock = source, service, clock
         self._changed, self._applied, self._retry = changed, applied, retry
         self.interval = interval
@@ -99,12 +102,24 @@ class Loop:
         self._passing = asyncio.Lock()
         self.looked = asyncio.Event()
         """Set once the first pass is over, however it ended."""
-        self.declared: frozenset[Ref] | None = None
-        """What the source declared when it was read last; None before that."""
+        self.declared: frozenset[Ref] = frozenset()
+        """What the source declared when it was read last."""
+        self.suspended = suspended
+        """Why nothing is done for the time being, or nothing."""
         self.state = SourceState(source.name, source.kind, source.place)
 
     def poke(self) -> None:
         self._poked.set()
+
+    async def suspend(self, reason: str) -> None:
+        """Nothing is read, applied or repaired any more once this returns."""
+        self.suspended = reason
+        async with self._passing:
+            self._suspended()
+
+    def resume(self) -> None:
+        self.suspended = ""
+        self.poke()
 
     async def run(self, watch: Callable[[], AsyncIterator[None]] | None = None) -> None:
         """Reconcile until cancelled; `watch` yields when the source may have changed."""
@@ -128,7 +143,14 @@ class Loop:
             finally:
                 self.looked.set()
 
+    def _suspended(self) -> None:
+        self.state.state, self.state.message, self.state.problems = "Suspended", self.suspended, ()
+        self._changed(self.state)
+
     async def _reconcile(self) -> bool:
+        if self.suspended:
+            self._suspended()
+            return True
         try:
             self.state.news = False
             loaded = await self._source.load()

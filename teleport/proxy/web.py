@@ -1,7 +1,7 @@
 """What the proxy serves to browsers, and to clients that have no certificate yet.
 
 Routes of the API that need no certificate are passed on to the auth service, with the client's address. The page
-behind an invitation lives here too.
+behind an invitation lives here too, and what servers of repositories tell.
 """
 
 import logging
@@ -16,6 +16,7 @@ from teleport.api.server import answer_error, read_request
 from teleport.core.errors import TeleportError
 from teleport.net.addresses import ClientAddresses
 from teleport.proxy.pages import Pages
+from teleport.proxy.webhooks import Webhooks
 
 __all__ = ["web_application"]
 
@@ -29,6 +30,7 @@ def web_application(auth: ApiClient, *, cluster: str, addresses: ClientAddresses
     app = web.Application(client_max_size=64 * 1024, middlewares=[_careful])
     for route in _PASSED_ON:
         app.router.add_route(route.method, route.path, _passing_on(route, auth, addresses))
+    Webhooks(auth, addresses=addresses).add_routes(app)
     Pages(auth, cluster=cluster, addresses=addresses).add_routes(app)
     return app
 

@@ -49,7 +49,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "teleport_certificate_expiry_seconds": Metric("gauge", "until a service's certificates run out", ("service",)),
 }
 
-_STATES: Final = ("Ready", "Reconciling", "Stalled")
+_STATES: Final = ("Ready", "Reconciling", "Stalled", "Suspended")
 _OUTCOMES: Final = ("ended", "withdrawn", "denied", "unavailable")
 
 Sample = tuple[str, Sequence[str], float]

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from teleport.auth import keys
+from teleport.auth.endpoints.sources import suspension
 from teleport.core.errors import BadInput
 from teleport.gitops.folder import FolderSource
 from teleport.gitops.git import GitSettings, GitSource
@@ -17,6 +20,7 @@ from teleport.gitops.signatures import Verification
 from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
+from teleport.service.governed import GovernedSource
 from teleport.service.policies import Git, Policies, PolicySource, ceiling_of
 from teleport.service.site import Site
 
@@ -55,6 +59,9 @@ def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | No
             yield f"source {loop.state.name} is {loop.state.state.lower()}: {loop.state.message or 'not read yet'}"
 
     site.sources.append(loop)
+    surroundings = auth.auth.surroundings
+    governed = GovernedSource(loop, entry.git, clock=site.clock)
+    surroundings.governed = {**surroundings.governed, entry.name: governed}
     site.health.remark(remarks)
     site.ready_when.append(loop.looked.wait)
     site.life.background(_run(loop, auth, watch, before), f"policies {entry.name}")
@@ -79,6 +86,8 @@ async def _run(
             async with asyncio.timeout(_FIRST_SECONDS):
                 await before.looked.wait()
     loop.state.applied_commit = await auth.auth.writer.applied_commit(name)
+    note = await auth.store.get(keys.suspended(name))
+    loop.suspended = suspension(json.loads(note.value)) if note is not None else ""
     await loop.run(watch)
 
 

@@ -15,6 +15,7 @@ from teleport.auth.endpoints.parts import Parts, Surroundings
 from teleport.auth.endpoints.recordings import RecordingAccess
 from teleport.auth.endpoints.resources import ResourceAccess
 from teleport.auth.endpoints.services import ForServices
+from teleport.auth.endpoints.sources import PolicySources
 from teleport.auth.endpoints.users import ForUsers
 
 __all__ = ["Auth", "Surroundings"]
@@ -28,7 +29,7 @@ class Auth(Parts):
     def handlers(self) -> Handlers:
         audiences = (
             ForAnybody(self), ForUsers(self), ResourceAccess(self), Accounts(self), ClusterState(self), Auditing(self),
-            RecordingAccess(self), LiveAccess(self), ForServices(self),
+            RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self),
         )  # fmt: skip
         return {
             name.removeprefix(_PREFIX): getattr(audience, name)

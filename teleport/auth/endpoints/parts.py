@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from teleport.access.rules import may
 from teleport.api import models as m
@@ -22,7 +23,30 @@ from teleport.resources.kinds import AnyResource
 from teleport.sessions.policy import LiveFleet, LivePolicy
 from teleport.store.base import Store
 
-__all__ = ["Parts", "Surroundings", "address_of"]
+__all__ = ["Governed", "Parts", "Surroundings", "address_of"]
+
+
+class Governed(Protocol):
+    """A source of policy, as the auth service steers it."""
+
+    @property
+    def suspended(self) -> str:
+        """Why it is suspended, or nothing."""
+        ...
+
+    def declares(self, kind: str, name: str) -> bool:
+        """Whether it did when it was read last."""
+        ...
+
+    async def suspend(self, reason: str) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def poke(self) -> None: ...
+
+    async def told(self, delivery: m.WebhookDelivery) -> m.WebhookAnswer:
+        """Take what a server of repositories sent. Raises AccessDenied unless it proves that it may tell."""
+        ...
 
 
 @dataclass
@@ -36,6 +60,8 @@ class Surroundings:
     warnings: tuple[str, ...] = ()
     rollbacks: Mapping[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
     """By source: lets it follow a commit that it refuses as a way back, and tells the commit's full name."""
+    governed: Mapping[str, Governed] = field(default_factory=dict)
+    """The sources of policy of this process, by name."""
 
 
 @dataclass

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from teleport.cli.options import output_option
+from teleport.cli.tctl_commands.policy_adopt import adopt
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
+from teleport.cli.tctl_commands.policy_suspend import resume, suspend
 from teleport.core.errors import Invalid
 from teleport.core.output import printable, to_json, write
 from teleport.core.program import Group
@@ -27,9 +29,12 @@ def policy() -> None:
 
 
 policy.add_command(accept_rollback)
+policy.add_command(adopt)
 policy.add_command(inventory)
 policy.add_command(plan)
+policy.add_command(resume)
 policy.add_command(status)
+policy.add_command(suspend)
 
 
 @policy.command()
