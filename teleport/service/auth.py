@@ -31,6 +31,7 @@ from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
+from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.loop import SourceState
 from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
@@ -90,7 +91,7 @@ class AuthService:
         event = PolicyStalled(**_actor(source).fields(), source=source, problems=texts, commit=commit)
         await self.auth.audit.append(event)
 
-    def show_source(self, state: SourceState) -> None:
+    def show_source(self, state: SourceState, ceiling: Ceiling | None = None) -> None:
         """Keep what `tctl policy status` shows of a source."""
         status = SourceStatus(
             name=state.name, kind=state.kind, place=state.place, state=state.state, message=state.message,
@@ -98,6 +99,7 @@ class AuthService:
             problems=tuple(problem.to_wire() for problem in state.problems),
             warnings=tuple(problem.to_wire() for problem in state.warnings),
             attempted_commit=state.attempted_commit, applied_commit=state.applied_commit,
+            ceiling=ceiling.to_wire() if ceiling is not None else None,
         )  # fmt: skip
         self.auth.surroundings.sources = {**self.auth.surroundings.sources, state.name: status}
 

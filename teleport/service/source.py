@@ -40,7 +40,7 @@ def start_sources(site: Site, auth: AuthService, policies: Policies) -> None:
 
 def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | None) -> Loop:
     def changed(state: SourceState) -> None:
-        auth.show_source(state)
+        auth.show_source(state, ceiling_of(site.config.policies, entry.name))
         _try_again(site.sources, state)
 
     watch: Callable[[], AsyncIterator[None]] | None = None
