@@ -11,6 +11,7 @@ from teleport.gitops.fields import HIDDEN, FieldChange, differing
 from teleport.gitops.order import Ref, in_order
 from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.model import Origin
+from teleport.resources.wishes import settled
 
 __all__ = ["Action", "Change", "FieldChange", "Plan", "guard", "plan"]
 
@@ -55,7 +56,7 @@ class Plan:
     unchanged: int = 0
     """Objects that stay as they are."""
     left_alone: tuple[Ref, ...] = ()
-    """What others own, and stays as it is because this source does not declare it."""
+    """What stays as it is: others own it and this source does not declare it, or its labels ask for that."""
 
     @property
     def empty(self) -> bool:
@@ -69,16 +70,17 @@ def plan(
     desired: Iterable[AnyResource], owned: Mapping[Ref, AnyResource], others: Mapping[Ref, AnyResource] | None = None
 ) -> Plan:
     """From what a source owns to what it declares. `others` is what exists and belongs to somebody else."""
-    wanted = {(one.kind, one.name): one for one in desired}
-    foreign = others or {}
+    settlement = settled(desired, owned)
+    wanted, foreign = settlement.wanted, others or {}
     changes = [
         change
         for ref in in_order(wanted.values())
         if (change := _change(wanted[ref], owned.get(ref), foreign.get(ref))) is not None
     ]
-    gone = in_order(resource for ref, resource in owned.items() if ref not in wanted)
+    gone = in_order(owned[ref] for ref in settlement.gone)
     deletions = [Change("delete", *ref, origin=owned[ref].origin) for ref in reversed(gone)]
-    left = tuple(ref for ref in sorted(foreign) if ref not in wanted)
+    stays = {*settlement.kept, *(ref for ref in settlement.ignored if ref in owned)}
+    left = tuple(sorted({ref for ref in foreign if ref not in wanted} | stays))
     return Plan((*changes, *deletions), len(wanted) - len(changes), left)
 
 

@@ -165,6 +165,7 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
 ) -> None:
     good = governed.team.head
     bad = governed.team.commit({"bob.yaml": user("bob", roles="editor")})
+    plan = governed.world.tctl("policy", "plan", str(governed.team.folder), "--source", "team-b")
     governed.push("team-b")
     status = governed.wait("team-b", "Stalled", bad)
 
@@ -173,6 +174,8 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
     governed.push("team-b")
     governed.wait("team-b", "Ready", governed.team.head)
 
+    assert plan.status == 4
+    assert "bob.yaml:4:16: user/bob holds the role editor, beyond what its source may give" in plan.output
     assert "bob.yaml:4:16: refused by the guard ceiling: user/bob holds the role editor" in status["message"]
     assert status["applied_commit"] == good
     assert status["ceiling"]["assign_roles"] == ["dev"]

@@ -187,3 +187,56 @@ async def test_an_edit_in_a_watched_folder_is_applied_at_once(tmp_path: Path) ->
     await asyncio.gather(running, return_exceptions=True)
 
     assert sorted(cluster.owned) == [("lock", "a"), ("lock", "b")]
+
+
+async def test_a_suspended_source_is_not_even_read_until_it_is_resumed() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, shown = loop_of(source, cluster)
+    await loop.reconcile()
+    await loop.suspend("under attack")
+    source.loaded = Loaded((lock("a"), lock("b")))
+
+    assert await loop.reconcile()
+    suspended = (loop.state.state, loop.state.message, list(cluster.applied))
+    loop.resume()
+    await loop.reconcile()
+
+    assert suspended == ("Suspended", "under attack", [["a"]])
+    assert cluster.applied == [["a"], ["a", "b"]]
+    assert (loop.state.state, loop.state.message) == ("Ready", "")
+    assert shown
+
+
+async def test_suspending_waits_for_a_pass_that_is_under_way() -> None:
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Source):
+        async def load(self) -> Loaded:
+            began.set()
+            await go.wait()
+            return await super().load()
+
+    source, cluster = Slow(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+    passing = asyncio.create_task(loop.reconcile())
+    await began.wait()
+
+    suspending = asyncio.create_task(loop.suspend("now"))
+    await asyncio.sleep(0)
+    waited = not suspending.done()
+    go.set()
+    await asyncio.gather(passing, suspending)
+
+    assert waited
+    assert loop.state.state == "Suspended"
+
+
+async def test_what_a_source_declares_is_known_though_it_is_refused() -> None:
+    source, cluster = Source(lock("a")), Cluster()
+    loop, _ = loop_of(source, cluster)
+    cluster.refusal = Invalid([Problem("a.yaml", 1, 1, "lock/a belongs to the source api")])
+
+    await loop.reconcile()
+
+    assert loop.declared == {("lock", "a")}
+    assert loop.looked.is_set()

@@ -10,6 +10,7 @@ from teleport.gitops.fields import differing
 from teleport.gitops.plan import Change, guard, plan
 from teleport.resources.codec import from_dict
 from teleport.resources.kinds import AnyResource
+from teleport.resources.wishes import IGNORE, KEEP
 
 
 def made(kind: str, name: str, spec: Any, version: str = "v2") -> AnyResource:
@@ -30,6 +31,11 @@ def role(name: str, **spec: Any) -> AnyResource:
 
 def user(name: str, *roles: str) -> AnyResource:
     return made("user", name, {"roles": list(roles)})
+
+
+def labelled(resource: AnyResource, label: str) -> AnyResource:
+    metadata = {"name": resource.name, "labels": {label: "true"}}
+    return from_dict({**resource.to_dict(), "metadata": metadata})
 
 
 def owned(*resources: AnyResource) -> dict[tuple[str, str], AnyResource]:
@@ -142,6 +148,16 @@ def test_what_exists_elsewhere_is_adopted_and_what_is_not_declared_is_left_alone
     (change,) = found.changes
     assert (change.action, change.owner, [one.path for one in change.fields]) == ("adopt", "api", ["spec.message"])
     assert found.left_alone == (("lock", "other"),)
+
+
+def test_what_asks_to_be_kept_or_ignored_is_left_alone() -> None:
+    kept = labelled(lock("kept"), KEEP)
+    ignored, changed = lock("ignored", message="old"), labelled(lock("ignored", message="new"), IGNORE)
+
+    found = plan([changed, labelled(lock("absent"), IGNORE)], owned(kept, ignored, lock("gone")))
+
+    assert found.changes == (Change("delete", "lock", "gone"),)
+    assert found.left_alone == (("lock", "ignored"), ("lock", "kept"))
 
 
 VALUES = st.recursive(

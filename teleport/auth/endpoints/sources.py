@@ -67,7 +67,7 @@ class PolicySources:
             raise Conflict(f"the source {request.source} does not declare {what}", hint="declare it there first")
         found = (await parts.writer.stored())[1].get((kind, request.name))
         owner = parts.surroundings.governed.get(found.owner) if found is not None else None
-        if owner not in (None, source) and owner.declares(kind, request.name):
+        if owner is not None and owner is not source and owner.declares(kind, request.name):
             raise Conflict(
                 f"another source still declares {what}",
                 hint="let it keep the object when it gives it up: the label teleport.dev/keep, then remove it there",

@@ -8,6 +8,7 @@ from teleport.api import routes as r
 from teleport.api.client import ApiClient
 from teleport.cli.plan.states import State
 from teleport.core.errors import AccessDenied, BadInput, TeleportError
+from teleport.gitops.ceiling import Ceiling
 from teleport.resources.codec import UnknownVersion, from_dict
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
@@ -29,13 +30,16 @@ async def live_state(client: ApiClient, source: str) -> State:
     resources, unreadable = _parsed(row for row in rows if row.source not in (_PRESENCE, _PRESET))
     hosts, _ = _parsed(row for row in rows if row.source == _PRESENCE)
     owner = source or _only_source(resources)
+    status, told = await _status(client)
     return State(
         "the running cluster",
         tuple(resources),
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *await _old_services(client)),
+        notes=(*_tokens(), *told, *_old_services(status)),
+        source=owner,
+        ceiling=_ceiling(status, owner),
     )
 
 
@@ -80,16 +84,25 @@ def _tokens() -> Sequence[str]:
     return (f"{secret} are not compared with the running cluster: their names are secrets",)
 
 
-async def _old_services(client: ApiClient) -> Sequence[str]:
-    """What connected services say they cannot read, where the caller may know."""
+async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[str]]:
+    """Of the policy's sources and of connected services, where the caller may know."""
     try:
-        status = await client.call(r.POLICY_STATUS, m.Empty())
+        return await client.call(r.POLICY_STATUS, m.Empty()), ()
     except AccessDenied:
-        return ()
+        return None, ("whether the source has a ceiling is not known: that takes the right to read policy",)
     except TeleportError as error:
-        return (f"what connected services can read is not known: {error.message}",)
+        return None, (f"what connected services can read is not known: {error.message}",)
+
+
+def _ceiling(status: m.PolicyStatus | None, source: str) -> Ceiling | None:
+    found = next((one.ceiling for one in status.sources if one.name == source), None) if status is not None else None
+    return Ceiling.from_wire(found) if found is not None else None
+
+
+def _old_services(status: m.PolicyStatus | None) -> Sequence[str]:
+    """What connected services say they cannot read."""
     return [
         f"the service on {one.hostname} (version {one.version}) reports: {problem}"
-        for one in status.services
+        for one in (status.services if status is not None else ())
         for problem in one.problems
     ]

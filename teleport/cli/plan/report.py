@@ -1,7 +1,7 @@
 """What taking one state for the other comes to: the changes, who gains and loses, and what is worth a look."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from teleport.access.decide import AccessRequest, Decision, decide
@@ -18,10 +18,15 @@ from teleport.access.unheld import Unheld, changed_unheld
 from teleport.cli.plan.states import State
 from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.core.identity import Identity
+from teleport.gitops.ceiling_check import within_ceilings
 from teleport.gitops.order import Ref
 from teleport.gitops.plan import Plan, guard, plan
+from teleport.gitops.review import Proposed
 from teleport.resources.kinds import AnyResource, shown
 from teleport.resources.node import Node
+from teleport.resources.wishes import ADOPT, IGNORE, settled, wishes
+
+_API = "api"
 
 __all__ = ["Report", "Violation", "Warned", "compared"]
 
@@ -95,24 +100,45 @@ class Report:
 def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: float) -> Report:
     """Put the new state in the old one's place. Raises Invalid with every fault of either."""
     _check_old(old)
-    others = [one for ref, one in old.others.items() if ref not in _refs(new.resources)]
-    proposed = [*others, *new.resources]
+    owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
+    after = _after(old, new, owned)
+    proposed = list(after.values())
     judgement = judge([*proposed, *new.loaded.remnants], broken=new.loaded.broken)
     problems = {*new.problems, *judgement.problems}
     if problems:
         raise Invalid(tuple(problems))
-    owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
     made = plan(new.resources, owned, old.others)
     before = compile_snapshot(Declared(old.resources, old.unreadable))
-    after = compile_snapshot(Declared(proposed, old.unreadable), previous=before)
+    snapshot = compile_snapshot(Declared(proposed, old.unreadable), previous=before)
     known = inventory if inventory is not None else old.hosts
-    hosts = (_hosts(before, known), _hosts(after, known))
-    warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, after), hosts)
+    hosts = (_hosts(before, known), _hosts(snapshot, known))
+    warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, snapshot), hosts)
     return Report(
-        new.title, old.title, made, before, after, hosts, impact(before, after, hosts, now=now),
-        changed_unheld(before, after, hosts, now=now), warnings, tuple(_violations(new.resources, owned, made)),
+        new.title, old.title, made, before, snapshot, hosts, impact(before, snapshot, hosts, now=now),
+        changed_unheld(before, snapshot, hosts, now=now), warnings,
+        (*_violations(new.resources, owned, made, by_label=old.ceiling is None),
+         *_exceeding(old, new.resources, after)),
         (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
     )  # fmt: skip
+
+
+def _after(old: State, new: State, owned: Mapping[Ref, AnyResource]) -> dict[Ref, AnyResource]:
+    """Everything there would be, as a cluster makes it of what is declared."""
+    settlement = settled(new.resources, owned)
+    return {ref: one for ref, one in _refs(old.resources).items() if ref not in settlement.gone} | dict(
+        settlement.wanted
+    )
+
+
+def _exceeding(old: State, desired: Sequence[AnyResource], after: Mapping[Ref, AnyResource]) -> Iterable[Violation]:
+    """What the cluster's ceiling for the source does not permit."""
+    if old.ceiling is None:
+        return
+    mine = {(one.kind, one.name): one.with_origin(replace(one.origin, source=old.source)) for one in desired}
+    will = dict(after) | {ref: one for ref, one in mine.items() if not wishes(one, IGNORE)}
+    check = within_ceilings({old.source: old.ceiling}.get)
+    for one in check(Proposed(old.source, _refs(old.resources), will, now=0)).violations:
+        yield Violation(one.guard, str(one.problem))
 
 
 def _check_old(old: State) -> None:
@@ -143,12 +169,18 @@ def _warnings(
     return tuple(sorted(warned, key=lambda one: (not one.new, one.problem)))
 
 
-def _violations(desired: Sequence[AnyResource], owned: Mapping[Ref, AnyResource], made: Plan) -> Iterable[Violation]:
-    """What a cluster refuses today: a source that empties itself, and what belongs to somebody else."""
+def _violations(
+    desired: Sequence[AnyResource], owned: Mapping[Ref, AnyResource], made: Plan, *, by_label: bool
+) -> Iterable[Violation]:
+    """What a cluster refuses: a source that empties itself, and what belongs to somebody else.
+
+    `by_label` says whether a label suffices to take over what belongs to the API.
+    """
     refusal = guard(desired, owned)
     if refusal:
         yield Violation("emptied", refusal)
+    labelled = {(one.kind, one.name) for one in desired if by_label and wishes(one, ADOPT)}
     for change in made.changes:
-        if change.action == "adopt":
+        if change.action == "adopt" and not (change.owner in ("", _API) and (change.kind, change.name) in labelled):
             name = f"{change.kind}/{shown(change.kind, change.name)}"
             yield Violation("owner", f"{name} belongs to the source {change.owner}; delete it there first")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from teleport.core.errors import BadInput, Invalid, Problem
+from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.folder import MAX_BYTES, read_folder
 from teleport.gitops.order import Ref
 from teleport.gitops.revision import Repository
@@ -37,6 +38,9 @@ class State:
     """The hosts that report themselves, where somebody knows."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    source: str = ""
+    """In a running cluster: the source that is planned for, and its ceiling, where it has one."""
+    ceiling: Ceiling | None = None
 
 
 def offline_state(word: str, beside: str, loader: Loader) -> State:
