@@ -186,8 +186,10 @@ class Policies(Section):
             yield Fault((), "policies come from dir or from git, or from several sources", "set one of them")
         if self.name:
             yield from _name_faults(self.name)
-            if given[2]:
-                yield Fault(("name",), "several sources have a name each", "remove it")
+        if given[2]:
+            for field in ("name", "interval"):
+                if field in self.model_fields_set and getattr(self, field):
+                    yield Fault((field,), f"each of several sources has its own {field}", "remove it")
         yield from self._source_faults()
 
     def _source_faults(self) -> Iterator[Fault]:

@@ -2,15 +2,25 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from teleport.access.decide import AccessRequest, decide
+from teleport.access.judge import judge
+from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
+from teleport.access.target import Target
 from teleport.core.errors import Invalid
+from teleport.core.identity import Identity
 from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.ceiling_check import within_ceilings
 from teleport.gitops.review import Proposed
+from teleport.resources.codec import from_dict
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import load
+from teleport.resources.model import Origin
 from tests.auth.cluster import Cluster
 
 TEAM = Ceiling(
@@ -299,3 +309,56 @@ async def test_what_is_made_through_the_api_has_the_ceiling_of_the_source_api(tm
             await cluster.apply(user("roles: [editor]", name="mallory"))
 
         assert "eve@b.example" in cluster.auth.policy.current.users
+
+
+_WORDS = st.sampled_from(["a", "b", "*", "b*", "^b$", "{{internal.team}}", "b{{internal.team}}"])
+_LOGINS = st.sampled_from(["app", "root", "b-x", "b-{{internal.logins}}", "{{internal.logins}}", "{{internal.team}}-x"])
+_KEYS = st.sampled_from(["env", "*", "{{internal.team}}"])
+_ROLES = st.fixed_dictionaries(
+    {
+        "logins": st.lists(_LOGINS, min_size=1, max_size=2),
+        "team": st.lists(_WORDS, max_size=2),
+        "labels": st.dictionaries(_KEYS, st.lists(_WORDS, min_size=1, max_size=1), max_size=1),
+        "expression": st.sampled_from(["", 'labels["env"] == "b"']),
+    }
+)
+_TRAITS = st.fixed_dictionaries(
+    {"logins": st.sampled_from([["root"], ["*"], []]), "team": st.sampled_from([["a"], ["b", "a"], ["*"], ["team"]])}
+)
+_BEYOND = [("root", "b"), ("root", "a"), ("a-x", "b"), ("app", "a"), ("b-x", "a"), ("b-x", "ba"), ("b-root", "*")]
+"""Logins, and teams of hosts: none of these is within the ceiling."""
+
+
+@settings(max_examples=100)
+@given(_ROLES, _TRAITS)
+def test_whoever_holds_what_a_source_declares_reaches_nothing_beyond_its_ceiling(
+    parts: dict[str, Any], traits: dict[str, list[str]]
+) -> None:
+    """Also people of other sources, whose traits are anybody's."""
+    labels = ({"team": parts["team"]} if parts["team"] else {}) | parts["labels"]
+    labels = {key: ["*"] if key == "*" else values for key, values in labels.items()}
+    allow = {"logins": parts["logins"], "node_labels": labels, "node_labels_expression": parts["expression"]}
+    spec = {"allow": allow, "options": {"port_forwarding": False}}
+    one = from_dict({"kind": "role", "version": "v7", "metadata": {"name": "b-x"}, "spec": spec})
+    one = one.with_origin(Origin(source="team-b"))
+    person = made_user("eve", traits)
+    assume(not judge([one, person]).problems)
+    after = {("role", "b-x"): one, ("user", "eve"): person}
+
+    refusals = within_ceilings({"team-b": TEAM}.get)(Proposed("team-b", {}, after, now=0)).violations
+
+    snapshot = compile_snapshot(Declared((one, person)))
+    assert refusals or not any(reaches(snapshot, login, team) for login, team in _BEYOND)
+
+
+def made_user(name: str, traits: dict[str, list[str]]) -> AnyResource:
+    spec = {"roles": ["b-x"], "traits": traits}
+    return from_dict({"kind": "user", "version": "v2", "metadata": {"name": name}, "spec": spec})
+
+
+def reaches(snapshot: Snapshot, login: str, team: str) -> bool:
+    identity, host = (
+        Identity("user", "eve", "", "", mfa_verified=True),
+        Target("node", "h", "h", {"team": team, "env": "b"}),
+    )
+    return decide(snapshot, AccessRequest(identity, host, login), now=0).allowed

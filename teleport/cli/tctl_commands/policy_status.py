@@ -59,6 +59,8 @@ def _source(source: "m.SourceStatus", now: float) -> str:
         lines.append(
             f"  commit {source.applied_commit or 'none'} in force, {source.attempted_commit or 'none'} read last"
         )
+    if source.ceiling is not None:
+        lines.append("  below the ceiling that teleport.yaml gives it")
     if source.message and not source.problems:
         lines.append(f"  {printable(source.message)}")
     lines += [f"  problem: {_problem(one)}" for one in source.problems]
