@@ -6,10 +6,12 @@ import http.client
 import json
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.services import Service, join_token
 from tests.e2e.world import LOGIN, ROLE, World, user, wait_until
 from tests.gitops.repositories import Upstream
 
@@ -42,11 +44,11 @@ class Governed:
         found: dict[str, Any] = wait_until(reached, what=f"{source} {state}")
         return found
 
-    def tell(self, source: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
-        """What the proxy answers to a message of a server of repositories."""
+    def tell(self, source: str, body: bytes, headers: dict[str, str], *, at: str = "") -> tuple[int, str]:
+        """What a proxy answers to a message of a server of repositories."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(self.world.proxy, timeout=10, context=context)
+        connection = http.client.HTTPSConnection(at or self.world.proxy, timeout=10, context=context)
         connection.request("POST", f"/webhooks/policy/{source}", body, headers)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -117,6 +119,21 @@ def test_a_push_is_in_force_within_two_seconds_of_the_servers_message(governed: 
     assert governed.world.tctl("get", f"user/{name}").status == 0
 
 
+def test_a_proxy_in_a_process_of_its_own_passes_the_message_on(governed: Governed, tmp_path: Path) -> None:
+    world = governed.world
+    joining = ("--auth-server", world.proxy, "--ca-pin", world.pin, "--token", join_token(world.data, "proxy"))
+    proxy = Service(tmp_path, ("--roles", "proxy", "--nodename", "gate", "--listen", "127.0.0.1:0", *joining)).start()
+    commit = governed.ops.commit({"users/afar.yaml": user("afar")})
+
+    body, headers = as_github()
+    wrong = governed.tell("ops", body + b" ", headers, at=proxy.address)
+    status, _ = governed.tell("ops", body, headers, at=proxy.address)
+
+    assert (wrong[0], status) == (403, 202)
+    governed.world.wait_event("policy.applied", commit=commit)
+    proxy.stop()
+
+
 def test_a_message_ends_a_live_session_within_two_seconds_in_all(governed: Governed) -> None:
     ann = governed.world.person("ann").enrol().login()
     with ann.terminal("tsh", "ssh", f"{LOGIN}@db-1") as terminal:
@@ -185,8 +202,8 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
 def test_removing_what_another_source_uses_stalls_the_remover_and_says_by_whom(governed: Governed) -> None:
     (governed.ops.folder / "roles/dev.yaml").unlink()
     (governed.ops.folder / "users/ann.yaml").write_text(user("ann", roles="access"))
-    for name in ("github", "gitlab", "gitea"):
-        (governed.ops.folder / f"users/{name}.yaml").unlink()
+    for name in ("github", "gitlab", "gitea", "afar"):
+        (governed.ops.folder / f"users/{name}.yaml").unlink(missing_ok=True)
     commit = governed.ops.commit()
     governed.push()
     status = governed.wait("ops", "Stalled", commit)
