@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from teleport.access.labels import EVERYTHING, SelectorTemplate
 from teleport.access.options import forwards
-from teleport.access.roles import compile_role
+from teleport.access.roles import TARGETS, compile_role
 from teleport.gitops.ceiling import Reach, as_pattern, within
 from teleport.resources.faults import Fault
 from teleport.resources.kinds import AnyResource
@@ -20,6 +20,7 @@ from teleport.resources.node import Node
 from teleport.resources.role import Allow, Role, RoleOptions
 from teleport.resources.token import Token
 from teleport.resources.user import User
+from teleport.resources.wishes import WISHES
 
 __all__ = ["exceeding"]
 
@@ -29,11 +30,12 @@ _HINT: Final = "see the source's ceiling in teleport.yaml"
 
 _ALLOW_KNOWN: Final = frozenset(
     {
-        "logins", "node_labels", "node_labels_expression", "rules", "request", "review_requests", "join_sessions",
+        *(f"{target}_labels" for target in TARGETS), *(f"{target}_labels_expression" for target in TARGETS),
+        "logins", "rules", "request", "review_requests", "join_sessions",
         "require_session_join", "namespaces",
     }
 )  # fmt: skip
-"""What `_allowing` looks at, or what only restricts."""
+"""What is looked at here, selectors as they are compiled, or what only restricts."""
 _OPTIONS_KNOWN: Final = frozenset(
     {
         "max_session_ttl", "ssh_file_copy", "client_idle_timeout", "disconnect_expired_cert", "max_connections",
@@ -43,7 +45,14 @@ _OPTIONS_KNOWN: Final = frozenset(
 )  # fmt: skip
 """Options of which the strictest role decides; and those of port forwarding, which are looked at together."""
 _USER_KNOWN: Final = frozenset({"roles", "traits", "expires", "created_by", "status"})
-_TOKEN_REFUSED: Final = frozenset({"bot_name", "integration"})
+_TOKEN_KNOWN: Final = frozenset(
+    {
+        "roles", "join_method", "suggested_labels", "suggested_agent_matcher_labels", "allow", "aws_iid_ttl",
+        "kubernetes", "github", "gitlab", "azure", "gcp", "tpm", "circleci", "spacelift", "terraform_cloud",
+        "bitbucket", "azure_devops", "oracle", "env0", "bound_keypair",
+    }
+)  # fmt: skip
+"""Besides roles and labels, what says how somebody proves to be the one who may join."""
 _NODE_KNOWN: Final = frozenset({"hostname"})
 
 
@@ -171,14 +180,13 @@ def _holding(user: User, reach: Reach) -> Iterator[Fault]:
 
 
 def _joining(token: Token, reach: Reach) -> Iterator[Fault]:
-    spec = token.spec
-    for name in sorted(_TOKEN_REFUSED):
-        if getattr(spec, name):
-            yield _fault(("spec", name), f"sets {name}")
+    yield from _unknown(token.spec, _TOKEN_KNOWN, ("spec",))
     permitted = {role.lower() for role in reach.ceiling.token_roles}
-    for index, role in enumerate(spec.roles):
+    for index, role in enumerate(token.spec.roles):
         if role.lower() not in permitted:
             yield _fault(("spec", "roles", index), f"lets a service join as {role}")
+    labels = [(key, value) for key, values in token.spec.suggested_labels.items() for value in values]
+    yield from _labelling(labels, ("spec", "suggested_labels"), reach)
 
 
 def _hosting(node: Node, reach: Reach) -> Iterator[Fault]:
@@ -188,9 +196,13 @@ def _hosting(node: Node, reach: Reach) -> Iterator[Fault]:
         yield _fault(("sub_kind",), f"is of the variety {node.sub_kind}")
     if not reach.may_own(node.kind, node.hostname):
         yield _fault(("spec", "hostname"), f"speaks of the host {node.hostname}")
-    for key, value in node.metadata.labels.items():
-        if not within(value, reach.ceiling.host_labels.get(key, ()), exact=True):
-            yield _fault(("metadata", "labels", key), f"gives a host the label {key}: {value}")
+    yield from _labelling(node.metadata.labels.items(), ("metadata", "labels"), reach)
+
+
+def _labelling(labels: Iterable[tuple[str, str]], path: Path, reach: Reach) -> Iterator[Fault]:
+    for key, value in labels:
+        if key not in WISHES and not within(value, reach.ceiling.host_labels.get(key, ()), exact=True):
+            yield _fault((*path, key), f"gives a host the label {key}: {value}")
 
 
 def _locking(lock: Lock, reach: Reach) -> Iterator[Fault]:
@@ -205,13 +217,8 @@ def _locking(lock: Lock, reach: Reach) -> Iterator[Fault]:
 def _unknown(model: BaseModel, known: frozenset[str], path: Path) -> Iterator[Fault]:
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
-        if name not in known and value != info.get_default(call_default_factory=True) and not _labels_field(name):
+        if name not in known and value != info.get_default(call_default_factory=True):
             yield _fault((*path, name), f"sets {name}")
-
-
-def _labels_field(name: str) -> bool:
-    """Selectors are looked at as they are compiled."""
-    return name.endswith(("_labels", "_labels_expression")) and name != "cmd_labels" and name != "immutable_labels"
 
 
 def _fault(path: Path, message: str) -> Fault:

@@ -10,7 +10,7 @@ from typing import Final
 from teleport.resources.kinds import AnyResource
 from teleport.resources.references import Ref
 
-__all__ = ["ADOPT", "IGNORE", "KEEP", "Settled", "settled", "wishes"]
+__all__ = ["ADOPT", "IGNORE", "KEEP", "WISHES", "Settled", "settled", "wishes"]
 
 KEEP: Final = "teleport.dev/keep"
 """When it disappears from its source it stays in force, and belongs to the API from then on."""
@@ -18,6 +18,8 @@ IGNORE: Final = "teleport.dev/ignore"
 """It stays as it is in the cluster, whatever its source says, also if it is not there."""
 ADOPT: Final = "teleport.dev/adopt"
 """Its source takes it over from the API."""
+
+WISHES: Final = frozenset({KEEP, IGNORE, ADOPT})
 
 
 def wishes(resource: AnyResource, label: str) -> bool:

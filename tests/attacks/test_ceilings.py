@@ -71,7 +71,7 @@ spec: {roles: [b-dev, support], traits: {logins: [app], team: [b]}}
 ---
 kind: node
 version: v2
-metadata: {name: b-web, labels: {team: b}}
+metadata: {name: b-web, labels: {team: b, teleport.dev/keep: "true"}}
 ---
 kind: token
 version: v2
@@ -202,6 +202,9 @@ def test_what_a_team_needs_it_may_declare() -> None:
         (other("token", "roles: [Proxy]"), "lets a service join as Proxy"),
         (other("token", "roles: [node, auth]"), "lets a service join as auth"),
         (other("token", "roles: [node], bot_name: deploy"), "sets bot_name"),
+        (other("token", "roles: [node], policy_sources: [ops]"), "sets policy_sources"),
+        (other("token", "roles: [operator], policy_sources: [ops]"), "lets a service join as operator"),
+        (other("token", "roles: [node], suggested_labels: {team: a}"), "gives a host the label team: a"),
         # shutting others out
         (other("lock", "target: {user: root@a.example}"), "may shut out others"),
         (other("lock", "target: {role: b-dev}"), "may shut out others"),
