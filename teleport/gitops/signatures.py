@@ -15,8 +15,9 @@ from typing import Final, Protocol
 
 from teleport.core.errors import Unavailable
 from teleport.gitops.program import run
+from teleport.gitops.provenance import Signer
 
-__all__ = ["Objects", "Signed", "Signer", "Verification", "Verifier", "signed_commit", "signed_tag"]
+__all__ = ["Objects", "Signed", "Verification", "Verifier", "signed_commit", "signed_tag"]
 
 _BEGIN: Final = b"-----BEGIN SSH SIGNATURE-----\n"
 _WHEN: Final = re.compile(rb"^(?:committer|tagger) [^\n]* (\d{1,12}) [+-]\d{4}$", re.MULTILINE)
@@ -39,12 +40,6 @@ class Signed:
     payload: bytes
     signature: bytes
     claimed: float
-
-
-@dataclass(frozen=True)
-class Signer:
-    principal: str
-    key: str
 
 
 class Objects(Protocol):

@@ -1,0 +1,94 @@
+"""Who may override what a change is refused for: another person, known, who does not gain by it. And for what exactly.
+
+A signed change is overridden by a signature, any other by an administrator of the cluster. Pure; whether a signature
+is good and how an approval is kept is decided elsewhere.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from teleport.access.rules import may
+from teleport.core.identity import Identity
+from teleport.gitops.guards.gains import gains
+from teleport.gitops.guards.words import named
+from teleport.gitops.provenance import Signer
+from teleport.gitops.review import API, Proposed, Violation
+from teleport.resources.kinds import AnyResource
+from teleport.resources.lock import Lock
+
+__all__ = ["Administrator", "by_administrator", "by_signature", "digest", "eligible"]
+
+
+@dataclass(frozen=True)
+class Administrator:
+    """Somebody who approves: a user of the cluster, or somebody at the socket of the auth host, who is no user."""
+
+    name: str
+    local: bool = False
+
+
+def by_signature(signer: Signer, proposed: Proposed, people: Mapping[str, str]) -> str:
+    """Why the signature of an override does not count, or nothing."""
+    user = people.get(signer.principal, "")
+    if proposed.provenance is None:
+        return "signatures are not asked for"
+    if not user:
+        return "policies.people does not say which user that is"
+    for one in proposed.provenance.signers:
+        same = one.principal == signer.principal or one.key == signer.key
+        if same or people.get(one.principal) == user:
+            return "that is who signed the change"
+    return _gain(proposed, user)
+
+
+def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
+    """Why the approval of an administrator does not count, or nothing."""
+    if proposed.source != API and administrator.local:
+        return "who is on the auth host may be who wrote it; a user who may update policy has to approve"
+    if administrator.local:
+        return "whoever wrote it is on the auth host too" if not proposed.user else ""
+    if proposed.source == API and administrator.name == proposed.user:
+        return "that is who wrote it"
+    user = proposed.snapshots[0].users.get(administrator.name)
+    if user is None:
+        return "there is no such user"
+    identity = Identity("user", user.name, user.uid, "")
+    decision = may(proposed.snapshots[0], identity, "update", "policy", now=proposed.now)
+    if not decision.allowed:
+        return decision.because
+    return _gain(proposed, administrator.name)
+
+
+def eligible(proposed: Proposed) -> frozenset[str]:
+    """The users whose approval would count."""
+    names = proposed.snapshots[0].users
+    return frozenset(name for name in names if not by_administrator(Administrator(name), proposed))
+
+
+def digest(proposed: Proposed, violation: Violation) -> str:
+    """Names exactly this: who would change what from what to what, and whom or what the guard found affected."""
+    body = {
+        "source": proposed.source, "commit": proposed.commit, "actor": proposed.actor, "guard": violation.guard,
+        "subjects": violation.subjects,
+        "changes": [[*ref, _content(proposed.before.get(ref)), _content(proposed.after.get(ref))]
+                    for ref in proposed.changed],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _content(resource: AnyResource | None) -> dict[str, Any] | None:
+    """What is declared; without the moment at which the cluster noted that somebody made a lock."""
+    if resource is None:
+        return None
+    body = resource.to_dict()
+    if isinstance(resource, Lock):
+        body["spec"] = {name: value for name, value in body["spec"].items() if name != "created_at"}
+    return body
+
+
+def _gain(proposed: Proposed, user: str) -> str:
+    found = gains(proposed, user)
+    return f"{user} gains by it: {named(found)}" if found else ""
