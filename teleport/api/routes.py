@@ -174,6 +174,10 @@ ACCEPT_ROLLBACK: Final = Route(
     m.RollbackAnswer,
     "let a source of policy go back to a commit",
 )
+APPROVE: Final = Route(
+    "approve", "POST", "/v1/policy/approvals", Admin("update", "policy"), m.ApprovalRequest, m.ApprovalAnswer,
+    "approve of a change that a guard refuses",
+)  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(

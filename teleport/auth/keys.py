@@ -6,8 +6,8 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "applied_commit", "authority", "credential", "host", "invitation", "policy",
-    "token",
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "applied_commit", "approval", "authority", "credential", "host", "invitation",
+    "policy", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -36,6 +36,11 @@ def policy(kind: str, name: str) -> str:
 def applied_commit(source: str) -> str:
     """Which commit of a source of policy was applied last."""
     return f"applied-commit/{source}"
+
+
+def approval(digest: str) -> str:
+    """That somebody approved of a proposal that a guard refuses."""
+    return f"secret/approval/{digest}"
 
 
 def token(name: str) -> str:

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from teleport.access.judge import Judgement, judge
 from teleport.audit.events import Actor, Event
@@ -26,7 +27,18 @@ from teleport.sessions.policy import LivePolicy, policy_prefix
 from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
 from teleport.store.replica import Replica
 
-__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Proposal", "Ref", "Review", "Stored", "Wanted", "shown"]
+__all__ = [
+    "API_SOURCE",
+    "Applied",
+    "PolicyWriter",
+    "Proposal",
+    "Ref",
+    "Review",
+    "Reviewed",
+    "Stored",
+    "Wanted",
+    "shown",
+]
 
 API_SOURCE = "api"
 _ATTEMPTS = 10
@@ -81,12 +93,23 @@ class Proposal:
     commit: str = ""
 
 
-Review = Callable[[Proposal], Awaitable[tuple[Problem, ...]]]
-"""Raises Invalid for what must not come into force; returns what is worth a warning."""
+@dataclass(frozen=True)
+class Reviewed:
+    """What was found of a write that may come into force, and what then belongs to it."""
+
+    warnings: tuple[Problem, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    """Go into the same transaction."""
+    events: tuple[Event, ...] = ()
+    """The log is told them with the changes."""
 
 
-async def _nothing_to_say(_: Proposal) -> tuple[Problem, ...]:
-    return ()
+Review = Callable[[Proposal], Awaitable[Reviewed]]
+"""Raises Invalid for what must not come into force."""
+
+
+async def _nothing_to_say(_: Proposal) -> Reviewed:
+    return Reviewed()
 
 
 class PolicyWriter:
@@ -136,13 +159,13 @@ class PolicyWriter:
             wanted = {(one.kind, one.name): one for one in desired if not _expired(one, now)}
             _refuse_foreign(source, wanted.values(), found)
             gone = [ref for ref, stored in found.items() if stored.owner == source and ref not in wanted]
-            judgement = await self._judge(Proposal(source, actor, found, _after(found, wanted, gone), commit))
-            draft = _draft(found, wanted, gone, actor, source)
+            judged = await self._judge(Proposal(source, actor, found, _after(found, wanted, gone), commit))
+            draft = _draft(found, wanted, gone, actor, source).with_review(judged)
             if commit and commit != await self.applied_commit(source):
                 draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
             revision = await self._commit(generation, draft, {"source": source, "commit": commit})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def applied_commit(self, source: str) -> str:
@@ -156,8 +179,8 @@ class PolicyWriter:
         Raises Invalid with places in the files they were read from, Refused for what a source owns, Conflict.
         """
         self._refuse_closed(one.resource.kind for one in wanted)
-        judged = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
-        kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in judged.items()}
+        proposed = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
+        kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in proposed.items()}
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
             for one in wanted:
@@ -166,11 +189,11 @@ class PolicyWriter:
                 if current is not None and current.owner != API_SOURCE:
                     raise _owned(current, "changed")
                 await self._check_revision(ref, one.expected)
-            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, judged, [])))
-            draft = _draft(found, kept, [], actor, API_SOURCE)
+            judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, proposed, [])))
+            draft = _draft(found, kept, [], actor, API_SOURCE).with_review(judged)
             revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:
@@ -185,11 +208,11 @@ class PolicyWriter:
             await self._check_revision(ref, expected)
             if current.owner != API_SOURCE:
                 raise _owned(current, "deleted")
-            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
-            draft = _draft(found, {}, [ref], actor, API_SOURCE)
+            judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
+            draft = _draft(found, {}, [ref], actor, API_SOURCE).with_review(judged)
             revision = await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def revisions_of(self, kind: str) -> Mapping[str, int]:
@@ -221,11 +244,12 @@ class PolicyWriter:
                 hint="declare it in the source of the policy; closed_kinds in teleport.yaml says which kinds",
             )
 
-    async def _judge(self, proposal: Proposal) -> Judgement:
+    async def _judge(self, proposal: Proposal) -> Reviewed:
         judgement = judge(proposal.after.values())
         if judgement.problems:
             raise Invalid(judgement.problems)
-        return replace(judgement, warnings=(*judgement.warnings, *await self._review(proposal)))
+        reviewed = await self._review(proposal)
+        return replace(reviewed, warnings=(*judgement.warnings, *reviewed.warnings))
 
     async def _commit(self, generation: int, draft: "_Draft", stamp: Mapping[str, str]) -> int | None:
         """Write; the policy's revision then, or None if somebody else wrote policy first."""
@@ -268,9 +292,16 @@ class _Draft:
         self.names[action].append(f"{resource.kind}/{shown(resource.kind, resource.name)}")
         self.events.append(change_event(action, resource, actor, source=source))
 
-    def applied(self, revision: int, judgement: Judgement) -> Applied:
+    def with_review(self, reviewed: Reviewed) -> Self:
+        """With what belongs to the change because it was permitted, if there is a change."""
+        if self.operations:
+            self.operations += reviewed.operations
+            self.events += reviewed.events
+        return self
+
+    def applied(self, revision: int, reviewed: Reviewed) -> Applied:
         created, updated, deleted = (tuple(self.names[action]) for action in ("create", "update", "delete"))
-        return Applied(revision, created, updated, deleted, judgement.warnings)
+        return Applied(revision, created, updated, deleted, reviewed.warnings)
 
 
 def _after(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Provenance", "Signer"]
+__all__ = ["Override", "Provenance", "Signer"]
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,14 @@ class Signer:
 
     principal: str
     key: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """That somebody signed that a commit is to come into force though a guard refuses it."""
+
+    guard: str
+    signer: Signer
 
 
 @dataclass(frozen=True)

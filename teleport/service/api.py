@@ -25,6 +25,7 @@ from teleport.service.auth import AuthService, open_auth
 from teleport.service.config import Config
 from teleport.service.connections import run_application
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
+from teleport.service.guards import guarded, new_guards
 from teleport.service.settings import declare_settings
 from teleport.service.site import Site
 
@@ -36,11 +37,13 @@ ADMIN_SOCKET: Final = "run/admin.sock"
 async def start_auth(site: Site) -> AuthService:
     """Open the auth service of this process and serve its API."""
     config, section = site.config, site.config.auth_service
+    checks, people = guarded(config)
     service = await open_auth(
         site.data_dir, section.cluster_name, site.life.stack, clock=site.clock, retention=section.audit_retention,
-        newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds,
+        newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds, checks=checks, people=people,
     )  # fmt: skip
     site.auth = service
+    site.prepares.append(partial(new_guards, service.reviewer))
     surroundings = service.auth.surroundings
     surroundings.demo, surroundings.proxy_address = config.demo, _proxy_address(site)
     site.health.subscribe(partial(setattr, surroundings, "warnings"))

@@ -4,18 +4,19 @@ Fields, types, defaults and what cannot be meant; nothing here fetches anything.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, model_validator
 
 from teleport.gitops import address
 from teleport.gitops.address import DEFAULT_BRANCH, GitAddress
+from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
 from teleport.service.sections import Section
 
-__all__ = ["Git", "Policies"]
+__all__ = ["Git", "Guards", "Policies"]
 
 _PLAIN_PATH: Final = re.compile(r"/[^\s%\"'\\]*")
 
@@ -108,6 +109,10 @@ class Git(Section):
         return GitAddress.checked(self.url, self.branch, self.path)
 
 
+class Guards(GuardSettings, Section):
+    """What a change must not do by itself."""
+
+
 class Policies(Section):
     """Where the policy comes from: a folder or a repository."""
 
@@ -121,11 +126,23 @@ class Policies(Section):
     )
     interval: Duration = Field(default=30.0, description="how often everything in a folder is compared anyway")
 
+    guards: Guards = Field(default_factory=Guards, description="what a change must not do unless somebody else agrees")
+    people: Mapping[Text, Text] = Field(
+        default_factory=dict, examples=[{"ann@example.com": "ann"}],
+        description="who signs: a principal of allowed_signers to a user of the cluster, or to nothing for a machine",
+    )  # fmt: skip
+
     @model_validator(mode="after")
     def _one(self) -> "Policies":
-        if (self.dir is None) == (self.git is None):
+        aside = bool(self.model_fields_set & {"guards", "people"})
+        if (self.dir is None) == (self.git is None) and not (aside and self.dir is None):
             raise_faults([Fault((), "policies come from dir or from git", "set one of them")])
         return self
+
+    @property
+    def governs(self) -> bool:
+        """Whether there is a source, or only what holds for whatever is written."""
+        return self.dir is not None or self.git is not None
 
     @property
     def source(self) -> str:

@@ -121,7 +121,7 @@ class Process:
             from teleport.service.node import start_node
 
             await start_node(site)
-        if site.auth is not None and config.policies is not None:
+        if site.auth is not None and config.policies is not None and config.policies.governs:
             from teleport.service.source import start_source
 
             start_source(site, site.auth, config.policies)

@@ -8,11 +8,12 @@ from teleport.resources.settings import AuthPreference, NetworkingConfig, Record
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
 from teleport.service.health import Health
+from teleport.service.review import CONFIGURATION
 from teleport.service.tokens import guessable, static_tokens
 
 __all__ = ["SOURCE", "declare_settings"]
 
-SOURCE: Final = "teleport.yaml"
+SOURCE: Final = CONFIGURATION
 
 
 async def declare_settings(service: AuthService, config: Config, health: Health) -> None:

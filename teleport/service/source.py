@@ -45,6 +45,8 @@ def start_source(site: Site, auth: AuthService, policies: Policies) -> None:
         if loop.state.state != "Ready":
             yield f"source {loop.state.name} is {loop.state.state.lower()}: {loop.state.message or 'not read yet'}"
 
+    surroundings = auth.auth.surroundings
+    surroundings.again = {**surroundings.again, policies.source: (loop.poke,)}
     site.sources.append(loop)
     site.health.remark(remarks)
     site.ready_when.append(seen.wait)
@@ -74,6 +76,8 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
     source = GitSource(
         folder, settings, name=name, clock=site.clock, remembered=partial(auth.auth.writer.applied_commit, name)
     )
+    if verification is not None:
+        auth.reviewer.signed[name] = source
     loop = Loop(
         source, auth, clock=site.clock, interval=git.interval, changed=changed, applied=source.applied,
         retry=git.interval,

@@ -9,6 +9,7 @@ from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import Actor, CertificateCreated, actor_of
 from teleport.audit.log import AuditLog
+from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Credentials
 from teleport.auth.hosts import Presence
@@ -36,6 +37,8 @@ class Surroundings:
     warnings: tuple[str, ...] = ()
     rollbacks: Mapping[str, Callable[[str], Awaitable[str]]] = field(default_factory=dict)
     """By source: lets it follow a commit that it refuses as a way back, and tells the commit's full name."""
+    again: Mapping[str, tuple[Callable[[], None], ...]] = field(default_factory=dict)
+    """By source: has it look at once at what it declares."""
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Parts:
     policy: LivePolicy
     fleet: LiveFleet
     writer: PolicyWriter
+    approvals: Approvals
     credentials: Credentials
     issuer: Issuer
     joining: JoinService

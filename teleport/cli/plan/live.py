@@ -32,6 +32,7 @@ async def live_state(client: ApiClient, source: str) -> State:
     return State(
         "the running cluster",
         tuple(resources),
+        owner=owner,
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,

@@ -1,40 +1,33 @@
 """What taking one state for the other comes to: the changes, who gains and loses, and what is worth a look."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from teleport.access.decide import AccessRequest, Decision, decide
 from teleport.access.fleet import Fleet
 from teleport.access.groups import Group, Totals, grouped
 from teleport.access.idle import idle
 from teleport.access.impact import Change as Kind
-from teleport.access.impact import Impact, impact
-from teleport.access.inventory import declared_hosts, known_hosts
+from teleport.access.impact import Impact
 from teleport.access.judge import judge
-from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
+from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.unheld import Unheld, changed_unheld
 from teleport.cli.plan.states import State
 from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.core.identity import Identity
 from teleport.gitops.order import Ref
-from teleport.gitops.plan import Plan, guard, plan
-from teleport.resources.kinds import AnyResource, shown
+from teleport.gitops.plan import Plan, plan
+from teleport.gitops.review import Check, Proposed, Violation, review
+from teleport.resources.kinds import AnyResource
 from teleport.resources.node import Node
 
-__all__ = ["Report", "Violation", "Warned", "compared"]
+__all__ = ["Report", "Warned", "compared"]
 
-
-@dataclass(frozen=True)
-class Violation:
-    """Why a cluster would refuse the change."""
-
-    guard: str
-    message: str
-
-    def to_dict(self) -> dict[str, str]:
-        return {"guard": self.guard, "message": self.message}
+_PLANNED: Final = "folder"
+"""The name of the source that is planned for, where it has none."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,9 @@ class Report:
         return self.plan.empty
 
 
-def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: float) -> Report:
+def compared(
+    old: State, new: State, *, inventory: Sequence[Node] | None, now: float, checks: Sequence[Check] = ()
+) -> Report:
     """Put the new state in the old one's place. Raises Invalid with every fault of either."""
     _check_old(old)
     others = [one for ref, one in old.others.items() if ref not in _refs(new.resources)]
@@ -103,14 +98,21 @@ def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: f
         raise Invalid(tuple(problems))
     owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
     made = plan(new.resources, owned, old.others)
-    before = compile_snapshot(Declared(old.resources, old.unreadable))
-    after = compile_snapshot(Declared(proposed, old.unreadable), previous=before)
-    known = inventory if inventory is not None else old.hosts
-    hosts = (_hosts(before, known), _hosts(after, known))
-    warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, after), hosts)
+    written = Proposed(
+        source=old.owner or _PLANNED,
+        before={**old.others, **_owned_by(old.owner or _PLANNED, owned.values())},
+        after={**_refs(others), **_owned_by(old.owner or _PLANNED, new.resources)},
+        now=now,
+        hosts=inventory if inventory is not None else old.hosts,
+        unreadable=old.unreadable,
+    )
+    (before, after), hosts = written.snapshots, written.targets
+    verdict = review(written, checks)
+    told = (*judgement.warnings, *verdict.warnings)
+    warnings = _warnings(told, judge(old.resources).warnings, (before, after), hosts)
     return Report(
-        new.title, old.title, made, before, after, hosts, impact(before, after, hosts, now=now),
-        changed_unheld(before, after, hosts, now=now), warnings, tuple(_violations(new.resources, owned, made)),
+        new.title, old.title, made, before, after, hosts, written.impact,
+        changed_unheld(before, after, hosts, now=now), warnings, (*verdict.violations, *_adopted(made)),
         (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
     )  # fmt: skip
 
@@ -123,10 +125,6 @@ def _check_old(old: State) -> None:
 
 def _refs(resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
     return {(one.kind, one.name): one for one in resources}
-
-
-def _hosts(snapshot: Snapshot, known: Sequence[Node] | None) -> tuple[Target, ...]:
-    return tuple(declared_hosts(snapshot.nodes) if known is None else known_hosts(known, snapshot.nodes))
 
 
 def _warnings(
@@ -143,12 +141,14 @@ def _warnings(
     return tuple(sorted(warned, key=lambda one: (not one.new, one.problem)))
 
 
-def _violations(desired: Sequence[AnyResource], owned: Mapping[Ref, AnyResource], made: Plan) -> Iterable[Violation]:
-    """What a cluster refuses today: a source that empties itself, and what belongs to somebody else."""
-    refusal = guard(desired, owned)
-    if refusal:
-        yield Violation("emptied", refusal)
+def _adopted(made: Plan) -> Iterable[Violation]:
+    """What belongs to somebody else is refused as well."""
     for change in made.changes:
         if change.action == "adopt":
-            name = f"{change.kind}/{shown(change.kind, change.name)}"
-            yield Violation("owner", f"{name} belongs to the source {change.owner}; delete it there first")
+            message = f"{change.shown} belongs to the source {change.owner}; delete it there first"
+            yield Violation("owner", Problem("", 0, 0, message), final=True)
+
+
+def _owned_by(source: str, resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
+    """As if one source declared them."""
+    return {(one.kind, one.name): one.with_origin(replace(one.origin, source=source)) for one in resources}

@@ -33,6 +33,8 @@ class State:
     problems: tuple[Problem, ...] = ()
     loaded: Loaded = field(default_factory=Loaded)
     others: Mapping[Ref, AnyResource] = field(default_factory=dict)
+    owner: str = ""
+    """The source that is planned for, where it has a name."""
     hosts: tuple[Node, ...] | None = None
     """The hosts that report themselves, where somebody knows."""
     unreadable: Mapping[str, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from teleport.gitops.review import API, Proposed, Violation
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 
-__all__ = ["Administrator", "by_administrator", "by_signature", "digest", "eligible"]
+__all__ = ["Administrator", "by_administrator", "by_signature", "digest", "objections"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Administrator:
     """Somebody who approves: a user of the cluster, or somebody at the socket of the auth host, who is no user."""
 
     name: str
+    uid: str = ""
+    """The incarnation of the user; empty for whichever there is."""
     local: bool = False
 
 
@@ -53,8 +55,8 @@ def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
     if proposed.source == API and administrator.name == proposed.user:
         return "that is who wrote it"
     user = proposed.snapshots[0].users.get(administrator.name)
-    if user is None:
-        return "there is no such user"
+    if user is None or administrator.uid not in ("", user.uid):
+        return "there is no such user any more"
     identity = Identity("user", user.name, user.uid, "")
     decision = may(proposed.snapshots[0], identity, "update", "policy", now=proposed.now)
     if not decision.allowed:
@@ -62,10 +64,14 @@ def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
     return _gain(proposed, administrator.name)
 
 
-def eligible(proposed: Proposed) -> frozenset[str]:
-    """The users whose approval would count."""
-    names = proposed.snapshots[0].users
-    return frozenset(name for name in names if not by_administrator(Administrator(name), proposed))
+def objections(proposed: Proposed) -> dict[str, str]:
+    """For each user who may approve such things at all, why not this, or nothing."""
+    before = proposed.snapshots[0]
+    return {
+        name: by_administrator(Administrator(name), proposed)
+        for name, user in before.users.items()
+        if may(before, Identity("user", name, user.uid, ""), "update", "policy", now=proposed.now).allowed
+    }
 
 
 def digest(proposed: Proposed, violation: Violation) -> str:

@@ -1,7 +1,7 @@
 """How an organisation sets its guards, and the checks that come of it. Only teleport.yaml says so, never a source."""
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,12 +11,11 @@ from teleport.gitops.guards.budget import pairs, people
 from teleport.gitops.guards.emptied import emptied
 from teleport.gitops.guards.promises import Weakened, tests
 from teleport.gitops.review import Check
-from teleport.resources.values import Switch
+from teleport.resources.values import Switch, Texts, Vocabulary
 
-__all__ = ["GUARDS", "GuardName", "GuardSettings", "checks"]
+__all__ = ["GUARDS", "GuardSettings", "checks"]
 
-GuardName = Literal["administration", "beneficiary", "emptied", "pairs", "people", "tests"]
-GUARDS: Final[tuple[GuardName, ...]] = ("administration", "beneficiary", "emptied", "pairs", "people", "tests")
+GUARDS: Final = ("administration", "beneficiary", "emptied", "pairs", "people", "tests")
 
 
 class GuardSettings(BaseModel):
@@ -35,14 +34,16 @@ class GuardSettings(BaseModel):
     own_writes: Switch = Field(
         default=True, description="whether who writes through the API may gain by what they write"
     )
-    off: tuple[GuardName, ...] = Field(default=(), description="guards that are not asked")
+    off: Annotated[Texts, Vocabulary("guard", GUARDS)] = Field(
+        default=(), description="guards that are not asked", examples=[["emptied"]]
+    )
 
 
 def checks(
     settings: GuardSettings, known: Mapping[str, str] | None = None, *, weakened: Weakened | None = None
 ) -> tuple[Check, ...]:
     """The guards as checks. `known` maps principals to users; `weakened` says what is taken back of tests."""
-    found: dict[GuardName, Check] = {
+    found: dict[str, Check] = {
         "administration": administration,
         "emptied": emptied,
         "beneficiary": beneficiary(known or {}, own_writes=settings.own_writes),

@@ -253,7 +253,7 @@ def test_what_a_cluster_would_refuse_ends_with_4(before: Path, tmp_path: Path) -
     result = plan(tmp_path / "empty", before)
 
     assert result.status == 4
-    assert "Refused\n\n  the source declares nothing any more" in result.output
+    assert "Refused\n\n  emptied: the source declares nothing any more" in result.output
     violations = json.loads(plan(tmp_path / "empty", before, "-o", "json").output)["violations"]
     assert [one["guard"] for one in violations] == ["emptied"]
 
