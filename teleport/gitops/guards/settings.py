@@ -34,7 +34,7 @@ class GuardSettings(BaseModel):
     own_writes: Switch = Field(
         default=True, description="whether who writes through the API may gain by what they write"
     )
-    off: Annotated[Texts, Vocabulary("guard", GUARDS)] = Field(
+    disabled: Annotated[Texts, Vocabulary("guard", GUARDS)] = Field(
         default=(), description="guards that are not asked", examples=[["emptied"]]
     )
 
@@ -54,4 +54,4 @@ def checks(
         found["pairs"] = pairs(settings.max_pairs_percent)
     if weakened is not None:
         found["tests"] = tests(weakened)
-    return tuple(check for name, check in found.items() if name not in settings.off)
+    return tuple(check for name, check in found.items() if name not in settings.disabled)

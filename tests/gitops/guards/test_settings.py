@@ -21,10 +21,10 @@ def test_no_number_is_the_limit_until_somebody_sets_one() -> None:
     assert refusing(GuardSettings()) == {"administration", "emptied"}
 
 
-def test_each_guard_can_be_set_and_put_off() -> None:
+def test_each_guard_can_be_set_and_disabled() -> None:
     assert refusing(GuardSettings(max_people=9)) == {"administration", "emptied", "people"}
-    assert refusing(GuardSettings(max_people=10, off=("emptied",))) == {"administration"}
-    assert refusing(GuardSettings(off=("administration", "emptied", "tests")), weakened=True) == set()
+    assert refusing(GuardSettings(max_people=10, disabled=("emptied",))) == {"administration"}
+    assert refusing(GuardSettings(disabled=("administration", "emptied", "tests")), weakened=True) == set()
 
 
 def test_what_is_promised_is_guarded_where_somebody_can_tell() -> None:
@@ -33,7 +33,7 @@ def test_what_is_promised_is_guarded_where_somebody_can_tell() -> None:
 
 def test_a_guard_of_another_name_is_no_guard() -> None:
     with pytest.raises(ValidationError):
-        GuardSettings.model_validate({"off": ["everything"]})
+        GuardSettings.model_validate({"disabled": ["everything"]})
 
 
 def test_a_change_of_nothing_is_not_looked_at() -> None:
