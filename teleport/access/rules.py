@@ -18,7 +18,7 @@ from teleport.resources.model import Metadata
 from teleport.resources.role import Rule
 from teleport.resources.user import User, UserSpec
 
-__all__ = ["forbidden", "may", "may_always"]
+__all__ = ["forbidden", "may", "may_always", "roles_allowing"]
 
 _NOUNS: Mapping[str, Sequence[str]] = {
     "token": ("provision_token",),
@@ -72,6 +72,15 @@ def may_always(snapshot: Snapshot, identity: Identity, verb: str, noun: str, *, 
         return any(not rule.where for role in roles for _, rule in _matching(role.allow.rules, verb, noun))
     except Exception:  # fail closed
         return False
+
+
+def roles_allowing(snapshot: Snapshot, verb: str, noun: str, *, always: bool) -> frozenset[str]:
+    """The roles that have a rule which allows it; `always`: whatever conditions say. Who has none of them may not."""
+    return frozenset(
+        name
+        for name, role in snapshot.roles.items()
+        if any(not (always and rule.where) for _, rule in _matching(role.source.spec.allow.rules, verb, noun))
+    )
 
 
 def _may(

@@ -46,6 +46,8 @@ class Proposed:
     """Who signed it; None where nobody demands signatures."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """`kind/name` to the reason, of what is in force and cannot be read here."""
+    compiled: Snapshot | None = None
+    """A policy that has these very roles compiled already, or most of them."""
 
     @cached_property
     def changed(self) -> tuple[Ref, ...]:
@@ -58,7 +60,7 @@ class Proposed:
         """The policy before and after, compiled."""
         changed = set(self.changed)
         kept = {ref: one if ref in changed else self.before[ref] for ref, one in self.after.items()}
-        before = compile_snapshot(Declared(tuple(self.before.values()), self.unreadable))
+        before = compile_snapshot(Declared(tuple(self.before.values()), self.unreadable), previous=self.compiled)
         return before, compile_snapshot(Declared(tuple(kept.values()), self.unreadable), previous=before)
 
     @cached_property

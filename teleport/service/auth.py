@@ -138,7 +138,7 @@ async def open_auth(
     presence = Presence(store, clock=clock)
     await presence.resume()
     approvals = Approvals(store, clock=clock)
-    reviewer = Reviewer(approvals, presence.hosts, clock, checks, people or {})
+    reviewer = Reviewer(approvals, policy, presence.hosts, clock, checks, people or {})
     writer = PolicyWriter(store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer)
     around = InCluster.found()
     joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)

@@ -16,6 +16,7 @@ from teleport.gitops.guards.overriding import Administrator, by_administrator, b
 from teleport.gitops.provenance import Override, Provenance
 from teleport.gitops.review import API, Check, Proposed, Violation, review
 from teleport.resources.node import Node
+from teleport.sessions.policy import LivePolicy
 
 __all__ = ["CONFIGURATION", "Endorsed", "Reviewer"]
 
@@ -40,6 +41,7 @@ class Reviewer:
     """What `PolicyWriter` asks. `checks` and `people` may be replaced while it runs."""
 
     approvals: Approvals
+    policy: LivePolicy
     hosts: Callable[[], Awaitable[Sequence[Node]]]
     clock: Clock
     checks: Sequence[Check] = ()
@@ -77,6 +79,7 @@ class Reviewer:
             commit=proposal.commit,
             actor=actor.user,
             user=actor.user if proposal.source == API and actor.user_kind == HUMAN and not actor.local else "",
+            compiled=self.policy.current,
             provenance=await endorsed.provenance(proposal.commit) if endorsed is not None else None,
         )
 

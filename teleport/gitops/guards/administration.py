@@ -5,9 +5,10 @@ nor expired. Whether that person has enrolled is not known to the policy; the so
 for it is there always. A cluster that has no such user yet is not held to it.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
-from teleport.access.rules import may_always
+from teleport.access.rules import may_always, roles_allowing
 from teleport.access.snapshot import Snapshot
 from teleport.core.errors import Problem
 from teleport.core.identity import Identity
@@ -16,9 +17,10 @@ from teleport.gitops.review import Proposed, Verdict, Violation
 from teleport.resources.role import Role
 from teleport.resources.user import User
 
-__all__ = ["NAME", "administers", "administration"]
+__all__ = ["NAME", "administration", "administrators"]
 
 NAME: Final = "administration"
+_KINDS: Final = (Role.kind, User.kind)
 _CONCERN: Final = frozenset({"role", "user", "lock"})
 
 
@@ -27,9 +29,9 @@ def administration(proposed: Proposed) -> Verdict:
     if _CONCERN.isdisjoint(kind for kind, _ in proposed.changed) or brakes_alone(proposed):
         return Verdict()
     before, after = proposed.snapshots
-    if any(administers(after, name, now=proposed.now) for name in after.users):
+    if next(administrators(after, now=proposed.now), None) is not None:
         return Verdict()
-    had = [name for name in sorted(before.users) if administers(before, name, now=proposed.now)]
+    had = sorted(administrators(before, now=proposed.now))
     if not had:
         return Verdict()
     message = f"nobody could administer the cluster any more; so far {named(had)} can"
@@ -37,7 +39,12 @@ def administration(proposed: Proposed) -> Verdict:
     return Verdict((Violation(NAME, Problem("", 0, 0, message, hint), tuple(had)),))
 
 
-def administers(snapshot: Snapshot, name: str, *, now: float) -> bool:
-    """Whether a declared user can administer the cluster."""
-    identity = Identity("user", name, snapshot.users[name].uid, "")
-    return all(may_always(snapshot, identity, "update", kind, now=now) for kind in (Role.kind, User.kind))
+def administrators(snapshot: Snapshot, *, now: float) -> Iterator[str]:
+    """The declared users who can administer the cluster."""
+    able = [roles_allowing(snapshot, "update", kind, always=True) for kind in _KINDS]
+    for name, user in snapshot.users.items():
+        if any(roles.isdisjoint(user.spec.roles) for roles in able):
+            continue
+        identity = Identity("user", name, user.uid, "")
+        if all(may_always(snapshot, identity, "update", kind, now=now) for kind in _KINDS):
+            yield name

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from teleport.core.errors import Problem
-from teleport.gitops.guards.administration import administers
+from teleport.gitops.guards.administration import administrators
 from teleport.gitops.guards.gains import gains
 from teleport.gitops.guards.words import named
 from teleport.gitops.review import API, Check, Proposed, Verdict, Violation
@@ -51,7 +51,7 @@ def _first(proposed: Proposed) -> bool:
     if proposed.owned:
         return False
     before, _ = proposed.snapshots
-    return not any(administers(before, name, now=proposed.now) for name in before.users)
+    return next(administrators(before, now=proposed.now), None) is None
 
 
 def _unenforceable(proposed: Proposed, people: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from teleport.access.rules import may
+from teleport.access.rules import may, roles_allowing
 from teleport.core.identity import Identity
 from teleport.gitops.guards.gains import gains
 from teleport.gitops.guards.words import named
@@ -67,10 +67,12 @@ def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
 def objections(proposed: Proposed) -> dict[str, str]:
     """For each user who may approve such things at all, why not this, or nothing."""
     before = proposed.snapshots[0]
+    able = roles_allowing(before, "update", "policy", always=False)
     return {
         name: by_administrator(Administrator(name), proposed)
         for name, user in before.users.items()
-        if may(before, Identity("user", name, user.uid, ""), "update", "policy", now=proposed.now).allowed
+        if not able.isdisjoint(user.spec.roles)
+        and may(before, Identity("user", name, user.uid, ""), "update", "policy", now=proposed.now).allowed
     }
 
 
