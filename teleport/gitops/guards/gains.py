@@ -4,27 +4,18 @@ An account, roles, traits, more in a role that is held, less in what denies, an 
 towards a gain, since all that comes of it is that somebody else is asked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
 
 from teleport.access.decide import standing
 from teleport.access.locks import lock_on
 from teleport.access.snapshot import BoundUser, Snapshot
+from teleport.access.widening import is_stricter
 from teleport.core.identity import Identity
 from teleport.gitops.guards.widened import widened
 from teleport.gitops.guards.words import named
 from teleport.gitops.review import Proposed
 
 __all__ = ["gains"]
-
-_FROM_STRICT_TO_MILD: Final[Mapping[str, Sequence[Any]]] = {
-    "mfa": ("required", "no"), "device_trust": ("required", "optional", "off"), "lock": ("strict", "best_effort"),
-    "recording": ("strict", "best_effort"), "recording_mode": ("node-sync", "proxy-sync", "node", "proxy", "off"),
-    "disconnect_expired_cert": (True, False), "pin_source_ip": (True, False), "agent_forwarding": (False, True),
-    "local_forwarding": (False, True), "remote_forwarding": (False, True), "x11_forwarding": (False, True),
-    "file_copy": (False, True), "host_user": ("off", "insecure-drop", "keep"),
-}  # fmt: skip
-"""Conditions, each with its values in order; of others no order is known."""
 
 
 def gains(proposed: Proposed, name: str) -> tuple[str, ...]:
@@ -81,13 +72,8 @@ def _reached(proposed: Proposed, name: str) -> Iterator[str]:
     for effect in proposed.impact.effects_of(name):
         if effect.found.change == "gained":
             logins[effect.login] = logins.get(effect.login, 0) | effect.found.hosts
-        milder |= {one.name for one in effect.found.differences if _is_milder(one.name, one.old, one.new)}
+        milder |= {one.name for one in effect.found.differences if not is_stricter(one)}
     for login, hosts in sorted(logins.items()):
         count = hosts.bit_count()
         yield f"{login} on {count} host{'' if count == 1 else 's'}"
-    yield from (f"milder conditions: {condition}" for condition in sorted(milder))
-
-
-def _is_milder(name: str, old: Any, new: Any) -> bool:
-    order = _FROM_STRICT_TO_MILD.get(name, ())
-    return old in order and new in order and order.index(old) < order.index(new)
+    yield from (f"other conditions, not plainly stricter: {condition}" for condition in sorted(milder))
