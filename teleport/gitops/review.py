@@ -101,8 +101,6 @@ class Violation:
     problem: Problem
     subjects: tuple[str, ...] = field(default=(), compare=False)
     """Whom or what it is about, all of it and in order: whoever permits the change permits it for these."""
-    final: bool = field(default=False, compare=False)
-    """Whether nobody can override it."""
 
     @property
     def message(self) -> str:

@@ -4,7 +4,8 @@ overrides them: the signatures of a source that is signed, the approvals of admi
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Final, Protocol
 
 from teleport.audit.events import HUMAN, Actor, PolicyOverridden
@@ -12,7 +13,14 @@ from teleport.auth.approvals import Approvals, GuardRefused, Refusal
 from teleport.auth.policy import Proposal, Reviewed
 from teleport.core.aio import Clock
 from teleport.core.errors import Problem
-from teleport.gitops.guards.overriding import Administrator, by_administrator, by_signature, digest, objections
+from teleport.gitops.guards.overriding import (
+    OVERRIDABLE,
+    Administrator,
+    by_administrator,
+    by_signature,
+    digest,
+    objections,
+)
 from teleport.gitops.provenance import Override, Provenance
 from teleport.gitops.review import API, Check, Proposed, Violation, review
 from teleport.resources.node import Node
@@ -58,12 +66,13 @@ class Reviewer:
         verdict = await asyncio.to_thread(review, proposed, self.checks)
         refused: list[Problem] = []
         reviewed = Reviewed(verdict.warnings)
-        for violation in verdict.violations:
-            waived = await self._waived(proposed, violation)
-            if isinstance(waived, Problem):
-                refused.append(waived)
-            else:
+        for guard, found in groupby(verdict.violations, key=lambda one: one.guard):
+            finding = _Finding(guard, tuple(found))
+            waived = await self._waived(proposed, finding)
+            if isinstance(waived, Reviewed):
                 reviewed = _both(reviewed, waived)
+            else:
+                refused += waived
         if refused:
             raise GuardRefused(refused)
         return reviewed
@@ -83,63 +92,72 @@ class Reviewer:
             provenance=await endorsed.provenance(proposal.commit) if endorsed is not None else None,
         )
 
-    async def _waived(self, proposed: Proposed, violation: Violation) -> Reviewed | Problem:
+    async def _waived(self, proposed: Proposed, found: "_Finding") -> Reviewed | list[Problem]:
         """What comes of an override; or why it is refused, and what would override that."""
-        if violation.final:
-            return violation.to_problem()
+        if found.guard not in OVERRIDABLE:
+            return [one.to_problem() for one in found.violations]
         endorsed = self.signed.get(proposed.source)
         if endorsed is not None:
-            return await self._signed(endorsed, proposed, violation)
-        return await self._approved(proposed, violation)
+            return await self._signed(endorsed, proposed, found)
+        return await self._approved(proposed, found)
 
-    async def _signed(self, endorsed: Endorsed, proposed: Proposed, violation: Violation) -> Reviewed | Problem:
-        tag = f"override/{violation.guard}/{proposed.commit}"
-        vain = []
+    async def _signed(self, endorsed: Endorsed, proposed: Proposed, found: "_Finding") -> Reviewed | list[Problem]:
+        vain = ""
         for one in await endorsed.overrides(proposed.commit):
-            if one.guard == violation.guard:
-                objection = await asyncio.to_thread(by_signature, one.signer, proposed, self.people)
+            if one.guard == found.guard:
+                principal = one.signer.principal
+                objection = await asyncio.to_thread(by_signature, one.signer, found.guard, proposed, self.people)
                 if not objection:
-                    user = self.people[one.signer.principal]
-                    return _overridden(proposed, violation, Actor(user, HUMAN), principal=one.signer.principal)
-                vain.append(f"; the override by {one.signer.principal} does not count: {objection}")
-        return _refused(violation, f"another signer overrides it: git tag -s {tag} {proposed.commit}", "".join(vain))
+                    return found.overridden(proposed, Actor(self.people[principal], HUMAN), principal=principal)
+                vain += f"; the override by {principal} does not count: {objection}"
+        tag = f"override/{found.guard}/{proposed.commit}"
+        return found.refused(f"another signer overrides it: git tag -s {tag} {proposed.commit}", vain)
 
-    async def _approved(self, proposed: Proposed, violation: Violation) -> Reviewed | Problem:
-        name = digest(proposed, violation)
+    async def _approved(self, proposed: Proposed, found: "_Finding") -> Reviewed | list[Problem]:
+        name = digest(proposed, found.guard, found.violations)
         approval = await self.approvals.of(name)
         vain = ""
         if approval is not None:
             approver = Administrator(approval.approver, approval.uid, approval.local)
-            vain = await asyncio.to_thread(by_administrator, approver, proposed)
+            vain = await asyncio.to_thread(by_administrator, approver, found.guard, proposed)
             if not vain:
-                made = _overridden(proposed, violation, Actor(approval.approver, HUMAN), reason=approval.reason)
-                return Reviewed(made.warnings, (approval.spent,), made.events)
+                made = found.overridden(proposed, Actor(approval.approver, HUMAN), reason=approval.reason)
+                return replace(made, operations=(approval.spent,))
             vain = f"; the approval by {approval.approver} does not count: {vain}"
-        known = await asyncio.to_thread(objections, proposed)
-        local = by_administrator(Administrator("", local=True), proposed)
+        known = await asyncio.to_thread(objections, found.guard, proposed)
+        local = by_administrator(Administrator("", local=True), found.guard, proposed)
         refusal = self.approvals.refuse(
-            Refusal(name, proposed.source, violation.guard, violation.message, proposed.commit, known, local)
+            Refusal(name, proposed.source, found.guard, found.message, proposed.commit, known, local)
         )
-        command = f"tctl policy approve --guard {violation.guard} --proposal {refusal.id}"
-        return _refused(violation, f"another administrator overrides it: {command}", vain)
+        command = f"tctl policy approve --guard {found.guard} --proposal {refusal.id}"
+        return found.refused(f"another administrator overrides it: {command}", vain)
 
 
-def _overridden(
-    proposed: Proposed, violation: Violation, by: Actor, *, principal: str = "", reason: str = ""
-) -> Reviewed:
-    event = PolicyOverridden(
-        **by.fields(), source=proposed.source, commit=proposed.commit, guard=violation.guard,
-        finding=violation.message, principal=principal, reason=reason,
-    )  # fmt: skip
-    one, who = violation.problem, principal or by.user
-    told = Problem(one.file, one.line, one.column, f"{one.message}; {who} overrode the guard {violation.guard}")
-    return Reviewed((told,), (), (event,))
+@dataclass(frozen=True)
+class _Finding:
+    """All that one guard found: it is overridden as a whole or not at all."""
 
+    guard: str
+    violations: tuple[Violation, ...]
 
-def _refused(violation: Violation, how: str, vain: str) -> Problem:
-    one = violation.to_problem()
-    hint = f"{one.hint}; {how}" if one.hint else how
-    return Problem(one.file, one.line, one.column, f"{one.message}{vain}", hint)
+    @property
+    def message(self) -> str:
+        return "; ".join(one.message for one in self.violations)
+
+    def overridden(self, proposed: Proposed, by: Actor, *, principal: str = "", reason: str = "") -> Reviewed:
+        event = PolicyOverridden(
+            **by.fields(), source=proposed.source, commit=proposed.commit, guard=self.guard, finding=self.message,
+            principal=principal, reason=reason,
+        )  # fmt: skip
+        told = f"; {principal or by.user} overrode the guard {self.guard}"
+        warnings = (replace(one.problem, message=f"{one.message}{told}") for one in self.violations)
+        return Reviewed(tuple(warnings), (), (event,))
+
+    def refused(self, how: str, vain: str) -> list[Problem]:
+        """Each violation as a problem; what would override them is told with the last."""
+        *most, last = [one.to_problem() for one in self.violations]
+        hint = f"{last.hint}; {how}" if last.hint else how
+        return [*most, replace(last, message=f"{last.message}{vain}", hint=hint)]
 
 
 def _both(one: Reviewed, other: Reviewed) -> Reviewed:

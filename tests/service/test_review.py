@@ -62,15 +62,15 @@ async def test_an_approval_is_spent_once_however_many_try_at_once(tmp_path: Path
         assert len(cluster.events("policy.override")) == 1
 
 
-async def test_what_is_final_nobody_approves(tmp_path: Path) -> None:
+async def test_what_does_not_hold_nobody_approves(tmp_path: Path) -> None:
     def never(proposed: Proposed) -> Verdict:
-        return Verdict((Violation("ceiling", Problem("a.yaml", 1, 1, "too high"), final=True),))
+        return Verdict((Violation("invariants", Problem("a.yaml", 1, 1, "broken")),))
 
     async with Cluster.open(tmp_path / "data", checks=[never]) as cluster:
         with pytest.raises(GuardRefused) as error:
             await cluster.apply(role("dev"))
 
-        assert [str(one) for one in error.value.problems] == ["a.yaml:1:1: refused by the guard ceiling: too high"]
+        assert [str(one) for one in error.value.problems] == ["a.yaml:1:1: refused by the guard invariants: broken"]
 
 
 async def test_who_writes_teleport_yaml_is_not_held_to_the_guards_that_it_sets(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def _adopted(made: Plan) -> Iterable[Violation]:
     for change in made.changes:
         if change.action == "adopt":
             message = f"{change.shown} belongs to the source {change.owner}; delete it there first"
-            yield Violation("owner", Problem("", 0, 0, message), final=True)
+            yield Violation("owner", Problem("", 0, 0, message))
 
 
 def _owned_by(source: str, resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:

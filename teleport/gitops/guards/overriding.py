@@ -6,12 +6,13 @@ is good and how an approval is kept is decided elsewhere.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from teleport.access.rules import may, roles_allowing
 from teleport.core.identity import Identity
+from teleport.gitops.guards.administration import administrators
 from teleport.gitops.guards.gains import gains
 from teleport.gitops.guards.words import named
 from teleport.gitops.provenance import Signer
@@ -19,7 +20,12 @@ from teleport.gitops.review import API, Proposed, Violation
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 
-__all__ = ["Administrator", "by_administrator", "by_signature", "digest", "objections"]
+__all__ = ["OVERRIDABLE", "Administrator", "by_administrator", "by_signature", "digest", "objections"]
+
+OVERRIDABLE: Final = frozenset({"administration", "beneficiary", "ceiling", "emptied", "pairs", "people", "weakened"})
+"""What somebody else may be for. What is wrong, or does not hold as promised, stays so whoever agrees."""
+_CEILING: Final = "ceiling"
+"""Bounds whoever signs for a source; so it is lifted only by somebody who has no bounds."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Administrator:
     local: bool = False
 
 
-def by_signature(signer: Signer, proposed: Proposed, people: Mapping[str, str]) -> str:
+def by_signature(signer: Signer, guard: str, proposed: Proposed, people: Mapping[str, str]) -> str:
     """Why the signature of an override does not count, or nothing."""
     user = people.get(signer.principal, "")
     if proposed.provenance is None:
@@ -43,10 +49,10 @@ def by_signature(signer: Signer, proposed: Proposed, people: Mapping[str, str]) 
         same = one.principal == signer.principal or one.key == signer.key
         if same or people.get(one.principal) == user:
             return "that is who signed the change"
-    return _gain(proposed, user)
+    return _unbounded(user, guard, proposed) or _gain(proposed, user)
 
 
-def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
+def by_administrator(administrator: Administrator, guard: str, proposed: Proposed) -> str:
     """Why the approval of an administrator does not count, or nothing."""
     if proposed.source != API and administrator.local:
         return "who is on the auth host may be who wrote it; a user who may update policy has to approve"
@@ -61,26 +67,26 @@ def by_administrator(administrator: Administrator, proposed: Proposed) -> str:
     decision = may(proposed.snapshots[0], identity, "update", "policy", now=proposed.now)
     if not decision.allowed:
         return decision.because
-    return _gain(proposed, administrator.name)
+    return _unbounded(administrator.name, guard, proposed) or _gain(proposed, administrator.name)
 
 
-def objections(proposed: Proposed) -> dict[str, str]:
+def objections(guard: str, proposed: Proposed) -> dict[str, str]:
     """For each user who may approve such things at all, why not this, or nothing."""
     before = proposed.snapshots[0]
     able = roles_allowing(before, "update", "policy", always=False)
     return {
-        name: by_administrator(Administrator(name), proposed)
+        name: by_administrator(Administrator(name), guard, proposed)
         for name, user in before.users.items()
         if not able.isdisjoint(user.spec.roles)
         and may(before, Identity("user", name, user.uid, ""), "update", "policy", now=proposed.now).allowed
     }
 
 
-def digest(proposed: Proposed, violation: Violation) -> str:
+def digest(proposed: Proposed, guard: str, found: Iterable[Violation]) -> str:
     """Names exactly this: who would change what from what to what, and whom or what the guard found affected."""
     body = {
-        "source": proposed.source, "commit": proposed.commit, "actor": proposed.actor, "guard": violation.guard,
-        "subjects": violation.subjects,
+        "source": proposed.source, "commit": proposed.commit, "actor": proposed.actor, "guard": guard,
+        "subjects": [one.subjects for one in found],
         "changes": [[*ref, _content(proposed.before.get(ref)), _content(proposed.after.get(ref))]
                     for ref in proposed.changed],
     }  # fmt: skip
@@ -95,6 +101,12 @@ def _content(resource: AnyResource | None) -> dict[str, Any] | None:
     if isinstance(resource, Lock):
         body["spec"] = {name: value for name, value in body["spec"].items() if name != "created_at"}
     return body
+
+
+def _unbounded(user: str, guard: str, proposed: Proposed) -> str:
+    if guard != _CEILING or user in administrators(proposed.snapshots[0], now=proposed.now):
+        return ""
+    return "only who administers the cluster lifts a ceiling"
 
 
 def _gain(proposed: Proposed, user: str) -> str:

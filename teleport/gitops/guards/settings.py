@@ -9,13 +9,13 @@ from teleport.gitops.guards.administration import administration
 from teleport.gitops.guards.beneficiary import beneficiary
 from teleport.gitops.guards.budget import pairs, people
 from teleport.gitops.guards.emptied import emptied
-from teleport.gitops.guards.promises import Weakened, tests
+from teleport.gitops.guards.promises import Weakened, promises_kept
 from teleport.gitops.review import Check
 from teleport.resources.values import Switch, Texts, Vocabulary
 
 __all__ = ["GUARDS", "GuardSettings", "checks"]
 
-GUARDS: Final = ("administration", "beneficiary", "emptied", "pairs", "people", "tests")
+GUARDS: Final = ("administration", "beneficiary", "emptied", "pairs", "people", "weakened")
 
 
 class GuardSettings(BaseModel):
@@ -53,5 +53,5 @@ def checks(
     if settings.max_pairs_percent is not None:
         found["pairs"] = pairs(settings.max_pairs_percent)
     if weakened is not None:
-        found["tests"] = tests(weakened)
+        found["weakened"] = promises_kept(weakened)
     return tuple(check for name, check in found.items() if name not in settings.disabled)

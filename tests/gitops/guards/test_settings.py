@@ -1,19 +1,29 @@
 """Which guards there are, as an organisation sets them."""
 
+from dataclasses import dataclass
+
 import pytest
 from pydantic import ValidationError
 
-from teleport.core.errors import Problem
 from teleport.gitops.guards.settings import GuardSettings, checks
 from teleport.gitops.review import review
+from teleport.resources.kinds import AnyResource
 from tests.gitops.guards.proposals import ADMIN, proposed, role, user
 
 CLUSTER = [role("ops", rules=ADMIN), user("ann", "ops"), *(user(f"u{one}", "access") for one in range(9))]
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Stands for a test that is no more."""
+
+    resource: AnyResource
+    what: str
+
+
 def refusing(settings: GuardSettings, *, weakened: bool = False) -> set[str]:
     """The guards that refuse a source that falls silent."""
-    promised = (lambda before, after: [Problem("", 0, 0, "gone")]) if weakened else None
+    promised = (lambda before, after: [Lost(CLUSTER[0], "it is deleted")]) if weakened else None
     return {one.guard for one in review(proposed(CLUSTER, []), checks(settings, weakened=promised)).violations}
 
 
@@ -24,11 +34,11 @@ def test_no_number_is_the_limit_until_somebody_sets_one() -> None:
 def test_each_guard_can_be_set_and_disabled() -> None:
     assert refusing(GuardSettings(max_people=9)) == {"administration", "emptied", "people"}
     assert refusing(GuardSettings(max_people=10, disabled=("emptied",))) == {"administration"}
-    assert refusing(GuardSettings(disabled=("administration", "emptied", "tests")), weakened=True) == set()
+    assert refusing(GuardSettings(disabled=("administration", "emptied", "weakened")), weakened=True) == set()
 
 
 def test_what_is_promised_is_guarded_where_somebody_can_tell() -> None:
-    assert refusing(GuardSettings(), weakened=True) == {"administration", "emptied", "tests"}
+    assert refusing(GuardSettings(), weakened=True) == {"administration", "emptied", "weakened"}
 
 
 def test_a_guard_of_another_name_is_no_guard() -> None:
