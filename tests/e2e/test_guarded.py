@@ -58,7 +58,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     (root / "allowed_signers").write_text(ann.allowed() + bob.allowed())
     (root / "teleport.yaml").write_text(
         "version: v3\npolicies:\n  people: {ann@example.com: ann, bob@example.com: bob}\n"
-        f"  guards: {{max_people: 1}}\n  git:\n    interval: 300ms\n    url: {upstream.url}\n    path: policies\n"
+        f"  guards: {{max_people: 1}}\n  git:\n    interval: 1s\n    url: {upstream.url}\n    path: policies\n"
         f"    verify: {{allowed_signers: {root / 'allowed_signers'}}}\n"
     )
     world = World(root, arguments=("--demo", "-c", str(root / "teleport.yaml")), by_folder=False)
