@@ -58,6 +58,7 @@ class GitSource:
         self._history = _History(self._mirror, settings.address.path)
         self._refused = ""
         self._loaded = Loaded()
+        self._noticed: _Noticed | None = None
         self._behind: tuple[str, Provenance] | None = None
         self._marking = asyncio.Lock()
 
@@ -69,6 +70,7 @@ class GitSource:
         """What the head of the branch declares, or why it is not obeyed. Raises Unavailable if it is not reached."""
         head = await self._mirror.fetch()
         async with self._marking:
+            self._noticed = None
             refusal = await self._refusal(head)
         if refusal is not None:
             return Loaded(problems=(refusal,), commit=head)
@@ -147,15 +149,18 @@ class GitSource:
 
     async def _notice(self, head: str) -> "_Noticed":
         """What is new of a commit and what is said of it, each with when it was seen first: by now, if it was not."""
+        if self._noticed is not None and self._noticed.new[-1] == head:
+            return self._noticed
         mark, past = await self._remembers()
         known = [one for one in past if await self._mirror.knows(one)]
         line = await self._mirror.line(known[0] if known else "", head, _MOST_NEW + 1)
         new = [*(one for one in line if one != head), head]
-        approvals, overrides = await self._mirror.approvals(head), await self._mirror.overrides(head)
+        approvals, overrides = await asyncio.gather(self._mirror.approvals(head), self._mirror.overrides(head))
         noticed = mark.noticing([*new, *approvals, *(tag for _, tag in overrides)], self._clock.time())
         if noticed != mark and head not in past:
             await asyncio.to_thread(self._marks.write, noticed)
-        return _Noticed(new, approvals, overrides, noticed.seen)
+        self._noticed = _Noticed(new, approvals, overrides, noticed.seen)
+        return self._noticed
 
     # -- who stands behind a commit, where that is asked
 

@@ -152,6 +152,8 @@ class Verifier:
         return max(0, self._wanted.required - len(counted))
 
     async def _signer_of(self, commit: str, seen: float) -> Signer | None:
+        if (commit, seen) in self._known:
+            return self._known[commit, seen]
         signed = signed_commit(await self._objects.content("commit", commit))
         return await self._signer("commit", commit, signed, seen) if signed is not None else None
 
