@@ -18,7 +18,7 @@ from teleport.resources.model import Metadata
 from teleport.resources.role import Rule
 from teleport.resources.user import User, UserSpec
 
-__all__ = ["forbidden", "may"]
+__all__ = ["forbidden", "may", "may_always", "roles_allowing"]
 
 _NOUNS: Mapping[str, Sequence[str]] = {
     "token": ("provision_token",),
@@ -55,6 +55,32 @@ def may(
             False, ("the policy could not be evaluated",), revision=snapshot.revision,
             defect=f"{type(error).__name__}: {error}",
         )  # fmt: skip
+
+
+def may_always(snapshot: Snapshot, identity: Identity, verb: str, noun: str, *, now: float) -> bool:
+    """Whether an identity may use a verb on every resource of a kind there could be, whatever conditions say.
+
+    Of the rules with conditions none allows and each denies. A user alone can be so; an error is a no.
+    """
+    try:
+        user = snapshot.user(identity.name) if identity.is_user else None
+        if user is None or standing(snapshot, identity, now) or lock_on(snapshot, user, now=now) is not None:
+            return False
+        if any(True for role in user.roles for _ in _matching(role.deny.rules, verb, noun)):
+            return False
+        roles = user.scoped(identity.requested_roles)
+        return any(not rule.where for role in roles for _, rule in _matching(role.allow.rules, verb, noun))
+    except Exception:  # fail closed
+        return False
+
+
+def roles_allowing(snapshot: Snapshot, verb: str, noun: str, *, always: bool) -> frozenset[str]:
+    """The roles that have a rule which allows it; `always`: whatever conditions say. Who has none of them may not."""
+    return frozenset(
+        name
+        for name, role in snapshot.roles.items()
+        if any(not (always and rule.where) for _, rule in _matching(role.source.spec.allow.rules, verb, noun))
+    )
 
 
 def _may(

@@ -16,7 +16,7 @@ from teleport.resources.role import Role
 from teleport.resources.times import parse_duration
 from teleport.resources.user import User
 
-__all__ = ["widened"]
+__all__ = ["is_stricter", "widened"]
 
 Hosts = tuple[Iterable[Target], Iterable[Target]]
 
@@ -39,7 +39,7 @@ def widened(before: Snapshot, after: Snapshot, hosts: Hosts, *, now: float) -> t
 def _is_more(effect: Effect) -> bool:
     found = effect.found
     return found.change == "gained" or (
-        found.change == "changed" and not all(_is_stricter(one) for one in found.differences)
+        found.change == "changed" and not all(is_stricter(one) for one in found.differences)
     )
 
 
@@ -71,7 +71,8 @@ _ORDER: Final[Mapping[str, Callable[[Any], float]]] = {
 """By condition: how much it lets through. Those that are not here have no order."""
 
 
-def _is_stricter(difference: Difference) -> bool:
+def is_stricter(difference: Difference) -> bool:
+    """Whether a condition plainly lets through less than it did."""
     measure = _ORDER.get(difference.name)
     return measure is not None and measure(difference.new) < measure(difference.old)
 

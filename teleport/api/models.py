@@ -15,6 +15,8 @@ __all__ = [
     "Applied",
     "ApplyAnswer",
     "ApplyRequest",
+    "ApprovalAnswer",
+    "ApprovalRequest",
     "AuditCheck",
     "AuditCheckpoint",
     "AuditVerdict",
@@ -493,6 +495,26 @@ class RollbackRequest(Message):
 class RollbackAnswer(Message):
     source: str
     commit: str
+
+
+class ApprovalRequest(Message):
+    """Approves of a change that a guard refuses."""
+
+    guard: str = Field(min_length=1, max_length=64, pattern="^[a-z_]+$")
+    source: str = ""
+    proposal: str = ""
+    """As the refusal names it; may be left out where only one is refused by this guard."""
+    reason: str = Field(default="", max_length=1000)
+
+
+class ApprovalAnswer(Message):
+    """What was approved, and until when that holds; seconds since the epoch."""
+
+    source: str
+    proposal: str
+    guard: str
+    finding: str
+    expires: float
 
 
 class ServiceStatus(Message):

@@ -186,6 +186,10 @@ ADOPT: Final = Route(
     "adopt", "POST", "/v1/policy/adopt", Admin("update", "policy"), m.AdoptRequest, m.AdoptAnswer,
     "let a source of policy take over what belongs to another",
 )  # fmt: skip
+APPROVE: Final = Route(
+    "approve", "POST", "/v1/policy/approvals", Admin("update", "policy"), m.ApprovalRequest, m.ApprovalAnswer,
+    "approve of a change that a guard refuses",
+)  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(

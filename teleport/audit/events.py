@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from teleport.core.identity import Identity
 
-__all__ = ["CATALOGUE", "Actor", "Event", "actor_of"]
+__all__ = ["CATALOGUE", "HUMAN", "SERVICE", "Actor", "Event", "actor_of"]
 
 
 def _new_uid() -> str:
@@ -69,6 +69,8 @@ class Actor:
     user: str
     user_kind: int
     user_roles: tuple[str, ...] = ()
+    local: bool = False
+    """Somebody at the local administration socket, who is no user of the cluster."""
 
     def fields(self) -> dict[str, Any]:
         return {"user": self.user, "user_kind": self.user_kind, "user_roles": self.user_roles}
@@ -81,7 +83,7 @@ def actor_of(identity: Identity, roles: tuple[str, ...] = ()) -> Actor:
     """`user_kind` is 1 for people and 2 for services."""
     if identity.kind == "host":
         return Actor(identity.name, SERVICE, identity.system_roles)
-    return Actor(identity.name, HUMAN, roles)
+    return Actor(identity.name, HUMAN, roles, local=identity.kind == "admin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,6 +326,33 @@ class SourceSuspended(Event):
     codes = ("TPY12I",)
     summary = "an administrator suspended a source of policy: nothing of it is applied or repaired"
     source: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyApproved(Event):
+    event = "policy.approved"
+    codes = ("TPY02I",)
+    summary = "an administrator approved of a change that a guard refuses; it holds for that change, once"
+    source: str = ""
+    commit: str = ""
+    guard: str = ""
+    finding: str = ""
+    proposal: str = ""
+    reason: str = ""
+    expires: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOverridden(Event):
+    event = "policy.override"
+    codes = ("TPY03I",)
+    summary = "a change came into force that a guard refuses, because somebody else signed or approved that"
+    source: str = ""
+    commit: str = ""
+    guard: str = ""
+    finding: str = ""
+    principal: str = ""
     reason: str = ""
 
 

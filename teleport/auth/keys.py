@@ -6,8 +6,8 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "authority", "credential", "host", "invitation",
-    "policy", "suspended", "token",
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "host",
+    "invitation", "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -46,6 +46,11 @@ def adoption(kind: str, name: str) -> str:
 def suspended(source: str) -> str:
     """Why a source of policy is suspended, since when and by whom."""
     return f"suspended-source/{source}"
+
+
+def approval(digest: str) -> str:
+    """That somebody approved of a proposal that a guard refuses."""
+    return f"secret/approval/{digest}"
 
 
 def token(name: str) -> str:

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from teleport.access.judge import Judgement, judge
 from teleport.audit.events import Actor, Event, OwnerChanged
@@ -30,7 +31,18 @@ from teleport.sessions.policy import LivePolicy, policy_prefix
 from teleport.store.base import ABSENT, Delete, Mismatch, Operation, Put, Store
 from teleport.store.replica import Replica
 
-__all__ = ["API_SOURCE", "Applied", "PolicyWriter", "Proposal", "Ref", "Review", "Stored", "Wanted", "shown"]
+__all__ = [
+    "API_SOURCE",
+    "Applied",
+    "PolicyWriter",
+    "Proposal",
+    "Ref",
+    "Review",
+    "Reviewed",
+    "Stored",
+    "Wanted",
+    "shown",
+]
 
 _ATTEMPTS = 10
 
@@ -69,12 +81,23 @@ class Proposal:
     commit: str = ""
 
 
-Review = Callable[[Proposal], Awaitable[tuple[Problem, ...]]]
-"""Raises Invalid for what must not come into force; returns what is worth a warning."""
+@dataclass(frozen=True)
+class Reviewed:
+    """What was found of a write that may come into force, and what then belongs to it."""
+
+    warnings: tuple[Problem, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    """Go into the same transaction."""
+    events: tuple[Event, ...] = ()
+    """The log is told them with the changes."""
 
 
-async def _nothing_to_say(_: Proposal) -> tuple[Problem, ...]:
-    return ()
+Review = Callable[[Proposal], Awaitable[Reviewed]]
+"""Raises Invalid for what must not come into force."""
+
+
+async def _nothing_to_say(_: Proposal) -> Reviewed:
+    return Reviewed()
 
 
 def _never(_source: str, _owner: str) -> bool:
@@ -137,15 +160,15 @@ class PolicyWriter:
             _refuse_foreign(plan.wanted, {ref: one for ref, one in foreign.items() if ref not in taken})
             kept = {ref: owned[ref].with_origin(Origin(source=API_SOURCE)) for ref in plan.kept}
             wanted = dict(plan.wanted) | kept
-            judgement = await self._judge(Proposal(source, actor, found, _after(found, wanted, plan.gone), commit))
-            draft = _draft(found, wanted, plan.gone, actor, source)
+            judged = await self._judge(Proposal(source, actor, found, _after(found, wanted, plan.gone), commit))
+            draft = _draft(found, wanted, plan.gone, actor, source).with_review(judged)
             draft.operations += [Delete(keys.adoption(*ref)) for ref in taken]
             if commit and commit != await self.applied_commit(source):
                 draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
             self._ignored[source] = plan.ignored
             revision = await self._commit(generation, draft, {"source": source, "commit": commit})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def applied_commit(self, source: str) -> str:
@@ -159,8 +182,8 @@ class PolicyWriter:
         Raises Invalid with places in the files they were read from, Refused for what a source owns, Conflict.
         """
         self._refuse_closed(one.resource.kind for one in wanted)
-        judged = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
-        kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in judged.items()}
+        proposed = {(one.resource.kind, one.resource.name): one.resource for one in wanted}
+        kept = {ref: resource.with_origin(Origin(source=API_SOURCE)) for ref, resource in proposed.items()}
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
             for one in wanted:
@@ -169,11 +192,11 @@ class PolicyWriter:
                 if current is not None and not self._free(ref, current):
                     raise _owned(current, "changed")
                 await self._check_revision(ref, one.expected)
-            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, judged, [])))
-            draft = _draft(found, kept, [], actor, API_SOURCE)
+            judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, proposed, [])))
+            draft = _draft(found, kept, [], actor, API_SOURCE).with_review(judged)
             revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:
@@ -188,11 +211,11 @@ class PolicyWriter:
             await self._check_revision(ref, expected)
             if not self._free(ref, current):
                 raise _owned(current, "deleted")
-            judgement = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
-            draft = _draft(found, {}, [ref], actor, API_SOURCE)
+            judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
+            draft = _draft(found, {}, [ref], actor, API_SOURCE).with_review(judged)
             revision = await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
-                return draft.applied(revision, judgement)
+                return draft.applied(revision, judged)
         raise Conflict("the policy keeps changing; try again")
 
     async def permit_adoption(self, ref: Ref, source: str) -> str:
@@ -238,12 +261,13 @@ class PolicyWriter:
                 hint="declare it in the source of the policy; closed_kinds in teleport.yaml says which kinds",
             )
 
-    async def _judge(self, proposal: Proposal) -> Judgement:
+    async def _judge(self, proposal: Proposal) -> Reviewed:
         before = {ref: stored.resource for ref, stored in proposal.found.items()}
         judgement = judge_change(before, proposal.after, api=API_SOURCE)
         if judgement.problems:
             raise Invalid(judgement.problems)
-        return replace(judgement, warnings=(*judgement.warnings, *await self._review(proposal)))
+        reviewed = await self._review(proposal)
+        return replace(reviewed, warnings=(*judgement.warnings, *reviewed.warnings))
 
     async def _commit(self, generation: int, draft: "_Draft", stamp: Mapping[str, str]) -> int | None:
         """Write; the policy's revision then, or None if somebody else wrote policy first."""
@@ -296,9 +320,16 @@ class _Draft:
         self.names[action].append(f"{resource.kind}/{shown(resource.kind, resource.name)}")
         self.events.append(change_event(action, resource, actor, source=source))
 
-    def applied(self, revision: int, judgement: Judgement) -> Applied:
+    def with_review(self, reviewed: Reviewed) -> Self:
+        """With what belongs to the change because it was permitted, if there is a change."""
+        if self.operations:
+            self.operations += reviewed.operations
+            self.events += reviewed.events
+        return self
+
+    def applied(self, revision: int, reviewed: Reviewed) -> Applied:
         created, updated, deleted = (tuple(self.names[action]) for action in ("create", "update", "delete"))
-        return Applied(revision, created, updated, deleted, judgement.warnings)
+        return Applied(revision, created, updated, deleted, reviewed.warnings)
 
 
 def _after(

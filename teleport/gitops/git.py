@@ -18,6 +18,7 @@ from teleport.gitops.address import GitAddress
 from teleport.gitops.folder import MAX_FILES
 from teleport.gitops.mark import Mark, MarkFile
 from teleport.gitops.mirror import GitCredentials, Mirror
+from teleport.gitops.provenance import Override, Provenance
 from teleport.gitops.revision import Commit, Repository
 from teleport.gitops.signatures import Verification, Verifier
 from teleport.gitops.tree import SUFFIXES
@@ -57,6 +58,8 @@ class GitSource:
         self._history = _History(self._mirror, settings.address.path)
         self._refused = ""
         self._loaded = Loaded()
+        self._noticed: _Noticed | None = None
+        self._behind: tuple[str, Provenance] | None = None
         self._marking = asyncio.Lock()
 
     @property
@@ -67,6 +70,7 @@ class GitSource:
         """What the head of the branch declares, or why it is not obeyed. Raises Unavailable if it is not reached."""
         head = await self._mirror.fetch()
         async with self._marking:
+            self._noticed = None
             refusal = await self._refusal(head)
         if refusal is not None:
             return Loaded(problems=(refusal,), commit=head)
@@ -113,8 +117,7 @@ class GitSource:
     # -- whether a commit may be obeyed
 
     async def _refusal(self, head: str) -> Problem | None:
-        mark = await asyncio.to_thread(self._marks.read)
-        past = [one for one in dict.fromkeys((mark.applied, await self._remembered())) if one]
+        mark, past = await self._remembers()
         back = [one for one in past if not await self._mirror.descends(head, one)]
         self._refused = head if back and mark.accepted != head else ""
         if self._refused:
@@ -122,30 +125,71 @@ class GitSource:
             return _about(head, message, f"tctl policy accept-rollback {head} --reason … permits it")
         if self._verifier is None or head in past:
             return None
-        return await self._unverified(self._verifier, head, past, mark)
+        return await self._unverified(self._verifier, head)
 
-    async def _unverified(self, verifier: Verifier, head: str, past: Sequence[str], mark: Mark) -> Problem | None:
+    async def _remembers(self) -> tuple[Mark, Sequence[str]]:
+        """How far it came, as the file and the database have it."""
+        mark = await asyncio.to_thread(self._marks.read)
+        return mark, [one for one in dict.fromkeys((mark.applied, await self._remembered())) if one]
+
+    async def _unverified(self, verifier: Verifier, head: str) -> Problem | None:
         """Every new commit must be signed; the last one approved, for it is that one which comes into force."""
-        known = [one for one in past if await self._mirror.knows(one)]
-        line = await self._mirror.line(known[0] if known else "", head, _MOST_NEW + 1)
-        if len(line) > _MOST_NEW:
+        noticed = await self._notice(head)
+        if len(noticed.new) > _MOST_NEW:
             return _about(head, f"is more than {_MOST_NEW} commits ahead of what is in force", "")
-        new = [*(one for one in line if one != head), head]
-        tags = await self._mirror.approvals(head)
-        noticed = mark.noticing([*new, *tags], self._clock.time())
-        if noticed != mark:
-            await asyncio.to_thread(self._marks.write, noticed)
-        for commit in new:
+        for commit in noticed.new:
             fault = await verifier.fault(commit, seen=noticed.seen[commit])
             if fault:
                 return _about(commit, fault, "")
-        lacking = await verifier.lacking(
-            head, seen=noticed.seen[head], tags_seen={tag: noticed.seen[tag] for tag in tags}
-        )
+        lacking = await verifier.lacking(head, seen=noticed.seen[head], tags_seen=noticed.of(noticed.approvals))
         if lacking:
             people = "another allowed signer" if lacking == 1 else f"{lacking} other allowed signers"
             return _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
         return None
+
+    async def _notice(self, head: str) -> "_Noticed":
+        """What is new of a commit and what is said of it, each with when it was seen first: by now, if it was not."""
+        if self._noticed is not None and self._noticed.new[-1] == head:
+            return self._noticed
+        mark, past = await self._remembers()
+        known = [one for one in past if await self._mirror.knows(one)]
+        line = await self._mirror.line(known[0] if known else "", head, _MOST_NEW + 1)
+        new = [*(one for one in line if one != head), head]
+        approvals, overrides = await asyncio.gather(self._mirror.approvals(head), self._mirror.overrides(head))
+        noticed = mark.noticing([*new, *approvals, *(tag for _, tag in overrides)], self._clock.time())
+        if noticed != mark and head not in past:
+            await asyncio.to_thread(self._marks.write, noticed)
+        self._noticed = _Noticed(new, approvals, overrides, noticed.seen)
+        return self._noticed
+
+    # -- who stands behind a commit, where that is asked
+
+    async def provenance(self, commit: str) -> Provenance:
+        """Who signed what comes into force with a commit that was loaded, and who approved it."""
+        if self._verifier is None:
+            return Provenance()
+        async with self._marking:
+            known, in_force = self._behind, (await self._remembers())[1]
+            if known is not None and known[0] == commit and commit in in_force:
+                return known[1]
+            noticed = await self._notice(commit)
+            signers = [await self._verifier.signer(one, seen=noticed.seen[one]) for one in noticed.new[-_MOST_NEW:]]
+            approvers = await self._verifier.approvers(commit, noticed.of(noticed.approvals))
+        found = Provenance(tuple(dict.fromkeys(one for one in signers if one is not None)), tuple(approvers))
+        self._behind = commit, found
+        return found
+
+    async def overrides(self, commit: str) -> list[Override]:
+        """Who signed that a commit that was loaded comes into force though a guard refuses it."""
+        if self._verifier is None:
+            return []
+        async with self._marking:
+            noticed = await self._notice(commit)
+            return [
+                Override(guard, signer)
+                for guard, tag in noticed.overrides
+                for signer in await self._verifier.overriders(commit, guard, noticed.of([tag]))
+            ]
 
     # -- what a commit says
 
@@ -160,6 +204,21 @@ class GitSource:
 
     def _full(self, name: str) -> str:
         return f"{self._address.path}/{name}" if self._address.path else name
+
+
+@dataclass(frozen=True)
+class _Noticed:
+    """What is known of a commit before it is judged."""
+
+    new: Sequence[str]
+    """It and those before it that are not in force yet; it comes last."""
+    approvals: Sequence[str]
+    overrides: Sequence[tuple[str, str]]
+    """Guards and tags."""
+    seen: Mapping[str, float]
+
+    def of(self, tags: Sequence[str]) -> Mapping[str, float]:
+        return {tag: self.seen[tag] for tag in tags}
 
 
 class _History:

@@ -7,14 +7,13 @@ status, and the last good state stays in force; what fails for other reasons is 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from teleport.core.aio import Clock
 from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.gitops.order import Ref
-from teleport.gitops.plan import guard
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 
@@ -39,10 +38,6 @@ class Source(Protocol):
 
 class PolicyService(Protocol):
     """The cluster's policy, as a source sees it."""
-
-    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
-        """What the source owns now."""
-        ...
 
     async def apply(
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
@@ -158,10 +153,6 @@ class Loop:
             self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
             if loaded.problems:
                 await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
-                return True
-            refusal = guard(loaded.resources, await self._service.owned_by(self._source.name))
-            if refusal:
-                await self._stall([Problem(self._source.place, 0, 0, refusal)])
                 return True
             await self._apply(loaded.resources, loaded.commit)
         except Invalid as error:

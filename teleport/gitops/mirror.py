@@ -20,6 +20,7 @@ __all__ = ["GitCredentials", "Mirror"]
 
 HEAD: Final = "refs/teleport/head"
 APPROVALS: Final = "refs/tags/approve"
+OVERRIDES: Final = "refs/tags/override"
 _OFF: Final = (
     "--no-replace-objects", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.askPass=",
     "-c", "credential.helper=", "-c", "submodule.recurse=false", "-c", "fetch.recurseSubmodules=false",
@@ -59,7 +60,8 @@ class Mirror:
         """Bring it up to date; the commit that the branch is at."""
         await self._make()
         branch = f"+refs/heads/{self._address.branch}:{HEAD}"
-        await self._fetch("--prune", "--filter=blob:none", "--", "origin", branch, f"+{APPROVALS}/*:{APPROVALS}/*")
+        tags = [f"+{below}/*:{below}/*" for below in (APPROVALS, OVERRIDES)]
+        await self._fetch("--prune", "--filter=blob:none", "--", "origin", branch, *tags)
         return (await self._ask("rev-parse", "--verify", "--quiet", f"{HEAD}^{{commit}}")).decode().strip()
 
     async def complete(self, tree: str, wanted: Iterable[str]) -> None:
@@ -109,6 +111,16 @@ class Mirror:
         listing = await self._ask("for-each-ref", most, "--format=%(objecttype) %(objectname)", "--", name, f"{name}/")
         rows = [line.split(" ") for line in listing.decode().splitlines()]
         return [id_ for kind, id_ in rows if kind == "tag"]
+
+    async def overrides(self, commit: str) -> list[tuple[str, str]]:
+        """The guards and the tag objects that are said to override them for a commit."""
+        names = (f"{OVERRIDES}/*/{commit}", f"{OVERRIDES}/*/{commit}/*")
+        listing = await self._ask(
+            "for-each-ref", f"--count={_MOST_APPROVALS}", "--format=%(objecttype) %(objectname) %(refname)", "--",
+            *names,
+        )  # fmt: skip
+        rows = [line.split(" ", 2) for line in listing.decode(errors="replace").splitlines()]
+        return [(name.removeprefix(f"{OVERRIDES}/").split("/")[0], id_) for kind, id_, name in rows if kind == "tag"]
 
     async def touched(self, since: str, until: str, path: str) -> Mapping[str, str]:
         """For each file that changed below a path, the commit of the first-parent line that changed it last."""

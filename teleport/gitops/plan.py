@@ -5,7 +5,7 @@ Where something stands, and in which order its lists are, is no change. Secrets 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from teleport.gitops.fields import HIDDEN, FieldChange, differing
 from teleport.gitops.order import Ref, in_order
@@ -13,12 +13,9 @@ from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.model import Origin
 from teleport.resources.wishes import settled
 
-__all__ = ["Action", "Change", "FieldChange", "Plan", "guard", "plan"]
+__all__ = ["Action", "Change", "FieldChange", "Plan", "plan"]
 
 Action = Literal["create", "update", "delete", "adopt"]
-
-_MANY: Final = 3
-"""Of a kind with at least so many objects, not all may vanish at once."""
 
 
 @dataclass(frozen=True)
@@ -115,22 +112,3 @@ def _written(resource: AnyResource) -> dict[str, Any]:
 
 def _hidden(value: Any) -> Any:
     return None if value is None else HIDDEN
-
-
-def guard(desired: Iterable[AnyResource], owned: Mapping[tuple[str, str], AnyResource]) -> str:
-    """Why a source must not be obeyed, or nothing: it has emptied itself, or lost a whole kind, all of a sudden.
-
-    A folder that was not mounted, a checkout that failed, a deleted kind look like this; a decision does not.
-    """
-    remaining: dict[str, int] = {}
-    for resource in desired:
-        remaining[resource.kind] = remaining.get(resource.kind, 0) + 1
-    if owned and not remaining:
-        return f"the source declares nothing any more; its {len(owned)} objects stay in force"
-    had: dict[str, int] = {}
-    for kind, _ in owned:
-        had[kind] = had.get(kind, 0) + 1
-    for kind, count in sorted(had.items()):
-        if count >= _MANY and not remaining.get(kind):
-            return f"every {kind} is gone from the source, {count} at once; everything stays in force"
-    return ""

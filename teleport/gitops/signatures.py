@@ -15,9 +15,12 @@ from typing import Final, Protocol
 
 from teleport.core.errors import Unavailable
 from teleport.gitops.program import run
+from teleport.gitops.provenance import Signer
 
-__all__ = ["Objects", "Signed", "Signer", "Verification", "Verifier", "signed_commit", "signed_tag"]
+__all__ = ["Objects", "Signed", "Verification", "Verifier", "signed_commit", "signed_tag"]
 
+_MANY: Final = 20_000
+"""Signatures whose signers are remembered."""
 _BEGIN: Final = b"-----BEGIN SSH SIGNATURE-----\n"
 _WHEN: Final = re.compile(rb"^(?:committer|tagger) [^\n]* (\d{1,12}) [+-]\d{4}$", re.MULTILINE)
 _KEY: Final = re.compile(r" key (SHA256:\S+)$", re.MULTILINE)
@@ -39,12 +42,6 @@ class Signed:
     payload: bytes
     signature: bytes
     claimed: float
-
-
-@dataclass(frozen=True)
-class Signer:
-    principal: str
-    key: str
 
 
 class Objects(Protocol):
@@ -98,6 +95,7 @@ class Verifier:
     def __init__(self, objects: Objects, verification: Verification) -> None:
         self._objects, self._wanted = objects, verification
         self._faults: dict[tuple[str, float], str] = {}
+        self._known: dict[tuple[str, float], Signer | None] = {}
         self._files: list[bytes] = []
 
     async def fault(self, commit: str, *, seen: float) -> str:
@@ -106,6 +104,29 @@ class Verifier:
         if (commit, seen) not in self._faults:
             self._faults[commit, seen] = await self._fault(commit, seen)
         return self._faults[commit, seen]
+
+    async def signer(self, commit: str, *, seen: float) -> Signer | None:
+        """Who signed a commit; None where that does not count. Raises Unavailable."""
+        self._read()
+        return await self._signer_of(commit, seen)
+
+    async def approvers(self, commit: str, tags_seen: Mapping[str, float]) -> list[Signer]:
+        """Who signed that a commit may come into force, besides who made it."""
+        return await self._of_tags(commit, f"approve/{commit}", tags_seen)
+
+    async def overriders(self, commit: str, guard: str, tags_seen: Mapping[str, float]) -> list[Signer]:
+        """Who signed that a commit may come into force though a guard refuses it."""
+        return await self._of_tags(commit, f"override/{guard}/{commit}", tags_seen)
+
+    async def _of_tags(self, commit: str, name: str, tags_seen: Mapping[str, float]) -> list[Signer]:
+        self._read()
+        found = []
+        for tag, when in tags_seen.items():
+            signed = signed_tag(await self._objects.content("tag", tag), of=commit, name=name)
+            signer = await self._signer("tag", tag, signed, when) if signed is not None else None
+            if signer is not None:
+                found.append(signer)
+        return found
 
     async def _fault(self, commit: str, seen: float) -> str:
         if signed_commit(await self._objects.content("commit", commit)) is None:
@@ -131,10 +152,19 @@ class Verifier:
         return max(0, self._wanted.required - len(counted))
 
     async def _signer_of(self, commit: str, seen: float) -> Signer | None:
+        if (commit, seen) in self._known:
+            return self._known[commit, seen]
         signed = signed_commit(await self._objects.content("commit", commit))
         return await self._signer("commit", commit, signed, seen) if signed is not None else None
 
     async def _signer(self, kind: str, id_: str, signed: Signed, seen: float) -> Signer | None:
+        if len(self._known) > _MANY:
+            self._known.clear()
+        if (id_, seen) not in self._known:
+            self._known[id_, seen] = await self._verified(kind, id_, signed, seen)
+        return self._known[id_, seen]
+
+    async def _verified(self, kind: str, id_: str, signed: Signed, seen: float) -> Signer | None:
         options = ["-c", f"gpg.ssh.allowedSignersFile={self._wanted.allowed_signers}"]
         if self._wanted.revoked is not None:
             options += ["-c", f"gpg.ssh.revocationFile={self._wanted.revoked}"]
@@ -170,6 +200,7 @@ class Verifier:
             raise Unavailable(f"{error.filename}, which tells whose signatures count, cannot be read") from None
         if files != self._files:
             self._faults.clear()
+            self._known.clear()
             self._files = files
 
 

@@ -19,14 +19,14 @@ from teleport.api.server import ApiServer
 from teleport.auth.join import HOST_TTL
 from teleport.core.errors import Unavailable
 from teleport.core.identity import Identity
-from teleport.gitops.ceiling_check import within_ceilings
 from teleport.net import alpn
 from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.auth import AuthService, open_auth
 from teleport.service.config import Config
 from teleport.service.connections import run_application
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
-from teleport.service.policies import ceiling_of, may_adopt
+from teleport.service.guards import guarded, new_guards
+from teleport.service.policies import may_adopt
 from teleport.service.settings import declare_settings
 from teleport.service.site import Site
 
@@ -38,13 +38,14 @@ ADMIN_SOCKET: Final = "run/admin.sock"
 async def start_auth(site: Site) -> AuthService:
     """Open the auth service of this process and serve its API."""
     config, section = site.config, site.config.auth_service
+    checks, people = guarded(config)
     service = await open_auth(
         site.data_dir, section.cluster_name, site.life.stack, clock=site.clock, retention=section.audit_retention,
-        newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds,
-        checks=(within_ceilings(lambda source: ceiling_of(site.config.policies, source)),),
+        newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds, checks=checks, people=people,
         may_adopt=lambda source, owner: may_adopt(site.config.policies, source, owner),
     )  # fmt: skip
     site.auth = service
+    site.prepares.append(partial(new_guards, service.reviewer))
     surroundings = service.auth.surroundings
     surroundings.demo, surroundings.proxy_address = config.demo, _proxy_address(site)
     site.health.subscribe(partial(setattr, surroundings, "warnings"))

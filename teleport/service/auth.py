@@ -19,6 +19,7 @@ from teleport.audit.chain import CheckpointSigner
 from teleport.audit.events import SERVICE, Actor, PolicyApplied, PolicyStalled
 from teleport.audit.log import AuditLog
 from teleport.auth import keys
+from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet, ensure_authorities
 from teleport.auth.credentials import Credentials
 from teleport.auth.endpoints import Auth, Surroundings
@@ -36,7 +37,7 @@ from teleport.gitops.loop import SourceState
 from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
-from teleport.service.review import reviewer
+from teleport.service.review import Reviewer
 from teleport.service.token_review import InCluster
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
@@ -59,10 +60,7 @@ class AuthService:
     store: Store
     replica: Replica
     authorities: AuthoritySet
-
-    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
-        """See `gitops.loop.PolicyService`."""
-        return await self.auth.writer.owned_by(source)
+    reviewer: Reviewer
 
     async def apply(
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
@@ -111,11 +109,13 @@ def _actor(source: str) -> Actor:
 async def open_auth(
     data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
     hasher: PasswordHasher | None = None, closed: Sequence[str] = (), checks: Sequence[Check] = (),
+    people: Mapping[str, str] | None = None,
     may_adopt: Callable[[str, str], bool] = lambda _source, owner: owner == API_SOURCE,
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
-    `checks` judge each write of policy; `may_adopt` says which source takes over what of another by a label alone.
+    `checks` judge each write of policy; `people` says who those are who sign what is written; `may_adopt`, which
+    source takes over what of another by a label alone.
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
@@ -141,22 +141,23 @@ async def open_auth(
     stack.callback(credentials.close)
     presence = Presence(store, clock=clock)
     await presence.resume()
+    approvals = Approvals(store, clock=clock)
+    reviewer = Reviewer(approvals, policy, presence.hosts, clock, checks, people or {})
     writer = PolicyWriter(
-        store, replica, policy, outbox, clock=clock, closed=closed,
-        review=reviewer(checks, presence.hosts, clock=clock), may_adopt=may_adopt,
-    )  # fmt: skip
+        store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer, may_adopt=may_adopt
+    )
     around = InCluster.found()
     joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
-        credentials=credentials,
+        credentials=credentials, approvals=approvals,
         issuer=Issuer(authorities, policy, clock=clock), joining=joining,
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
     for work, name in ((_upkeep(audit, outbox, retention, clock=clock), "audit upkeep"), (presence.run(), "presence")):
         stack.push_async_callback(cancel_and_wait, asyncio.create_task(work, name=name))
-    return AuthService(auth, store, replica, authorities)
+    return AuthService(auth, store, replica, authorities, reviewer)
 
 
 async def _audit_key(store: Store) -> Ed25519PrivateKey:

@@ -4,7 +4,7 @@ Fields, types, defaults and what cannot be meant; nothing here fetches anything.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,12 +12,13 @@ from pydantic import AfterValidator, Field, model_validator
 from teleport.gitops import address
 from teleport.gitops.address import DEFAULT_BRANCH, GitAddress
 from teleport.gitops.ceiling import Ceiling
+from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
 from teleport.service.ceiling import CeilingSection
 from teleport.service.sections import Section
 
-__all__ = ["API", "SETTINGS", "Git", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
+__all__ = ["API", "SETTINGS", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
 
 API: Final = "api"
 """The source that everything written through the API belongs to."""
@@ -159,6 +160,10 @@ class PolicySource(Section):
             yield Fault((), "a source comes from dir or from git", "set one of them")
 
 
+class Guards(GuardSettings, Section):
+    """What a change must not do by itself."""
+
+
 class Policies(Section):
     """Where the policy comes from: a folder, a repository, or several of them."""
 
@@ -174,6 +179,11 @@ class Policies(Section):
     sources: tuple[PolicySource, ...] = Field(
         default=(), description="instead of one folder or branch: several, and what each may do at most"
     )
+    guards: Guards = Field(default_factory=Guards, description="what a change must not do unless somebody else agrees")
+    people: Mapping[Text, Text] = Field(
+        default_factory=dict, examples=[{"ann@example.com": "ann"}],
+        description="who signs: a principal of allowed_signers to a user of the cluster, or to nothing for a machine",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _sensible(self) -> "Policies":
@@ -182,7 +192,8 @@ class Policies(Section):
 
     def _faults(self) -> Iterator[Fault]:
         given = [self.dir is not None, self.git is not None, any(one.name != API for one in self.sources)]
-        if sum(given) != 1:
+        aside = bool(self.model_fields_set & {"guards", "people", "sources"})
+        if sum(given) > 1 or not (any(given) or aside):
             yield Fault((), "policies come from dir or from git, or from several sources", "set one of them")
         if self.name:
             yield from _name_faults(self.name)
@@ -203,6 +214,11 @@ class Policies(Section):
                     ("sources", index), f"the source {one.name} has no ceiling",
                     f"every source but the first, {first}, needs one: say what it may own and give",
                 )  # fmt: skip
+
+    @property
+    def governs(self) -> bool:
+        """Whether there is a source, or only what holds for whatever is written."""
+        return bool(self.all)
 
     @property
     def source(self) -> str:

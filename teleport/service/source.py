@@ -60,6 +60,7 @@ def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | No
 
     site.sources.append(loop)
     surroundings = auth.auth.surroundings
+    surroundings.again = {**surroundings.again, entry.name: (loop.poke,)}
     governed = GovernedSource(loop, entry.git, clock=site.clock)
     surroundings.governed = {**surroundings.governed, entry.name: governed}
     site.health.remark(remarks)
@@ -81,7 +82,7 @@ async def _run(
 ) -> None:
     """Of two that are read for the first time and declare one object, the one that is named first owns it."""
     name = loop.state.name
-    if before is not None and not await auth.owned_by(before.state.name):
+    if before is not None and not await auth.auth.writer.owned_by(before.state.name):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await before.looked.wait()
@@ -109,6 +110,8 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
     source = GitSource(
         folder, settings, name=name, clock=site.clock, remembered=partial(auth.auth.writer.applied_commit, name)
     )
+    if verification is not None:
+        auth.reviewer.signed[name] = source
     loop = Loop(
         source, auth, clock=site.clock, interval=git.interval, changed=changed, applied=source.applied,
         retry=git.interval,

@@ -1,6 +1,6 @@
 """An auth service in a temporary directory: real store, real log, no sockets, and a clock that tests move."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +14,9 @@ from teleport.audit.events import Actor
 from teleport.auth.endpoints import Auth
 from teleport.auth.policy import Applied
 from teleport.core.identity import HostRole, Identity
-from teleport.gitops.review import Check
 from teleport.pki.keys import new_ssh_key, new_tls_key, public_pem, ssh_line
 from teleport.resources.load import load
-from teleport.service.auth import open_auth
+from teleport.service.auth import AuthService, open_auth
 from tests.audit.logs import lines
 from tests.builders import CHEAP, FakeClock
 
@@ -52,23 +51,16 @@ class Cluster:
     auth: Auth
     clock: FakeClock
     directory: Path
+    service: AuthService
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls,
-        directory: Path,
-        clock: FakeClock | None = None,
-        *,
-        closed: Sequence[str] = (),
-        checks: Sequence[Check] = (),
-    ) -> AsyncIterator["Cluster"]:
+    async def open(cls, directory: Path, clock: FakeClock | None = None, **settings: Any) -> AsyncIterator["Cluster"]:
+        """`settings` are those of `open_auth`."""
         clock = clock or FakeClock()
         async with AsyncExitStack() as stack:
-            service = await open_auth(
-                directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP, closed=closed, checks=checks
-            )
-            yield cls(service.auth, clock, directory)
+            service = await open_auth(directory, "acme", stack, clock=clock, retention=0, hasher=CHEAP, **settings)
+            yield cls(service.auth, clock, directory, service)
 
     async def declare(self, *documents: str, source: str = FOLDER) -> Applied:
         """What a source declares now, instead of whatever it declared before."""

@@ -1,7 +1,7 @@
 """The reconciler: the last good state stays, status says why, what fails is tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,9 +43,6 @@ class Cluster:
         self.judged: tuple[Problem, ...] = ()
         self.commits: list[str] = []
         self.stalled_at: list[str] = []
-
-    async def owned_by(self, source: str) -> Mapping[tuple[str, str], AnyResource]:
-        return self.owned
 
     async def apply(
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
@@ -105,18 +102,6 @@ async def test_what_the_cluster_refuses_stalls_with_every_problem() -> None:
 
     assert loop.state.problems == tuple(problems)
     assert loop.state.message == "a.yaml:1:1: wrong 1 (and 2 more)"
-
-
-async def test_an_emptied_source_stalls_instead_of_revoking_everything() -> None:
-    source, cluster = Source(lock("a")), Cluster()
-    loop, _ = loop_of(source, cluster)
-    await loop.reconcile()
-    source.loaded = Loaded()
-
-    await loop.reconcile()
-
-    assert list(cluster.owned) == [("lock", "a")]
-    assert loop.state.state == "Stalled"
 
 
 async def test_commits_are_told_to_the_cluster_the_status_and_whoever_asked() -> None:

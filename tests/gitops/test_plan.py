@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teleport.gitops.fields import differing
-from teleport.gitops.plan import Change, guard, plan
+from teleport.gitops.plan import Change, plan
 from teleport.resources.codec import from_dict
 from teleport.resources.kinds import AnyResource
 from teleport.resources.wishes import IGNORE, KEEP
@@ -170,21 +170,3 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_nothing_differs_from_itself(value: Any) -> None:
     assert list(differing(value, value)) == []
-
-
-def test_a_source_that_declares_nothing_any_more_is_stalled() -> None:
-    assert "declares nothing any more; its 1 objects stay" in guard([], owned(lock("a")))
-
-
-def test_a_source_that_never_had_anything_may_be_empty() -> None:
-    assert guard([], {}) == ""
-
-
-def test_a_kind_of_three_that_vanishes_at_once_stalls() -> None:
-    refusal = guard([lock("a")], owned(lock("a"), node("1"), node("2"), node("3")))
-
-    assert refusal == "every node is gone from the source, 3 at once; everything stays in force"
-
-
-def test_the_last_lock_may_be_removed() -> None:
-    assert guard([node("1")], owned(node("1"), lock("a"))) == ""

@@ -8,8 +8,10 @@ from teleport.api import models as m
 from teleport.api.server import Caller, Handlers
 from teleport.auth.endpoints.accounts import Accounts
 from teleport.auth.endpoints.anybody import ForAnybody
+from teleport.auth.endpoints.approving import Approving
 from teleport.auth.endpoints.auditing import Auditing
 from teleport.auth.endpoints.cluster import ClusterState
+from teleport.auth.endpoints.feeding import ForOperators
 from teleport.auth.endpoints.live import LiveAccess
 from teleport.auth.endpoints.parts import Parts, Surroundings
 from teleport.auth.endpoints.recordings import RecordingAccess
@@ -29,7 +31,8 @@ class Auth(Parts):
     def handlers(self) -> Handlers:
         audiences = (
             ForAnybody(self), ForUsers(self), ResourceAccess(self), Accounts(self), ClusterState(self), Auditing(self),
-            RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self),
+            RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self), Approving(self),
+            ForOperators(self),
         )  # fmt: skip
         return {
             name.removeprefix(_PREFIX): getattr(audience, name)

@@ -10,6 +10,7 @@ from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import Actor, CertificateCreated, actor_of
 from teleport.audit.log import AuditLog
+from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Credentials
 from teleport.auth.hosts import Presence
@@ -49,6 +50,17 @@ class Governed(Protocol):
         ...
 
 
+class Fed(Protocol):
+    """A source whose manifests an operator brings."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
+        """Take everything that the source declares now, and tell what becomes of it."""
+        ...
+
+
 @dataclass
 class Surroundings:
     """What the auth service cannot know by itself and tells in its answers; kept current by the process."""
@@ -62,6 +74,10 @@ class Surroundings:
     """By source: lets it follow a commit that it refuses as a way back, and tells the commit's full name."""
     governed: Mapping[str, Governed] = field(default_factory=dict)
     """The sources of policy of this process, by name."""
+    fed: Mapping[str, Fed] = field(default_factory=dict)
+    """Those of them that operators feed."""
+    again: Mapping[str, tuple[Callable[[], None], ...]] = field(default_factory=dict)
+    """By source: has it look at once at what it declares."""
 
 
 @dataclass
@@ -74,6 +90,7 @@ class Parts:
     policy: LivePolicy
     fleet: LiveFleet
     writer: PolicyWriter
+    approvals: Approvals
     credentials: Credentials
     issuer: Issuer
     joining: JoinService

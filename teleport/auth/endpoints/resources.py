@@ -10,6 +10,7 @@ from typing import Any
 from teleport.access.judge import judge
 from teleport.api import models as m
 from teleport.api.server import Caller
+from teleport.auth.approvals import GuardRefused
 from teleport.auth.endpoints.parts import Parts
 from teleport.auth.policy import API_SOURCE, Ref, Stored, Wanted, shown
 from teleport.auth.tokens import new_token
@@ -135,6 +136,8 @@ class ResourceAccess:
             applied = await self._parts.writer.delete(
                 kind, request.name, self._parts.actor(caller), expected=request.expected_revision
             )
+        except GuardRefused:
+            raise
         except Invalid as error:
             raise Refused(error.message) from None
         return m.Done(revision=applied.revision)

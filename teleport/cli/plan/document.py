@@ -24,7 +24,7 @@ def to_document(report: Report) -> Iterator[str]:
     yield from _separated(_rows(report.unheld.impact, named=False))
     yield '],\n    "summary": ' + _text(_summary(report)) + "\n  }"
     yield ',\n  "tests": []'
-    yield ',\n  "violations": ' + _text([one.to_dict() for one in report.violations])
+    yield ',\n  "violations": ' + _text([{"guard": one.guard, "message": one.message} for one in report.violations])
     yield ',\n  "warnings": ' + _text([{**one.problem.to_wire(), "new": one.new} for one in report.warnings])
     yield ',\n  "notes": ' + _text(list(report.notes)) + "\n}\n"
 

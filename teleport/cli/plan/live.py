@@ -34,11 +34,11 @@ async def live_state(client: ApiClient, source: str) -> State:
     return State(
         "the running cluster",
         tuple(resources),
+        owner=owner,
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
         notes=(*_tokens(), *told, *_old_services(status)),
-        source=owner,
         ceiling=_ceiling(status, owner),
     )
 

@@ -34,7 +34,7 @@ _POINTER: Final = "Too much to show here: `tctl policy plan -o json` has all of 
 def _parts(report: Report, rows: int) -> Iterator[str]:
     yield f"{_head(report)}\n"
     for one in report.violations:
-        yield f"- **Refused:** {_code(one.message)}"
+        yield f"- **Refused:** {one.guard}: {_code(one.message)}"
     yield from _changes(report, rows)
     if any(report.hosts):
         yield from _impact(report, rows)

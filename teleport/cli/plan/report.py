@@ -1,18 +1,18 @@
 """What taking one state for the other comes to: the changes, who gains and loses, and what is worth a look."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 from teleport.access.decide import AccessRequest, Decision, decide
 from teleport.access.fleet import Fleet
 from teleport.access.groups import Group, Totals, grouped
 from teleport.access.idle import idle
 from teleport.access.impact import Change as Kind
-from teleport.access.impact import Impact, impact
-from teleport.access.inventory import declared_hosts, known_hosts
+from teleport.access.impact import Impact
 from teleport.access.judge import judge
-from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
+from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.unheld import Unheld, changed_unheld
 from teleport.cli.plan.states import State
@@ -20,26 +20,17 @@ from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.core.identity import Identity
 from teleport.gitops.ceiling_check import within_ceilings
 from teleport.gitops.order import Ref
-from teleport.gitops.plan import Plan, guard, plan
-from teleport.gitops.review import Proposed
-from teleport.resources.kinds import AnyResource, shown
+from teleport.gitops.plan import Plan, plan
+from teleport.gitops.review import Check, Proposed, Violation, review
+from teleport.resources.kinds import AnyResource
 from teleport.resources.node import Node
-from teleport.resources.wishes import ADOPT, IGNORE, settled, wishes
+from teleport.resources.wishes import ADOPT, settled, wishes
 
-_API = "api"
+__all__ = ["Report", "Warned", "compared"]
 
-__all__ = ["Report", "Violation", "Warned", "compared"]
-
-
-@dataclass(frozen=True)
-class Violation:
-    """Why a cluster would refuse the change."""
-
-    guard: str
-    message: str
-
-    def to_dict(self) -> dict[str, str]:
-        return {"guard": self.guard, "message": self.message}
+_API: Final = "api"
+_PLANNED: Final = "folder"
+"""The name of the source that is planned for, where it has none."""
 
 
 @dataclass(frozen=True)
@@ -97,48 +88,51 @@ class Report:
         return self.plan.empty
 
 
-def compared(old: State, new: State, *, inventory: Sequence[Node] | None, now: float) -> Report:
+def compared(
+    old: State, new: State, *, inventory: Sequence[Node] | None, now: float, checks: Sequence[Check] = ()
+) -> Report:
     """Put the new state in the old one's place. Raises Invalid with every fault of either."""
     _check_old(old)
     owned = {ref: one for ref, one in _refs(old.resources).items() if ref not in old.others}
-    after = _after(old, new, owned)
-    proposed = list(after.values())
-    judgement = judge([*proposed, *new.loaded.remnants], broken=new.loaded.broken)
+    written = _written(old, new, owned, inventory, now=now)
+    judgement = judge([*written.after.values(), *new.loaded.remnants], broken=new.loaded.broken)
     problems = {*new.problems, *judgement.problems}
     if problems:
         raise Invalid(tuple(problems))
     made = plan(new.resources, owned, old.others)
-    before = compile_snapshot(Declared(old.resources, old.unreadable))
-    snapshot = compile_snapshot(Declared(proposed, old.unreadable), previous=before)
-    known = inventory if inventory is not None else old.hosts
-    hosts = (_hosts(before, known), _hosts(snapshot, known))
-    warnings = _warnings(judgement.warnings, judge(old.resources).warnings, (before, snapshot), hosts)
+    (before, after), hosts = written.snapshots, written.targets
+    verdict = review(written, [*checks, *_ceiling(old)])
+    told = (*judgement.warnings, *verdict.warnings)
+    warnings = _warnings(told, judge(old.resources).warnings, (before, after), hosts)
+    foreign = _foreign(new.resources, made, by_label=old.ceiling is None)
     return Report(
-        new.title, old.title, made, before, snapshot, hosts, impact(before, snapshot, hosts, now=now),
-        changed_unheld(before, snapshot, hosts, now=now), warnings,
-        (*_violations(new.resources, owned, made, by_label=old.ceiling is None),
-         *_exceeding(old, new.resources, after)),
+        new.title, old.title, made, before, after, hosts, written.impact,
+        changed_unheld(before, after, hosts, now=now), warnings, (*verdict.violations, *foreign),
         (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
     )  # fmt: skip
 
 
-def _after(old: State, new: State, owned: Mapping[Ref, AnyResource]) -> dict[Ref, AnyResource]:
-    """Everything there would be, as a cluster makes it of what is declared."""
-    settlement = settled(new.resources, owned)
-    return {ref: one for ref, one in _refs(old.resources).items() if ref not in settlement.gone} | dict(
-        settlement.wanted
+def _written(
+    old: State, new: State, owned: Mapping[Ref, AnyResource], inventory: Sequence[Node] | None, *, now: float
+) -> Proposed:
+    """Everything there is and everything there would be, as a cluster makes it of what is declared."""
+    source, settlement = old.owner or _PLANNED, settled(new.resources, owned)
+    left = {ref: one for ref, one in old.others.items() if ref not in settlement.wanted}
+    stays = {ref: one for ref, one in owned.items() if ref not in settlement.gone and ref not in settlement.wanted}
+    return Proposed(
+        source=source,
+        before={**old.others, **_owned_by(source, owned.values())},
+        after={**left, **stays, **_owned_by(source, settlement.wanted.values())},
+        now=now,
+        hosts=inventory if inventory is not None else old.hosts,
+        unreadable=old.unreadable,
     )
 
 
-def _exceeding(old: State, desired: Sequence[AnyResource], after: Mapping[Ref, AnyResource]) -> Iterable[Violation]:
-    """What the cluster's ceiling for the source does not permit."""
-    if old.ceiling is None:
-        return
-    mine = {(one.kind, one.name): one.with_origin(replace(one.origin, source=old.source)) for one in desired}
-    will = dict(after) | {ref: one for ref, one in mine.items() if not wishes(one, IGNORE)}
-    check = within_ceilings({old.source: old.ceiling}.get)
-    for one in check(Proposed(old.source, _refs(old.resources), will, now=0)).violations:
-        yield Violation(one.guard, str(one.problem))
+def _ceiling(old: State) -> Iterator[Check]:
+    """What the cluster's ceiling for the source permits, where it has one."""
+    if old.ceiling is not None:
+        yield within_ceilings({old.owner or _PLANNED: old.ceiling}.get)
 
 
 def _check_old(old: State) -> None:
@@ -149,10 +143,6 @@ def _check_old(old: State) -> None:
 
 def _refs(resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
     return {(one.kind, one.name): one for one in resources}
-
-
-def _hosts(snapshot: Snapshot, known: Sequence[Node] | None) -> tuple[Target, ...]:
-    return tuple(declared_hosts(snapshot.nodes) if known is None else known_hosts(known, snapshot.nodes))
 
 
 def _warnings(
@@ -169,18 +159,15 @@ def _warnings(
     return tuple(sorted(warned, key=lambda one: (not one.new, one.problem)))
 
 
-def _violations(
-    desired: Sequence[AnyResource], owned: Mapping[Ref, AnyResource], made: Plan, *, by_label: bool
-) -> Iterable[Violation]:
-    """What a cluster refuses: a source that empties itself, and what belongs to somebody else.
-
-    `by_label` says whether a label suffices to take over what belongs to the API.
-    """
-    refusal = guard(desired, owned)
-    if refusal:
-        yield Violation("emptied", refusal)
+def _foreign(desired: Sequence[AnyResource], made: Plan, *, by_label: bool) -> Iterator[Violation]:
+    """What belongs to somebody else is refused. `by_label`: a label suffices to take over what the API owns."""
     labelled = {(one.kind, one.name) for one in desired if by_label and wishes(one, ADOPT)}
     for change in made.changes:
         if change.action == "adopt" and not (change.owner in ("", _API) and (change.kind, change.name) in labelled):
-            name = f"{change.kind}/{shown(change.kind, change.name)}"
-            yield Violation("owner", f"{name} belongs to the source {change.owner}; delete it there first")
+            message = f"{change.shown} belongs to the source {change.owner}; delete it there first"
+            yield Violation("owner", Problem("", 0, 0, message))
+
+
+def _owned_by(source: str, resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
+    """As if one source declared them."""
+    return {(one.kind, one.name): one.with_origin(replace(one.origin, source=source)) for one in resources}

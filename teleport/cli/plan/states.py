@@ -34,13 +34,14 @@ class State:
     problems: tuple[Problem, ...] = ()
     loaded: Loaded = field(default_factory=Loaded)
     others: Mapping[Ref, AnyResource] = field(default_factory=dict)
+    owner: str = ""
+    """The source that is planned for, where it has a name."""
     hosts: tuple[Node, ...] | None = None
     """The hosts that report themselves, where somebody knows."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    source: str = ""
-    """In a running cluster: the source that is planned for, and its ceiling, where it has one."""
     ceiling: Ceiling | None = None
+    """In a running cluster, of the source that is planned for, where it has one."""
 
 
 def offline_state(word: str, beside: str, loader: Loader) -> State:

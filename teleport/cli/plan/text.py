@@ -122,7 +122,7 @@ def _unsaid(report: Report) -> list[tuple[str, Sequence[str]]]:
 
 def _violations(report: Report) -> Iterator[str]:
     if report.violations:
-        lines = [f"  {printable(one.message)}" for one in report.violations]
+        lines = [f"  {one.guard}: {printable(one.message)}" for one in report.violations]
         yield "\n".join(["Refused", "", *lines, ""])
 
 

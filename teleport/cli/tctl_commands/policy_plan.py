@@ -54,14 +54,19 @@ class _ExitsWithOne(click.Command):
     help="The hosts there are, as `tctl policy inventory` prints them.",
 )  # fmt: skip
 @click.option("--source", default="", metavar="NAME", help="With live: which source of the cluster DIR stands for.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="The teleport.yaml that sets the guards."
+)
+@click.option("--max-people", type=click.IntRange(0), metavar="N", help="As the guards' max_people.")
+@click.option("--max-pairs-percent", type=click.FloatRange(0, 100), metavar="P", help="As theirs.")
 @output_option("text", "json", "markdown")
 @click.pass_obj
-def plan(target: Target, /, what: str, against: str, fleet: Path | None, source: str, form: str) -> int:
+def plan(target: Target, /, what: str, against: str, fleet: Path | None, source: str, form: str, **limits: Any) -> int:
     """Show what a change of policy would do: which objects change, who gains and who loses which login where.
 
     Compares a folder (the current one if none is named) or a git revision, REV or REV:PATH, with what a running
     cluster has in force, or with another folder or revision; then no cluster is needed. The hosts are those of the
-    cluster, those of --inventory, or else the declared nodes.
+    cluster, those of --inventory, or else the declared nodes. The guards are the usual ones, or those of --config.
 
     Exits with 0 if nothing changes, with 2 if something does, with 4 if a cluster would refuse it, and with 1 if
     something is wrong.
@@ -71,7 +76,7 @@ def plan(target: Target, /, what: str, against: str, fleet: Path | None, source:
     from teleport.resources.load import collection_paused
 
     with collection_paused():
-        report = _report(target, (what, against), fleet, source)
+        report = _report(target, (what, against), fleet, source, **limits)
         _write(report, form)
     return REFUSED if report.violations else NOTHING if report.empty else CHANGES
 
@@ -92,16 +97,20 @@ def _write(report: "Report", form: str) -> None:
         write(to_text(report))
 
 
-def _report(target: Target, sides: tuple[str, str], fleet: Path | None, source: str) -> "Report":
+def _report(
+    target: Target, sides: tuple[str, str], fleet: Path | None, source: str, *, config: Path | None, **limits: Any
+) -> "Report":
+    from teleport.cli.plan.guarded import guards
     from teleport.cli.plan.report import compared
     from teleport.cli.plan.states import LIVE, offline_state, read_inventory
     from teleport.resources.load import Loader
 
     what, against = sides
     loader, hosts = Loader(source="folder"), read_inventory(fleet) if fleet is not None else None
+    checks = guards(config or target.config, **limits)
     old = _live(target, source) if against == LIVE else offline_state(against, what, loader)
     new = offline_state(what, against, loader)
-    return compared(old, new, inventory=hosts, now=time.time())
+    return compared(old, new, inventory=hosts, now=time.time(), checks=checks)
 
 
 def _live(target: Target, source: str) -> "State":

@@ -253,7 +253,7 @@ def test_what_a_cluster_would_refuse_ends_with_4(before: Path, tmp_path: Path) -
     result = plan(tmp_path / "empty", before)
 
     assert result.status == 4
-    assert "Refused\n\n  the source declares nothing any more" in result.output
+    assert "Refused\n\n  emptied: the source declares nothing any more" in result.output
     violations = json.loads(plan(tmp_path / "empty", before, "-o", "json").output)["violations"]
     assert [one["guard"] for one in violations] == ["emptied"]
 
@@ -351,3 +351,45 @@ def test_markdown_never_outgrows_a_comment(before: Path, after: Path) -> None:
 
 def test_the_example_policies_are_what_they_are_compared_with_themselves() -> None:
     assert plan(EXAMPLES, EXAMPLES).status == 0
+
+
+def test_the_guards_of_a_cluster_are_those_of_its_configuration_or_of_the_command_line(
+    before: Path, after: Path, tmp_path: Path
+) -> None:
+    edit(after / "dev.yaml", "[dev, staging]", "prod")
+    config = tmp_path / "teleport.yaml"
+    config.write_text("version: v3\npolicies:\n  dir: /p\n  guards: {max_people: 0}\n")
+
+    free = plan(after, before)
+    limited = plan(after, before, "--config", str(config))
+    wider = plan(after, before, "--config", str(config), "--max-people", "1", "--max-pairs-percent", "50")
+
+    assert (free.status, limited.status, wider.status) == (2, 4, 4)
+    assert "Refused\n\n  people: 1 person loses access, at most 0 may at once: ann\n" in limited.output
+    assert "Refused\n\n  pairs: 2 of 2 logins on hosts are lost (100.0 %)" in wider.output
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("policies: {guards: {max_peple: 1}}\n", "policies.guards.max_peple: Extra inputs are not permitted"),
+        ("policies: {guards: {max_people: -1}}\n", "policies.guards.max_people: Input should be greater than"),
+        ("- 1\n", "is not a teleport.yaml"),
+        ("policies: {guards: [1]}\n", "is not a teleport.yaml"),
+        ("", "is not a teleport.yaml"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_told(text: str, message: str, before: Path, tmp_path: Path) -> None:
+    (tmp_path / "teleport.yaml").write_text(text)
+
+    result = plan(before, before, "--config", str(tmp_path / "teleport.yaml"))
+
+    assert result.status == 1
+    assert message in result.errors
+
+
+def test_a_configuration_without_guards_means_the_usual_ones(before: Path, tmp_path: Path) -> None:
+    (tmp_path / "teleport.yaml").write_text("version: v3\n")
+
+    assert plan(before, before, "--config", str(tmp_path / "teleport.yaml")).status == 0
+    assert plan(before, before, "--config", str(tmp_path / "nowhere.yaml")).status == 1
