@@ -119,21 +119,6 @@ def test_a_push_is_in_force_within_two_seconds_of_the_servers_message(governed: 
     assert governed.world.tctl("get", f"user/{name}").status == 0
 
 
-def test_a_proxy_in_a_process_of_its_own_passes_the_message_on(governed: Governed, tmp_path: Path) -> None:
-    world = governed.world
-    joining = ("--auth-server", world.proxy, "--ca-pin", world.pin, "--token", join_token(world.data, "proxy"))
-    proxy = Service(tmp_path, ("--roles", "proxy", "--nodename", "gate", "--listen", "127.0.0.1:0", *joining)).start()
-    commit = governed.ops.commit({"users/afar.yaml": user("afar")})
-
-    body, headers = as_github()
-    wrong = governed.tell("ops", body + b" ", headers, at=proxy.address)
-    status, _ = governed.tell("ops", body, headers, at=proxy.address)
-
-    assert (wrong[0], status) == (403, 202)
-    governed.world.wait_event("policy.applied", commit=commit)
-    proxy.stop()
-
-
 def test_a_message_ends_a_live_session_within_two_seconds_in_all(governed: Governed) -> None:
     ann = governed.world.person("ann").enrol().login()
     with ann.terminal("tsh", "ssh", f"{LOGIN}@db-1") as terminal:
@@ -202,7 +187,7 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
 def test_removing_what_another_source_uses_stalls_the_remover_and_says_by_whom(governed: Governed) -> None:
     (governed.ops.folder / "roles/dev.yaml").unlink()
     (governed.ops.folder / "users/ann.yaml").write_text(user("ann", roles="access"))
-    for name in ("github", "gitlab", "gitea", "afar"):
+    for name in ("github", "gitlab", "gitea"):
         (governed.ops.folder / f"users/{name}.yaml").unlink(missing_ok=True)
     commit = governed.ops.commit()
     governed.push()
@@ -256,3 +241,29 @@ def test_a_suspended_source_applies_nothing_also_after_a_restart_until_it_is_res
     assert world.tctl("get", "user/dora").status == 0
     assert world.wait_event("policy.suspended", source="team-b")["reason"] == "under attack"
     assert world.wait_event("policy.resumed", source="team-b")
+
+
+def test_a_proxy_in_a_process_of_its_own_passes_the_message_on(tmp_path: Path) -> None:
+    ops = Upstream(tmp_path / "ops")
+    ops.commit({"dev.yaml": ROLE})
+    (tmp_path / "webhook-secret").write_bytes(SECRET)
+    config = tmp_path / "teleport.yaml"
+    config.write_text(
+        f"version: v3\npolicies: {{git: {{url: '{ops.url}', interval: 1h, "
+        f"webhook: {{secret_file: {tmp_path / 'webhook-secret'}}}}}}}\n"
+    )
+    world = World(tmp_path, arguments=("--roles", "auth", "-c", str(config)), by_folder=False).start()
+    auth, token = world.proxy, join_token(world.data, "proxy")
+    joining = ("--auth-server", auth, "--ca-pin", world.pin, "--token", token, "--listen", "127.0.0.1:0")
+    proxy = Service(tmp_path / "proxy", ("--roles", "proxy", "--nodename", "gate", *joining)).start()
+    commit, (body, headers) = ops.commit({"ann.yaml": user("ann")}), as_github()
+    try:
+        wrong = Governed(world, ops, ops).tell("git", body + b" ", headers, at=proxy.address)
+        status, _ = Governed(world, ops, ops).tell("git", body, headers, at=proxy.address)
+        applied = world.wait_event("policy.applied", commit=commit)
+    finally:
+        proxy.stop()
+        world.stop()
+
+    assert (wrong[0], status) == (403, 202)
+    assert applied["source"] == "git"
