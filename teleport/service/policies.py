@@ -192,7 +192,7 @@ class Policies(Section):
 
     def _faults(self) -> Iterator[Fault]:
         given = [self.dir is not None, self.git is not None, any(one.name != API for one in self.sources)]
-        aside = bool(self.model_fields_set & {"guards", "people", "sources"})
+        aside = bool(self.model_fields_set & {"guards", "people"})
         if sum(given) > 1 or not (any(given) or aside):
             yield Fault((), "policies come from dir or from git, or from several sources", "set one of them")
         if self.name:

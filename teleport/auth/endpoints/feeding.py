@@ -1,4 +1,4 @@
-"""Routes for operators: the sources they feed, and what they feed them with. An operator feeds its own sources alone."""
+"""Routes for operators: the sources they feed, and with what. An operator feeds its own sources alone."""
 
 from teleport.api import models as m
 from teleport.api.server import Caller
