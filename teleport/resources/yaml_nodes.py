@@ -94,14 +94,15 @@ def parse_nodes(text: str) -> Text:
         events = list(_events(CParser(text).get_event))
     except MarkedYAMLError:
         events = list(_events(partial(next, YAML(typ="safe", pure=True).parse(text))))
-    roots: list[tuple[int, Node]] = []
     stream, scalars = iter(events), list[Node]()
-    for event in stream:
-        if type(event) is DocumentStartEvent:
-            roots.append((event.start_mark.index, _node(next(stream), stream, text, scalars)))
+    roots = tuple(
+        (event.start_mark.index, _node(next(stream), stream, text, scalars))
+        for event in stream
+        if type(event) is DocumentStartEvent
+    )
     return Text(
         text,
-        tuple(roots),
+        roots,
         tuple(_comments(text, scalars)),
         anchors=any(getattr(event, "anchor", None) for event in events),
         directives=any(getattr(event, "version", None) or getattr(event, "tags", None) for event in events),
