@@ -24,7 +24,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[Any, Any], Any]]] = {
     "the smallest that is not 0": ((0, 7), 7),
     "the shortest, and at most 30h": (("8h", "4h"), "4h"),
     "the shortest, that of the cluster included": (("never", "5m"), "5m"),
-    "the strictest of the roles that allow the target and of the cluster": (("no", "yes"), "required"),
+    "the strictest of the roles that allow the target and of the cluster": (("no", "yes"), "verified"),
     "required, then optional, wins among the roles that allow the target and the cluster": (
         ("off", "optional"), "optional",
     ),
