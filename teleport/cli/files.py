@@ -7,7 +7,7 @@ from pathlib import Path
 
 from teleport.core.errors import BadInput, Conflict
 
-__all__ = ["create_file", "replace_file"]
+__all__ = ["create_file", "put_file", "replace_file"]
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -27,6 +27,15 @@ def create_file(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise Conflict(f"{path} exists", hint="change it there, or name another file") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
+
+
+def put_file(path: Path, text: str) -> None:
+    """Write a file, whatever was there, and the folders that lead to it. Raises BadInput where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(path, text, mode=0o644, owner=(-1, -1))
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}") from None
 
