@@ -9,6 +9,7 @@ import click
 
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_adopt import adopt
+from teleport.cli.tctl_commands.policy_export import export
 from teleport.cli.tctl_commands.policy_fmt import fmt
 from teleport.cli.tctl_commands.policy_new import new, schemas
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
@@ -32,6 +33,7 @@ def policy() -> None:
 
 policy.add_command(accept_rollback)
 policy.add_command(adopt)
+policy.add_command(export)
 policy.add_command(fmt)
 policy.add_command(inventory)
 policy.add_command(new)
