@@ -33,8 +33,8 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def pre_commit(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PRE_COMMIT_HOME": str(folder / ".git/cache")}
+def pre_commit(folder: Path, *arguments: str, cache: Path) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PRE_COMMIT_HOME": str(cache)}
     return subprocess.run(
         ["pre-commit", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60,
         check=False,
@@ -46,27 +46,27 @@ def outcomes(output: str) -> dict[str, str]:
 
 
 def test_the_manifest_is_one_that_pre_commit_takes(tmp_path: Path) -> None:
-    result = pre_commit(ROOT, "validate-manifest", ".pre-commit-hooks.yaml")
+    result = pre_commit(ROOT, "validate-manifest", ".pre-commit-hooks.yaml", cache=tmp_path)
 
     assert (result.returncode, result.stdout) == (0, ""), result.stdout
     assert [hook["id"] for hook in HOOKS] == [f"teleport-policy-{name}" for name in ("fmt", "validate", "test")]
     assert {hook["language"] for hook in HOOKS} == {"python"}
 
 
-def test_policy_that_is_right_passes(repository: Path) -> None:
-    result = pre_commit(repository, "run", "--all-files")
+def test_policy_that_is_right_passes(repository: Path, tmp_path: Path) -> None:
+    result = pre_commit(repository, "run", "--all-files", cache=tmp_path)
 
     assert result.returncode == 0, result.stdout
     assert outcomes(result.stdout) == {hook["name"]: "Passed" for hook in PRESENT}
 
 
-def test_what_is_wrong_is_told_and_what_is_untidy_is_laid_out(repository: Path) -> None:
+def test_what_is_wrong_is_told_and_what_is_untidy_is_laid_out(repository: Path, tmp_path: Path) -> None:
     broken, untidy = repository / "policies/users/ben.yaml", repository / "policies/users/ada.yaml"
     broken.write_text(broken.read_text().replace("developer", "develper"))
     tidy = untidy.read_text()
     untidy.write_text(tidy.replace("metadata:\n  name", "metadata:\n     name"))
 
-    result = pre_commit(repository, "run", "--all-files")
+    result = pre_commit(repository, "run", "--all-files", cache=tmp_path)
 
     assert result.returncode == 1
     assert {"lay out policy files": "Failed", "judge the policy": "Failed"}.items() <= outcomes(result.stdout).items()
@@ -74,10 +74,10 @@ def test_what_is_wrong_is_told_and_what_is_untidy_is_laid_out(repository: Path) 
     assert untidy.read_text() == tidy
 
 
-def test_files_that_are_no_policy_concern_no_hook(repository: Path) -> None:
+def test_files_that_are_no_policy_concern_no_hook(repository: Path, tmp_path: Path) -> None:
     (repository / "notes.yaml").write_text("::")
     git(repository, "add", "-A")
 
-    result = pre_commit(repository, "run", "--files", "notes.yaml")
+    result = pre_commit(repository, "run", "--files", "notes.yaml", cache=tmp_path)
 
     assert set(outcomes(result.stdout).values()) == {"Skipped"}

@@ -27,7 +27,7 @@ def test_what_is_in_force_is_exported_without_secrets_and_proved_to_be_the_same(
     assert f"left out: token/{token[:2]}… (a secret)\n" in result.output
     assert result.output.endswith(f"`tctl policy plan {folder}` changes nothing\n")
     written = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.yaml")}
-    assert list(sorted(written)) == [
+    assert sorted(written) == [
         "roles/dev.yaml", "roles/made%2Fby%3Ahand.yaml", "settings/cluster_auth_preference.yaml", "users/ann.yaml",
         "users/bob.yaml",
     ]  # fmt: skip
