@@ -15,7 +15,7 @@ __all__ = ["new", "schemas"]
 @click.argument("name", required=False)
 @click.option(
     "-f", "--file", "place", type=click.Path(path_type=Path), metavar="PATH",
-    help="Write it there instead: a new file, or the folder of policy, in which it gets its place.",
+    help="Write it there instead: a new .yaml file, or the folder of policy, in which it gets its place.",
 )  # fmt: skip
 def new(kind: str, name: str | None, place: Path | None) -> None:
     """Print a document of a KIND to begin with: valid as it is, each field with a comment.
@@ -27,6 +27,7 @@ def new(kind: str, name: str | None, place: Path | None) -> None:
     """
     from teleport.cli.files import create_file
     from teleport.cli.policy_layout import file_of, schema_beside
+    from teleport.gitops.tree import SUFFIXES
     from teleport.resources.kinds import kind_named
     from teleport.resources.starting import starting_document
 
@@ -35,7 +36,9 @@ def new(kind: str, name: str | None, place: Path | None) -> None:
         text = starting_document(cls, name or "", schema=schema_beside(Path(), cls.kind))
         write(text.removesuffix("\n"))
         return
-    path = place / file_of(cls.kind, name or _example_name(cls.example)) if place.is_dir() else place
+    path = place
+    if place.is_dir() or place.suffix not in SUFFIXES:
+        path = place / file_of(cls.kind, name or _example_name(cls.example))
     schema = schema_beside(path.parent, cls.kind)
     create_file(path, starting_document(cls, name or "", schema=schema))
     write(f"wrote {printable(str(path))}")
