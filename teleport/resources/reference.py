@@ -47,7 +47,7 @@ Editors that know the YAML language server check and complete while you type, if
 # yaml-language-server: $schema=../schemas/role.json
 ```
 
-`schemas/` has one schema a kind, and `resource.json` for files that mix kinds; `tctl policy schemas DIR` writes the same
+`schemas/` has one schema a kind, and `resource.json` for files that mix kinds; `tctl policy schemas DIR` writes them
 for a repository of yours. `tctl explain role.spec.options` tells on a terminal what stands here.
 
 ## How values are written
