@@ -17,6 +17,7 @@ from teleport.gitops.order import Ref
 from teleport.gitops.plan import guard
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
+from teleport.resources.secret_ref import plain_secrets
 
 __all__ = ["Loop", "PolicyService", "Source", "SourceState"]
 
@@ -156,8 +157,9 @@ class Loop:
             loaded = await self._source.load()
             self.declared = frozenset((one.kind, one.name) for one in loaded.resources)
             self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
-            if loaded.problems:
-                await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
+            problems = [*loaded.problems, *plain_secrets((*loaded.resources, *loaded.remnants))]
+            if problems:
+                await self._stall([*problems, *await self._service.faults(self._source.name, loaded)])
                 return True
             refusal = guard(loaded.resources, await self._service.owned_by(self._source.name))
             if refusal:

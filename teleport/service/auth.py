@@ -29,6 +29,7 @@ from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
+from teleport.auth.references import References
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.ceiling import Ceiling
@@ -37,6 +38,7 @@ from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from teleport.service.review import reviewer
+from teleport.service.secrets import SecretsCheck, default_references
 from teleport.service.token_review import InCluster
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
@@ -112,10 +114,12 @@ async def open_auth(
     data_dir: Path, cluster: str, stack: AsyncExitStack, *, clock: Clock, retention: float, newborn: str = "",
     hasher: PasswordHasher | None = None, closed: Sequence[str] = (), checks: Sequence[Check] = (),
     may_adopt: Callable[[str, str], bool] = lambda _source, owner: owner == API_SOURCE,
+    permitted: References | None = None,
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
-    `checks` judge each write of policy; `may_adopt` says which source takes over what of another by a label alone.
+    `checks` judge each write of policy; `may_adopt` says which source takes over what of another by a label alone;
+    `permitted` is which secrets policy may refer to, the usual ones by default.
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
@@ -141,12 +145,15 @@ async def open_auth(
     stack.callback(credentials.close)
     presence = Presence(store, clock=clock)
     await presence.resume()
+    permitted = permitted or default_references(data_dir)
     writer = PolicyWriter(
         store, replica, policy, outbox, clock=clock, closed=closed,
-        review=reviewer(checks, presence.hosts, clock=clock), may_adopt=may_adopt,
+        review=reviewer((*checks, SecretsCheck(permitted)), presence.hosts, clock=clock), may_adopt=may_adopt,
     )  # fmt: skip
     around = InCluster.found()
-    joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)
+    joining = JoinService(
+        store, authorities, clock=clock, references=permitted, review=around.review if around is not None else None
+    )
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials,

@@ -15,6 +15,7 @@ from teleport.gitops.ceiling import Ceiling
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
 from teleport.service.ceiling import CeilingSection
+from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
 __all__ = ["API", "SETTINGS", "Git", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
@@ -173,6 +174,9 @@ class Policies(Section):
     interval: Duration = Field(default=30.0, description="how often everything in a folder is compared anyway")
     sources: tuple[PolicySource, ...] = Field(
         default=(), description="instead of one folder or branch: several, and what each may do at most"
+    )
+    secrets: Secrets = Field(
+        default_factory=Secrets, description="what policy may refer to as a secret, instead of holding it"
     )
 
     @model_validator(mode="after")
