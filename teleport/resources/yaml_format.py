@@ -45,7 +45,8 @@ def formatted(data: bytes, *, file: str) -> str:
     text = text.replace("\r\n", "\n")
     try:
         result = _laid_out(parse_nodes(text))
-        _prove(text, result, file)
+        if result != text:
+            _prove(text, result, file)
     except (_Unfit, MarkedYAMLError) as error:
         raise Refused(f"{file} is left as it is: {error}", hint="write that part in a plainer way") from None
     return result
