@@ -1,5 +1,6 @@
 """How services join: a token gives a host its identity, once, and the identity renews itself from then on."""
 
+import asyncio
 import re
 import secrets
 import uuid
@@ -11,6 +12,7 @@ from teleport.api.models import HostCertificates, JoinRequest, RenewHost
 from teleport.auth import keys
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Throttle
+from teleport.auth.references import References
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, Unauthenticated
 from teleport.core.identity import Identity, ssh_name_of_proxies
@@ -42,9 +44,11 @@ class JoinService:
     """Judges join tokens and issues host certificates."""
 
     def __init__(
-        self, store: Store, authorities: AuthoritySet, *, clock: Clock, review: ReviewToken | None = None
-    ) -> None:
+        self, store: Store, authorities: AuthoritySet, *, clock: Clock, references: References,
+        review: ReviewToken | None = None,
+    ) -> None:  # fmt: skip
         """`review` is None where this cluster does not run in Kubernetes."""
+        self._references = references
         self._store, self._authorities, self._clock, self._review = store, authorities, clock, review
         self._memory: dict[str, Token] = {}
         self._throttle = Throttle(clock, free=10, limit=60.0)
@@ -81,7 +85,7 @@ class JoinService:
 
     async def _check_proof(self, token: Token, request: JoinRequest, address: str) -> None:
         """What the join method wants beside the token's name. Raises AccessDenied."""
-        if token.secret_name:
+        if token.spec.join_method == "token":
             return
         if token.spec.join_method != "kubernetes":
             raise AccessDenied(
@@ -146,9 +150,20 @@ class JoinService:
         if in_memory is not None:
             return in_memory
         record = await self._store.get(keys.token(secret))
-        if record is None:
-            return None
-        token = decode(record.value)
+        token = self._good(record.value) if record is not None else None
+        if token is None or token.spec.secret is not None:
+            return await self._by_reference(secret)
+        return token
+
+    async def _by_reference(self, secret: str) -> Token | None:
+        """A token that says where its secret is kept; its own name is no secret, and opens nothing."""
+        tokens = [self._good(record.value) for record in (await self._store.list(keys.TOKENS)).records]
+        good = [one for one in tokens if one is not None and one.spec.secret is not None]
+        return await asyncio.to_thread(self._references.of, good, secret) if good else None
+
+    def _good(self, value: bytes) -> Token | None:
+        """A stored token, unless its time is over."""
+        token = decode(value)
         assert isinstance(token, Token)
         expires = token.metadata.expires
         return None if expires is not None and parse_timestamp(expires) <= self._clock.time() else token

@@ -17,6 +17,7 @@ OUTBOX: Final = "outbox/"
 AUDIT_KEY: Final = "secret/audit-key"
 CLUSTER: Final = "cluster"
 INVITATIONS: Final = "secret/invitation/"
+TOKENS: Final = "secret/token/"
 
 
 def authority(kind: str) -> str:
@@ -54,7 +55,7 @@ def approval(digest: str) -> str:
 
 
 def token(name: str) -> str:
-    return f"secret/token/{hashed(name)}"
+    return f"{TOKENS}{hashed(name)}"
 
 
 def credential(uid: str) -> str:

@@ -131,7 +131,7 @@ class PolicyWriter:
             if not cls.secret:
                 for name, resource in tables.under(policy_prefix(kind)).items():
                     found[kind, name] = Stored(resource, 0)
-        for record in (await self._store.list("secret/token/")).records:
+        for record in (await self._store.list(keys.TOKENS)).records:
             token = decode(record.value)
             found[token.kind, token.name] = Stored(token, record.revision)
         return (generation.revision if generation is not None else ABSENT), found

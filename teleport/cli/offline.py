@@ -21,6 +21,7 @@ from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loader
 from teleport.resources.node import Node
 from teleport.resources.nouns import nearest
+from teleport.resources.secret_ref import plain_secrets
 from teleport.resources.user import User
 
 __all__ = ["Policy", "Review", "Rights", "load_policy", "review"]
@@ -53,7 +54,8 @@ def review(folder: Path) -> Review:
     files, unreadable = read_folder(folder)
     loaded = Loader(source="folder").load(files)
     judgement = judge([*loaded.resources, *loaded.remnants], broken=loaded.broken)
-    problems = {*unreadable, *loaded.problems, *judgement.problems}
+    secrets = plain_secrets((*loaded.resources, *loaded.remnants))
+    problems = {*unreadable, *loaded.problems, *judgement.problems, *secrets}
     return Review(loaded.resources, tuple(sorted(problems)), judgement.warnings)
 
 

@@ -34,6 +34,7 @@ class Target:
         "completion": ("teleport.cli.completion", "tctl", "Print the completion script for a shell."),
         "create": (f"{_C}.create", "create", "Create resources from files."),
         "edit": (f"{_C}.edit", "edit", "Change a resource in an editor."),
+        "explain": (f"{_C}.explain", "explain", "What a field of a policy file means."),
         "get": (f"{_C}.get", "get", "Show resources."),
         "nodes": (f"{_C}.cluster", "nodes", "List the hosts of the cluster."),
         "policy": (

@@ -16,6 +16,7 @@ from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.gitops.order import Ref
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
+from teleport.resources.secret_ref import plain_secrets
 
 __all__ = ["Loop", "PolicyService", "Source", "SourceState"]
 
@@ -151,8 +152,9 @@ class Loop:
             loaded = await self._source.load()
             self.declared = frozenset((one.kind, one.name) for one in loaded.resources)
             self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
-            if loaded.problems:
-                await self._stall([*loaded.problems, *await self._service.faults(self._source.name, loaded)])
+            problems = [*loaded.problems, *plain_secrets((*loaded.resources, *loaded.remnants))]
+            if problems:
+                await self._stall([*problems, *await self._service.faults(self._source.name, loaded)])
                 return True
             await self._apply(loaded.resources, loaded.commit)
         except Invalid as error:

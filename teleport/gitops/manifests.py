@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from teleport.core.errors import Problem
 from teleport.resources.custom_kinds import CustomKind, custom_kind, to_document
+from teleport.resources.faults import one_line
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded, parse
 from teleport.resources.model import Origin
@@ -185,5 +186,5 @@ def _with_path(problem: Problem, paths: Sequence[str], kind: CustomKind) -> Prob
     if path in _NO_FILE_FIELDS:
         path = "spec.version" if kind.says_version and path == "version" else ""
     said = problem.message.startswith(f"{path}: ")
-    message = f"{path}: {problem.message}" if path and not said else problem.message
+    message = one_line(f"{path}: {problem.message}") if path and not said else problem.message
     return replace(problem, line=0, column=0, message=message)

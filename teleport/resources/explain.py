@@ -15,7 +15,7 @@ from teleport.core.errors import Problem
 from teleport.resources.faults import FAULTS, Fault, Misfit, one_line
 from teleport.resources.yaml_reader import Marks, Path
 
-__all__ = ["MAX_PROBLEMS", "explain"]
+__all__ = ["MAX_PROBLEMS", "explain", "model_in"]
 
 MAX_PROBLEMS: Final = 200
 """Problems shown of one document: an honest one has few, a hostile one as many as it likes."""
@@ -94,12 +94,12 @@ def _fields_at(cls: type[BaseModel], path: Path) -> list[str]:
         if isinstance(step, int) or here is None:
             continue
         info = here.model_fields.get(step)
-        here = _model_in(info.annotation) if info is not None else here
+        here = model_in(info.annotation) if info is not None else here
     return list(here.model_fields) if here is not None else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model inside Optional[...], tuple[..., ...], dict[str, ...] and Annotated[...]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
+    return next((found for inner in get_args(annotation) if (found := model_in(inner)) is not None), None)

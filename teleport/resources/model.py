@@ -4,7 +4,7 @@ A kind is one class: its model gives the schema, the store codec, the noun in ad
 `tctl get`, the API routes and the reference page. To add a kind, define the class and list it in `kinds`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -142,6 +142,10 @@ class Resource(Model, Generic[SpecT]):
         twin._origin = origin
         twin._uid = uid or self._uid
         return twin
+
+    def written_secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """The paths of secrets that the resource holds itself, each with what to write instead."""
+        yield from ()
 
     def to_dict(self) -> dict[str, Any]:
         """As written: only what was set, in the format's own spelling, with `kind` first."""

@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from teleport.resources.kinds import KINDS, AnyResource
-from teleport.resources.schema import kind_schema
+from teleport.resources.schema import kind_schema, vocabulary
 from teleport.resources.shapes import SHAPES
 from teleport.resources.yaml_reader import MAX_DEPTH, MAX_DOCUMENT, MAX_DOCUMENTS, MAX_FILE, MAX_NODES
 
@@ -47,7 +47,8 @@ Editors that know the YAML language server check and complete while you type, if
 # yaml-language-server: $schema=../schemas/role.json
 ```
 
-`schemas/` has one schema a kind, and `resource.json` for files that mix kinds.
+`schemas/` has one schema a kind, and `resource.json` for files that mix kinds; `tctl policy schemas DIR` writes them
+for a repository of yours. `tctl explain role.spec.options` tells on a terminal what stands here.
 
 ## How values are written
 
@@ -128,7 +129,7 @@ def _below(schema: Schema, place: str, definitions: Mapping[str, Schema]) -> Ite
 class _Tables:
     """Tables of fields. `anchors` are those of the mappings' sections."""
 
-    def __init__(self, definitions: Mapping[str, Schema], anchors: Mapping[str, str]) -> None:
+    def __init__(self, definitions: Mapping[str, dict[str, Any]], anchors: Mapping[str, str]) -> None:
         self._definitions, self._anchors = definitions, anchors
 
     def table(self, schema: Schema) -> Iterator[str]:
@@ -139,14 +140,14 @@ class _Tables:
             default = "required" if key in schema.get("required", ()) else default
             yield f"| `{key}` | {self._type(value)} | {default} | {value['description']} |"
         for key, value in schema["properties"].items():
-            if len(self._vocabulary(value)) > _MANY:
-                yield f"\nThe words of `{key}`: {_codes(self._vocabulary(value))}."
+            if len(vocabulary(value, self._definitions)) > _MANY:
+                yield f"\nThe words of `{key}`: {_codes(vocabulary(value, self._definitions))}."
 
     def _type(self, schema: Schema) -> str:
         if "$ref" in schema:
             name = _name(schema["$ref"])
             return f"[{_spaced(name)}](#{name})" if name in _SHAPES else f"[mapping](#{self._anchors[name]})"
-        if words := self._vocabulary(schema):
+        if words := vocabulary(schema, self._definitions):
             return f"list of {_codes(words)}" if len(words) <= _MANY else "list of words, see below"
         if "anyOf" in schema:
             return self._type(schema["anyOf"][0])
@@ -157,14 +158,6 @@ class _Tables:
         if "additionalProperties" in schema:
             return f"name to {self._type(schema['additionalProperties'])}"
         return {"integer": "number"}[schema["type"]]
-
-    def _vocabulary(self, schema: Schema) -> Sequence[str]:
-        """The words that a list may hold, each in one spelling; none if it may hold others."""
-        items = schema.get("anyOf", [{}])[0].get("items", {})
-        spellings: dict[str, str] = {}
-        for word in self._definitions.get(_name(items.get("$ref", "")), {}).get("enum", ()):
-            spellings.setdefault(word.lower(), word)
-        return list(spellings.values())
 
 
 def _name(reference: str) -> str:

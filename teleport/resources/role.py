@@ -7,7 +7,7 @@ is filled in where the role is compiled, so that a role is always written back a
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from teleport.resources.faults import Fault, raise_faults, unknown_words
 from teleport.resources.model import Metadata, Model, Resource, Spec
@@ -54,6 +54,11 @@ _KUBERNETES_KINDS: Final = (
 )  # fmt: skip
 """Kinds of object that a v7 role may name. Earlier versions know pods alone; v8 takes the plural of any kind."""
 
+_V3: Final[dict[str, JsonValue]] = {"versions": "left out in allow, it is everything in v3, nothing from v4 on"}
+_V3_LOGINS: Final[dict[str, JsonValue]] = {
+    "versions": "left out in allow, it is everything in v3 if there are logins, nothing from v4 on"
+}
+
 Nouns = Annotated[Texts, Vocabulary("resource kind", NOUNS)]
 Verbs = Annotated[Texts, Vocabulary("verb", VERBS)]
 KubernetesVerbs = Annotated[Texts, Vocabulary("Kubernetes verb", _KUBERNETES_VERBS)]
@@ -77,7 +82,9 @@ class KubernetesResource(Model):
     namespace: Text = Field(default="", description="namespace; a pattern")
     name: Text = Field(default="", description="name; a pattern")
     verbs: KubernetesVerbs = Field(default=(), description="what may be done; `*` is everything")
-    api_group: Text = Field(default="", description="API group; a pattern (v8)")
+    api_group: Text = Field(
+        default="", description="API group; a pattern (v8)", json_schema_extra={"versions": "v8 alone"}
+    )
 
     @model_validator(mode="after")
     def _fits_version(self, info: ValidationInfo) -> "KubernetesResource":
@@ -174,13 +181,13 @@ class Condition(Model):
     """One side of a role: `allow` or `deny`. Both have the same fields."""
 
     logins: Texts = Field(default=(), description="operating system logins; templates; in deny `*` is every login")
-    node_labels: Labels | None = Field(default=None, description="SSH hosts")
+    node_labels: Labels | None = Field(default=None, description="SSH hosts", json_schema_extra=_V3_LOGINS)
     node_labels_expression: Text = Field(default="", description="SSH hosts, by a label expression")
-    app_labels: Labels | None = Field(default=None, description="web and TCP applications")
+    app_labels: Labels | None = Field(default=None, description="web and TCP applications", json_schema_extra=_V3)
     app_labels_expression: Text = Field(default="", description="applications, by a label expression")
-    kubernetes_labels: Labels | None = Field(default=None, description="Kubernetes clusters")
+    kubernetes_labels: Labels | None = Field(default=None, description="Kubernetes clusters", json_schema_extra=_V3)
     kubernetes_labels_expression: Text = Field(default="", description="Kubernetes clusters, by a label expression")
-    db_labels: Labels | None = Field(default=None, description="databases")
+    db_labels: Labels | None = Field(default=None, description="databases", json_schema_extra=_V3)
     db_labels_expression: Text = Field(default="", description="databases, by a label expression")
     db_service_labels: Labels | None = Field(default=None, description="database services")
     db_service_labels_expression: Text = Field(default="", description="database services, by a label expression")
@@ -195,7 +202,11 @@ class Condition(Model):
     kubernetes_groups: Texts = Field(default=(), description="Kubernetes groups that are impersonated; templates")
     kubernetes_users: Texts = Field(default=(), description="Kubernetes users that are impersonated; templates")
     kubernetes_resources: tuple[KubernetesResource, ...] | None = Field(
-        default=None, description="objects within the clusters; left out, the role version's default applies"
+        default=None,
+        description="objects within the clusters; left out, the role version's default applies",
+        json_schema_extra={
+            "versions": "left out in allow, it is every pod in v3 to v5, nothing in v6, everything in v7 and v8"
+        },
     )
     db_names: Texts = Field(default=(), description="database names; templates; `*` is every name")
     db_users: Texts = Field(default=(), description="database users; templates; `*` is every user")
@@ -218,7 +229,10 @@ class Condition(Model):
     impersonate: Impersonate | None = Field(default=None, description="certificates on behalf of others")
     request: RequestConditions | None = Field(default=None, description="what may be asked for")
     review_requests: ReviewConditions | None = Field(default=None, description="whose requests may be decided")
-    join_sessions: tuple[JoinSession, ...] = Field(default=(), description="live sessions that may be joined")
+    join_sessions: tuple[JoinSession, ...] = Field(
+        default=(), description="live sessions that may be joined",
+        json_schema_extra={"versions": "holders of roles of v3 and v4 alone join where they may log in, without it"},
+    )  # fmt: skip
     require_session_join: tuple[SessionJoinPolicy, ...] = Field(
         default=(), description="who must be present in holders' own sessions"
     )

@@ -20,7 +20,7 @@ from teleport.resources.times import duration_text
 from teleport.resources.values import Spelling, Vocabulary
 from teleport.resources.yaml_reader import read
 
-__all__ = ["any_kind_schema", "kind_schema"]
+__all__ = ["any_kind_schema", "field_schema", "kind_schema", "vocabulary"]
 
 Schema = dict[str, Any]
 
@@ -62,6 +62,21 @@ def any_kind_schema() -> Schema:
         ],
         "$defs": definitions.sorted(),
     }
+
+
+def field_schema(info: FieldInfo) -> tuple[Schema, Mapping[str, Schema]]:
+    """The schema of one field, and the definitions that it refers to."""
+    definitions = _Definitions()
+    return definitions.field(info), definitions.sorted()
+
+
+def vocabulary(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> list[str]:
+    """The words that a list may hold, each in one spelling; none if it may hold others."""
+    items = schema.get("anyOf", [{}])[0].get("items", {})
+    spellings: dict[str, str] = {}
+    for word in definitions.get(_name_of(items), {}).get("enum", ()):
+        spellings.setdefault(word.lower(), word)
+    return list(spellings.values())
 
 
 def _document(cls: type[AnyResource], definitions: "_Definitions") -> Schema:

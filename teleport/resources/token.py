@@ -1,8 +1,12 @@
-"""Token: how a service, a bot or a leaf cluster may join. With the method `token` its name is the secret."""
+"""Token: how a service, a bot or a leaf cluster may join.
 
+With the method `token` its name is the secret, as upstream has it, unless `spec.secret` says where the secret is.
+"""
+
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.join_methods import (
@@ -23,6 +27,7 @@ from teleport.resources.join_methods import (
     TpmJoin,
 )
 from teleport.resources.model import Metadata, Resource, Spec
+from teleport.resources.secret_ref import SecretRef
 from teleport.resources.values import Duration, Labels, Text, Texts, Vocabulary
 
 __all__ = ["SYSTEM_TOKEN_ROLES", "Token", "TokenSpec"]
@@ -45,6 +50,9 @@ class TokenSpec(Spec):
 
     roles: ServiceRoles = Field(min_length=1, description="what the joining service may act as; case does not count")
     join_method: JoinMethod = Field(default="token", description="how the joining side proves itself")
+    secret: SecretRef | None = Field(
+        default=None, description="for the method `token`: where the secret is kept; the token's name is none then"
+    )
     bot_name: Text = Field(default="", description="the bot that joins with it")
     suggested_labels: Labels = Field(default_factory=dict, description="labels a host gets when it joins with it")
     suggested_agent_matcher_labels: Labels = Field(
@@ -70,6 +78,12 @@ class TokenSpec(Spec):
     oracle: OracleJoin | None = Field(default=None, description="for the method `oracle`")
     env0: Env0Join | None = Field(default=None, description="for the method `env0`")
     bound_keypair: BoundKeypairJoin | None = Field(default=None, description="for the method `bound_keypair`")
+
+    @model_validator(mode="after")
+    def _secret_counts(self) -> "TokenSpec":
+        if self.secret is not None and self.join_method != "token":
+            raise_faults([Fault(("secret",), f"the join method {self.join_method} has no secret", "remove it")])
+        return self
 
 
 class Token(Resource[TokenSpec]):
@@ -103,4 +117,12 @@ spec:
     @property
     def secret_name(self) -> bool:
         """Whether knowing the name is enough to join."""
-        return self.spec.join_method == "token"
+        return self.spec.join_method == "token" and self.spec.secret is None
+
+    def written_secrets(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.secret_name:
+            yield (
+                ("metadata", "name"),
+                "name it otherwise and say where its secret is, spec.secret: {file: /PATH} or {env: NAME}; or make it "
+                "with `tctl tokens add`",
+            )

@@ -83,7 +83,7 @@ version: v2
 metadata:
   name: ann@example.com
 spec:
-  roles: [developer]
+  roles: [access]
   traits:
     logins: [ann]
     team: [web]

@@ -17,6 +17,7 @@ from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.server import ApiServer
 from teleport.auth.join import HOST_TTL
+from teleport.auth.references import References
 from teleport.core.errors import Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
@@ -27,6 +28,7 @@ from teleport.service.connections import run_application
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
 from teleport.service.guards import guarded, new_guards
 from teleport.service.policies import may_adopt
+from teleport.service.secrets import Secrets, references
 from teleport.service.settings import declare_settings
 from teleport.service.site import Site
 
@@ -42,6 +44,7 @@ async def start_auth(site: Site) -> AuthService:
     service = await open_auth(
         site.data_dir, section.cluster_name, site.life.stack, clock=site.clock, retention=section.audit_retention,
         newborn=config.nodename, hasher=site.hasher, closed=section.closed_kinds, checks=checks, people=people,
+        permitted=_permitted(site),
         may_adopt=lambda source, owner: may_adopt(site.config.policies, source, owner),
     )  # fmt: skip
     site.auth = service
@@ -53,6 +56,12 @@ async def start_auth(site: Site) -> AuthService:
     await declare_settings(service, config, site.health)
     await _serve(site, service)
     return service
+
+
+def _permitted(site: Site) -> References:
+    """Which secrets policy may refer to."""
+    policies = site.config.policies
+    return references(policies.secrets if policies is not None else Secrets(), site.data_dir)
 
 
 async def _serve(site: Site, service: AuthService) -> None:

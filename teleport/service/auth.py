@@ -30,6 +30,7 @@ from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
+from teleport.auth.references import References
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.ceiling import Ceiling
@@ -38,6 +39,7 @@ from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from teleport.service.review import Reviewer
+from teleport.service.secrets import SecretsCheck, default_references
 from teleport.service.token_review import InCluster
 from teleport.sessions.policy import LiveFleet, LivePolicy, decoders
 from teleport.store.base import ABSENT, Store
@@ -111,11 +113,13 @@ async def open_auth(
     hasher: PasswordHasher | None = None, closed: Sequence[str] = (), checks: Sequence[Check] = (),
     people: Mapping[str, str] | None = None,
     may_adopt: Callable[[str, str], bool] = lambda _source, owner: owner == API_SOURCE,
+    permitted: References | None = None,
 ) -> AuthService:  # fmt: skip
     """Open everything in a data directory. What is opened is closed with the stack, in reverse order.
 
     `checks` judge each write of policy; `people` says who those are who sign what is written; `may_adopt`, which
-    source takes over what of another by a label alone.
+    source takes over what of another by a label alone; `permitted`, which secrets policy may refer to, the usual ones
+    by default.
     `cluster` may be empty: then it is the one that was born here, or a new one by the name of `newborn`.
     Raises Unavailable if another process has the directory, Refused if its secrets cannot be opened.
     """
@@ -142,12 +146,17 @@ async def open_auth(
     presence = Presence(store, clock=clock)
     await presence.resume()
     approvals = Approvals(store, clock=clock)
-    reviewer = Reviewer(approvals, policy, presence.hosts, clock, checks, people or {})
+    permitted = permitted or default_references(data_dir)
+    reviewer = Reviewer(
+        approvals, policy, presence.hosts, clock, checks, people or {}, standing=(SecretsCheck(permitted),)
+    )
     writer = PolicyWriter(
         store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer, may_adopt=may_adopt
     )
     around = InCluster.found()
-    joining = JoinService(store, authorities, clock=clock, review=around.review if around is not None else None)
+    joining = JoinService(
+        store, authorities, clock=clock, references=permitted, review=around.review if around is not None else None
+    )
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials, approvals=approvals,

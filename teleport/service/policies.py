@@ -16,6 +16,7 @@ from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
 from teleport.service.ceiling import CeilingSection
+from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
 __all__ = ["API", "SETTINGS", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
@@ -184,6 +185,9 @@ class Policies(Section):
         default_factory=dict, examples=[{"ann@example.com": "ann"}],
         description="who signs: a principal of allowed_signers to a user of the cluster, or to nothing for a machine",
     )  # fmt: skip
+    secrets: Secrets = Field(
+        default_factory=Secrets, description="what policy may refer to as a secret, instead of holding it"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "Policies":

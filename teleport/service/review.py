@@ -53,6 +53,8 @@ class Reviewer:
     checks: Sequence[Check] = ()
     people: Mapping[str, str] = field(default_factory=dict)
     """Principals of signatures, and the users they are."""
+    standing: Sequence[Check] = ()
+    """Checks that no setting turns off."""
     signed: dict[str, Endorsed] = field(default_factory=dict)
     """By name, the sources that are."""
 
@@ -61,7 +63,7 @@ class Reviewer:
         if proposal.source == SETTINGS:  # whoever writes teleport.yaml sets the guards, and is not held to them
             return Reviewed()
         proposed = await self._proposed(proposal)
-        verdict = await asyncio.to_thread(review, proposed, self.checks)
+        verdict = await asyncio.to_thread(review, proposed, (*self.standing, *self.checks))
         refused: list[Problem] = []
         reviewed = Reviewed(verdict.warnings)
         for guard, found in groupby(verdict.violations, key=lambda one: one.guard):

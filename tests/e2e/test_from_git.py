@@ -120,6 +120,23 @@ def test_a_branch_that_went_back_is_refused_also_after_a_restart_until_an_admini
     assert world.wait_event("policy.rollback_accepted", commit=old)["reason"] == "a test"
 
 
+def test_a_secret_is_refused_and_a_reference_to_it_is_obeyed(governed: Governed) -> None:
+    token = "kind: token\nversion: v2\nmetadata: {name: NAME}\nspec: {roles: [Node]REST}\n"
+    plain = governed.push({"tokens.yaml": token.replace("NAME", "hunter2hunter2hunter2").replace("REST", "")})
+    refused = governed.wait("Stalled", plain)
+    secrets = governed.world.data / "secrets"
+    secrets.mkdir()
+    (secrets / "fleet").write_text("correct-horse-battery-staple\n")
+
+    reference = token.replace("NAME", "fleet").replace("REST", f", secret: {{file: {secrets / 'fleet'}}}")
+    commit = governed.push({"tokens.yaml": reference})
+    status = governed.wait("Ready", commit)
+
+    assert "tokens.yaml:3:18: the name of this token is a secret" in refused["message"]
+    assert "hunter2" not in str(refused)
+    assert status["warnings"] == []
+
+
 def test_a_repository_that_disappears_changes_nothing_and_is_asked_again(governed: Governed) -> None:
     folder = governed.upstream.folder
     elsewhere = folder.rename(folder.with_name("elsewhere"))

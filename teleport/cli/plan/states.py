@@ -18,6 +18,7 @@ from teleport.resources.codec import from_dict
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded, Loader, load
 from teleport.resources.node import Node
+from teleport.resources.secret_ref import plain_secrets
 
 __all__ = ["LIVE", "State", "offline_state", "read_inventory"]
 
@@ -70,7 +71,8 @@ def offline_state(word: str, beside: str, loader: Loader) -> State:
 
 def _state(title: str, files: Sequence[tuple[str, bytes]], problems: Sequence[Problem], loader: Loader) -> State:
     loaded = loader.load(files)
-    return State(title, loaded.resources, (*problems, *loaded.problems), loaded)
+    secrets = plain_secrets((*loaded.resources, *loaded.remnants))
+    return State(title, loaded.resources, (*problems, *loaded.problems, *secrets), loaded)
 
 
 def _in_repository(repository: Repository) -> bool:

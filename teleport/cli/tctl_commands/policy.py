@@ -10,6 +10,9 @@ import click
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_adopt import adopt
 from teleport.cli.tctl_commands.policy_approve import approve
+from teleport.cli.tctl_commands.policy_export import export
+from teleport.cli.tctl_commands.policy_fmt import fmt
+from teleport.cli.tctl_commands.policy_new import new, schemas
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
@@ -32,9 +35,13 @@ def policy() -> None:
 policy.add_command(accept_rollback)
 policy.add_command(adopt)
 policy.add_command(approve)
+policy.add_command(export)
+policy.add_command(fmt)
 policy.add_command(inventory)
+policy.add_command(new)
 policy.add_command(plan)
 policy.add_command(resume)
+policy.add_command(schemas)
 policy.add_command(status)
 policy.add_command(suspend)
 
