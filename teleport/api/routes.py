@@ -186,6 +186,18 @@ ADOPT: Final = Route(
     "adopt", "POST", "/v1/policy/adopt", Admin("update", "policy"), m.AdoptRequest, m.AdoptAnswer,
     "let a source of policy take over what belongs to another",
 )  # fmt: skip
+EMERGENCIES: Final = Route(
+    "emergencies", "GET", "/v1/policy/emergencies", Admin("read", "policy"), m.Empty, m.EmergencyChanges,
+    "emergency changes that are in force",
+)  # fmt: skip
+BEGIN_EMERGENCY: Final = Route(
+    "begin_emergency", "POST", "/v1/policy/emergencies", EachObject(("break_glass",)), m.EmergencyRequest,
+    m.EmergencyRow, "change a declared resource for a while, past its source",
+)  # fmt: skip
+END_EMERGENCY: Final = Route(
+    "end_emergency", "POST", "/v1/policy/emergencies/end", EachObject(("break_glass",)), m.EmergencyEnd, m.Done,
+    "end an emergency change before its time",
+)  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(

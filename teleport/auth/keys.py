@@ -7,7 +7,7 @@ from teleport.resources.kinds import KINDS
 
 __all__ = [
     "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "authority", "credential", "host", "invitation",
-    "policy", "suspended", "token",
+    "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -46,6 +46,21 @@ def adoption(kind: str, name: str) -> str:
 def suspended(source: str) -> str:
     """Why a source of policy is suspended, since when and by whom."""
     return f"suspended-source/{source}"
+
+
+def last_applied(source: str) -> str:
+    """What a source of policy declared when it was applied last; sealed, so that only this program writes it."""
+    return f"secret/last-applied/{source}"
+
+
+def overlay(kind: str, name: str) -> str:
+    """An emergency change, apart from the declaration that it is laid over."""
+    return f"overlay/{kind}/{name}"
+
+
+def overlay_witness(kind: str, name: str) -> str:
+    """The hash of an emergency change; sealed: a change that was written past the auth service has none."""
+    return f"secret/overlay/{kind}/{name}"
 
 
 def token(name: str) -> str:

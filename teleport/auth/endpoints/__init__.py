@@ -10,6 +10,7 @@ from teleport.auth.endpoints.accounts import Accounts
 from teleport.auth.endpoints.anybody import ForAnybody
 from teleport.auth.endpoints.auditing import Auditing
 from teleport.auth.endpoints.cluster import ClusterState
+from teleport.auth.endpoints.emergencies import EmergencyAccess
 from teleport.auth.endpoints.live import LiveAccess
 from teleport.auth.endpoints.parts import Parts, Surroundings
 from teleport.auth.endpoints.recordings import RecordingAccess
@@ -29,7 +30,7 @@ class Auth(Parts):
     def handlers(self) -> Handlers:
         audiences = (
             ForAnybody(self), ForUsers(self), ResourceAccess(self), Accounts(self), ClusterState(self), Auditing(self),
-            RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self),
+            RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self), EmergencyAccess(self),
         )  # fmt: skip
         return {
             name.removeprefix(_PREFIX): getattr(audience, name)

@@ -12,6 +12,7 @@ from teleport.audit.events import Actor, CertificateCreated, actor_of
 from teleport.audit.log import AuditLog
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Credentials
+from teleport.auth.emergency import Emergencies
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
@@ -74,6 +75,7 @@ class Parts:
     policy: LivePolicy
     fleet: LiveFleet
     writer: PolicyWriter
+    emergencies: Emergencies
     credentials: Credentials
     issuer: Issuer
     joining: JoinService
