@@ -9,6 +9,8 @@ import click
 
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_adopt import adopt
+from teleport.cli.tctl_commands.policy_break_glass import break_glass
+from teleport.cli.tctl_commands.policy_patch import patch
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
@@ -30,7 +32,9 @@ def policy() -> None:
 
 policy.add_command(accept_rollback)
 policy.add_command(adopt)
+policy.add_command(break_glass)
 policy.add_command(inventory)
+policy.add_command(patch)
 policy.add_command(plan)
 policy.add_command(resume)
 policy.add_command(status)
