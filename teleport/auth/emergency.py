@@ -111,9 +111,11 @@ class Emergencies:
         others = {(one.kind, one.name): one.resource for one in self.in_force if one.resource is not None}
         if len(others.keys() - {wish.ref}) >= _MOST:
             raise Refused(f"{_MOST} emergency changes are in force already", hint="tctl policy break-glass ls")
-        before = {ref: Stored(others.get(ref, stored.resource), stored.revision) for ref, stored in found.items()}
-        after = {ref: stored.resource for ref, stored in before.items()} | {wish.ref: _marked(wish.resource, base)}
-        await self._consider(Proposal(BREAK_GLASS, actor, before, after))
+        before = {ref: _owned(others[ref], stored) if ref in others else stored for ref, stored in found.items()}
+        after = {ref: stored.resource for ref, stored in before.items()} | {
+            wish.ref: _owned(wish.resource, base).resource
+        }
+        await self._consider(Proposal(base.owner, actor, before, after))
         return _Judged(wish, base, generation, fields)
 
     async def _check_seen(self, wish: Wish) -> None:
@@ -272,6 +274,11 @@ class Emergencies:
         await self._policy.wait_for(revision)
         await self._outbox.flush()
         log.warning("the emergency change of %s by %s is over: %s", overlay.ref, overlay.actor, why)
+
+
+def _owned(resource: AnyResource, base: Stored) -> Stored:
+    """As if the owner declared it: no emergency gives an object more than its source could."""
+    return Stored(resource.with_origin(base.resource.origin, uid=base.resource.uid), base.revision)
 
 
 def _marked(resource: AnyResource, base: Stored) -> AnyResource:
