@@ -1,7 +1,7 @@
 """Administrative acts: which verbs on which kinds of resource somebody may use (SEMANTICS: "Admin rules").
 
-Deny over all roles first, then allow. Verbs are independent, but `read` covers `readnosecrets`. Within a role the
-more specific rule is tried first: it is the one an answer names.
+Deny over all roles first, then allow. Verbs are independent, but `read` covers `readnosecrets`, and `break_glass` is
+allowed by name alone. Within a role the more specific rule is tried first: it is the one an answer names.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ from teleport.access.snapshot import BoundUser, Snapshot
 from teleport.core.identity import Identity
 from teleport.resources.kinds import AnyResource
 from teleport.resources.model import Metadata
+from teleport.resources.nouns import BREAK_GLASS
 from teleport.resources.role import Rule
 from teleport.resources.user import User, UserSpec
 
@@ -109,7 +110,7 @@ def _may(
     if denial is not None:
         return denial
     for role in user.scoped(requested):
-        for index, rule in _matching(role.allow.rules, verb, noun):
+        for index, rule in _granting(role.allow.rules, verb, noun):
             if _holds(rule, scope, unknown=True):
                 return _judged(snapshot, role, "allow", index, allowed=True, what=f"allows {verb} on {noun}")
     return denied(f"no role of {identity.name} allows {verb} on {noun}")
@@ -162,6 +163,11 @@ def _matching(rules: Sequence[Rule], verb: str, noun: str) -> Iterator[tuple[int
         if (nouns | {"*"}) & set(rule.resources) and (verbs | {"*"}) & set(rule.verbs)
     ]
     yield from sorted(found, key=order)
+
+
+def _granting(rules: Sequence[Rule], verb: str, noun: str) -> Iterator[tuple[int, Rule]]:
+    """Those that may allow it: `*` is every verb but the one that goes past whoever else has a say."""
+    return (item for item in _matching(rules, verb, noun) if verb != BREAK_GLASS or verb in item[1].verbs)
 
 
 def _holds(rule: Rule, scope: Scope | None, *, unknown: bool) -> bool:

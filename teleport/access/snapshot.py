@@ -4,11 +4,13 @@ What could not be read (a newer version, an unknown field) is remembered in `unr
 concern is denied.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+from teleport.access.overlays import Laid, Overlay
 from teleport.access.roles import BoundRole, CompiledRole, compile_role
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
@@ -89,6 +91,12 @@ class Snapshot:
     network: NetworkingConfigSpec
     recording: RecordingConfigSpec
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    overlays: tuple[Overlay, ...] = ()
+    """Emergency changes that are part of this, instead of what is declared."""
+    ended: tuple[Overlay, ...] = ()
+    """Those that were part of the snapshot before, and no longer are."""
+    until: float = math.inf
+    """When the first of them ends, in seconds since the epoch: from then on this is not the policy any more."""
     _bound: dict[str, BoundUser] = field(default_factory=dict)
 
     def user(self, name: str) -> BoundUser | None:
@@ -174,6 +182,8 @@ def compile_snapshot(tables: Tables, *, previous: Snapshot | None = None) -> Sna
         network=_setting(NetworkingConfig, tables, NetworkingConfigSpec()),
         recording=_setting(RecordingConfig, tables, RecordingConfigSpec()),
         unreadable=unreadable,
+        overlays=tables.overlays if isinstance(tables, Laid) else (),
+        until=tables.until if isinstance(tables, Laid) else math.inf,
     )
 
 

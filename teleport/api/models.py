@@ -25,6 +25,10 @@ __all__ = [
     "Certificates",
     "Confirmation",
     "Done",
+    "EmergencyChanges",
+    "EmergencyEnd",
+    "EmergencyRequest",
+    "EmergencyRow",
     "Empty",
     "EnrolmentOffer",
     "EnrolmentRequest",
@@ -529,11 +533,58 @@ class ServiceStatus(Message):
     problems: tuple[str, ...] = ()
 
 
+class EmergencyRow(Message):
+    """An emergency change that is in force: drift from what is declared, until a moment."""
+
+    id: str
+    kind: str
+    name: str
+    actor: str
+    reason: str
+    since: float
+    expires: float
+    fields: tuple[str, ...]
+    source: str = ""
+    """Who declares what lies beneath, in which file and by which commit."""
+    file: str = ""
+    commit: str = ""
+    resource: dict[str, Any] | None = None
+    """What is in force, and beneath it what is declared: for those who may read it, where they ask for it."""
+    beneath: dict[str, Any] | None = None
+
+
 class PolicyStatus(Message):
     revision: int
     oldest_acknowledged: int
     sources: tuple[SourceStatus, ...]
     services: tuple[ServiceStatus, ...]
+    emergencies: tuple[EmergencyRow, ...] = ()
+
+
+class EmergencyRequest(Message):
+    """A declared resource as it shall be for a while."""
+
+    file: PolicyFile
+    """Declares this resource and nothing else."""
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S")
+    ttl: float = Field(gt=0, le=365 * 86400)
+    code: Short = ""
+    """A code of the caller's second factor, of now."""
+    expected_revision: int | None = Field(default=None, ge=0)
+    """Of the declaration, as the caller read it."""
+    replaces: Short = ""
+    """The id of the emergency change of the same resource that the caller saw in force."""
+
+
+class EmergencyEnd(Message):
+    """Ends an emergency change before its time."""
+
+    kind: Short
+    name: Short
+
+
+class EmergencyChanges(Message):
+    emergencies: tuple[EmergencyRow, ...]
 
 
 class EventQuery(Message):

@@ -190,6 +190,18 @@ APPROVE: Final = Route(
     "approve", "POST", "/v1/policy/approvals", Admin("update", "policy"), m.ApprovalRequest, m.ApprovalAnswer,
     "approve of a change that a guard refuses",
 )  # fmt: skip
+EMERGENCIES: Final = Route(
+    "emergencies", "GET", "/v1/policy/emergencies", Admin("read", "policy"), m.Empty, m.EmergencyChanges,
+    "emergency changes that are in force",
+)  # fmt: skip
+BEGIN_EMERGENCY: Final = Route(
+    "begin_emergency", "POST", "/v1/policy/emergencies", EachObject(("break_glass",)), m.EmergencyRequest,
+    m.EmergencyRow, "change a declared resource for a while, past its source",
+)  # fmt: skip
+END_EMERGENCY: Final = Route(
+    "end_emergency", "POST", "/v1/policy/emergencies/end", EachObject(("break_glass",)), m.EmergencyEnd, m.Done,
+    "end an emergency change before its time",
+)  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 
 RECORDINGS: Final = Route(

@@ -290,6 +290,53 @@ class PolicyStalled(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolicyDrifted(Event):
+    event = "policy.drift"
+    codes = ("TPY04W",)
+    summary = "what a source owns was changed underneath it, and is again as the source declares it"
+    outcome: str = "W"
+    source: str = ""
+    commit: str = ""
+    created: tuple[str, ...] = ()
+    """What had vanished."""
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    """What the source never declared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakGlass(Event):
+    event = "policy.break_glass"
+    codes = ("TPY05I", "TPY05W")
+    summary = "somebody changed a declared resource for an emergency, past its source, or was refused to"
+    name: str = ""
+    id: str = ""
+    reason: str = ""
+    expires: str = ""
+    fields: tuple[str, ...] = ()
+    """What differs from the declaration."""
+    with_mfa: bool = False
+    source: str = ""
+    """Who declares the resource; with file and commit the declaration that it was made over."""
+    file: str = ""
+    commit: str = ""
+    replaces: str = ""
+    """The id of an emergency change of the same resource that this one takes the place of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakGlassEnded(Event):
+    event = "policy.break_glass.end"
+    codes = ("TPY06I",)
+    summary = "an emergency change is over, and the declaration is in force again"
+    name: str = ""
+    id: str = ""
+    reason: str = ""
+    """Why it ended."""
+    begun_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RollbackAccepted(Event):
     event = "policy.rollback_accepted"
     codes = ("TPY01I",)

@@ -17,7 +17,8 @@ __all__ = ["feed"]
 
 def visible(identity: Identity) -> tuple[str, ...]:
     """The prefixes that a service may follow."""
-    return ("policy/", "ca/", "presence/") if identity.has_role("Proxy") else ("policy/", "ca/")
+    followed = ("policy/", "ca/", "overlay/")
+    return (*followed, "presence/") if identity.has_role("Proxy") else followed
 
 
 async def feed(store: Store, identity: Identity, after: int) -> AsyncGenerator[bytes]:

@@ -7,7 +7,7 @@ from teleport.resources.kinds import KINDS
 
 __all__ = [
     "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "host",
-    "invitation", "policy", "suspended", "token",
+    "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -52,6 +52,21 @@ def suspended(source: str) -> str:
 def approval(digest: str) -> str:
     """That somebody approved of a proposal that a guard refuses."""
     return f"secret/approval/{digest}"
+
+
+def last_applied(source: str) -> str:
+    """What a source of policy declared when it was applied last; sealed, so that only this program writes it."""
+    return f"secret/last-applied/{source}"
+
+
+def overlay(kind: str, name: str) -> str:
+    """An emergency change, apart from the declaration that it is laid over."""
+    return f"overlay/{kind}/{name}"
+
+
+def overlay_witness(kind: str, name: str) -> str:
+    """The hash of an emergency change; sealed: a change that was written past the auth service has none."""
+    return f"secret/overlay/{kind}/{name}"
 
 
 def token(name: str) -> str:

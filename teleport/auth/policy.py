@@ -1,22 +1,26 @@
 """The one way a policy kind is written: ownership, the judge, one transaction, one audit event a change.
 
 Sources (a folder, later git and Kubernetes) and the API all come through here. Nothing is half applied: the
-whole proposed set is judged, and the transaction holds only if nobody else wrote policy meanwhile.
+whole proposed set is judged, and the transaction holds only if nobody else wrote policy meanwhile. Whatever changes a
+resource ends an emergency change that lies over it, in the same transaction.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 from teleport.access.judge import Judgement, judge
-from teleport.audit.events import Actor, Event, OwnerChanged
+from teleport.access.overlays import Overlay
+from teleport.audit.events import Actor, BreakGlassEnded, Event, OwnerChanged, PolicyDrifted
 from teleport.auth import keys
 from teleport.auth.adoption import API_SOURCE, Adoptions, MayAdopt, Stored
 from teleport.auth.bereft import judge_change
 from teleport.auth.changes import change_event
+from teleport.auth.last_applied import LastApplied, declared_hash
 from teleport.auth.outbox import Outbox
+from teleport.auth.underneath import Underneath
 from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.resources.codec import decode, encode
@@ -45,6 +49,8 @@ __all__ = [
 ]
 
 _ATTEMPTS = 10
+_NAMED = 50
+"""Names that one event lists."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Applied:
     updated: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    repaired: bool = False
+    """The source declares what it declared before: all of this had been changed underneath it."""
 
     @property
     def changed(self) -> int:
@@ -116,8 +124,8 @@ class PolicyWriter:
         `may_adopt` says whether a source may take over, by a label alone, what another one owns.
         """
         self._store, self._replica, self._policy, self._outbox = store, replica, policy, outbox
-        self._clock, self._closed, self._review = clock, frozenset(closed), review
-        self._adoptions = Adoptions(store, may_adopt)
+        self._clock, self.closed, self._review = clock, frozenset(closed), review
+        self._adoptions, self._underneath = Adoptions(store, may_adopt), Underneath(store)
         self._ignored: dict[str, frozenset[Ref]] = {}
 
     async def stored(self) -> tuple[int, Mapping[Ref, Stored]]:
@@ -155,16 +163,27 @@ class PolicyWriter:
             now = self._clock.time()
             owned = {ref: stored.resource for ref, stored in found.items() if stored.owner == source}
             plan = settled((one for one in desired if not _expired(one, now)), owned)
+            last = await LastApplied.read(self._store, source)
+            hashed = await asyncio.to_thread(declared_hash, desired)
             foreign = {ref: found[ref] for ref in plan.wanted if ref in found and found[ref].owner != source}
             taken = await self._adoptions.permitted(source, plan.wanted, foreign)
-            _refuse_foreign(plan.wanted, {ref: one for ref, one in foreign.items() if ref not in taken})
+            ours = taken | await self._stolen(foreign, last)
+            _refuse_foreign(plan.wanted, {ref: one for ref, one in foreign.items() if ref not in ours})
             kept = {ref: owned[ref].with_origin(Origin(source=API_SOURCE)) for ref in plan.kept}
             wanted = dict(plan.wanted) | kept
             judged = await self._judge(Proposal(source, actor, found, _after(found, wanted, plan.gone), commit))
-            draft = _draft(found, wanted, plan.gone, actor, source).with_review(judged)
+            same = last.declared == hashed and not taken
+            draft = self._draft(actor, source, found, last if same else None, commit)
+            draft.fill(wanted, plan.gone, last)
             draft.operations += [Delete(keys.adoption(*ref)) for ref in taken]
+            if not draft.operations:
+                await self._mend(draft, generation, found, wanted)
+            draft.tell_of_drift(over=[ref for ref in plan.gone if _expired(found[ref].resource, now)])
+            draft.with_review(judged)
             if commit and commit != await self.applied_commit(source):
                 draft.operations.append(Put(keys.applied_commit(source), commit.encode()))
+            if last.declared != hashed or last.uids != draft.uids:
+                draft.operations.append(LastApplied(hashed, draft.uids).operation(source))
             self._ignored[source] = plan.ignored
             revision = await self._commit(generation, draft, {"source": source, "commit": commit})
             if revision is not None:
@@ -193,7 +212,9 @@ class PolicyWriter:
                     raise _owned(current, "changed")
                 await self._check_revision(ref, one.expected)
             judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, proposed, [])))
-            draft = _draft(found, kept, [], actor, API_SOURCE).with_review(judged)
+            draft = self._draft(actor, API_SOURCE, found)
+            draft.fill(kept, [])
+            draft.with_review(judged)
             revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
                 return draft.applied(revision, judged)
@@ -212,7 +233,9 @@ class PolicyWriter:
             if not self._free(ref, current):
                 raise _owned(current, "deleted")
             judged = await self._judge(Proposal(API_SOURCE, actor, found, _after(found, {}, [ref])))
-            draft = _draft(found, {}, [ref], actor, API_SOURCE).with_review(judged)
+            draft = self._draft(actor, API_SOURCE, found)
+            draft.fill({}, [ref])
+            draft.with_review(judged)
             revision = await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
                 return draft.applied(revision, judged)
@@ -254,12 +277,44 @@ class PolicyWriter:
         raise Conflict(f"{what} was changed since it was read", hint="read it again and repeat the change")
 
     def _refuse_closed(self, kinds: Iterable[str]) -> None:
-        shut = sorted(self._closed.intersection(kinds))
+        shut = sorted(self.closed.intersection(kinds))
         if shut:
             raise Refused(
                 f"the API of this cluster is closed for the kind {', '.join(shut)}",
                 hint="declare it in the source of the policy; closed_kinds in teleport.yaml says which kinds",
             )
+
+    async def consider(self, proposal: Proposal) -> Reviewed:
+        """What stands against a proposal, as every write is asked. Raises Invalid; writes nothing."""
+        return await self._judge(proposal)
+
+    def _draft(
+        self, actor: Actor, source: str, found: Mapping[Ref, Stored], last: LastApplied | None = None, commit: str = ""
+    ) -> "_Draft":
+        overlays = {(one.kind, one.name): one for one in self._policy.overlays}
+        return _Draft(actor, source, commit, found, overlays, last)
+
+    async def _stolen(self, foreign: Mapping[Ref, Stored], last: LastApplied) -> frozenset[Ref]:
+        """What the source had, and others own that never came by it through a door."""
+        found = []
+        for ref, stored in foreign.items():
+            if last.has(stored.resource):
+                by_others = await LastApplied.read(self._store, stored.owner)
+                found += [] if by_others.has(stored.resource) else [ref]
+        return frozenset(found)
+
+    async def _mend(
+        self, draft: "_Draft", generation: int, found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource]
+    ) -> None:
+        """Write again what somebody changed in the store without a trace in its log, so that nobody followed."""
+        shown = {ref: stored.resource for ref, stored in found.items()}
+        moved, unseen = await self._underneath.moved(generation, shown)
+        for ref in wanted:
+            if keys.policy(*ref) in moved:
+                draft.write_again(shown[ref])
+        for one in unseen:
+            if one.origin.source == draft.source and (one.kind, one.name) not in wanted:
+                draft.delete(one)
 
     async def _judge(self, proposal: Proposal) -> Reviewed:
         before = {ref: stored.resource for ref, stored in proposal.found.items()}
@@ -287,49 +342,122 @@ class PolicyWriter:
 class _Draft:
     """What a change comes to: operations for the store, events for the log, names for whoever asked."""
 
+    actor: Actor
+    source: str
+    commit: str
+    found: Mapping[Ref, Stored]
+    overlays: Mapping[Ref, Overlay]
+    last: LastApplied | None
+    """What was applied last, if it is declared once more: then whatever changes is a repair."""
     operations: list[Operation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=lambda: {"create": [], "update": [], "delete": []})
+    uids: dict[str, str] = field(default_factory=dict)
+    """By key of the store, the incarnations of all that is to be."""
+    drifted: bool = False
 
-    def put(self, resource: AnyResource, before: AnyResource | None, actor: Actor, source: str) -> None:
+    def fill(self, wanted: Mapping[Ref, AnyResource], gone: Iterable[Ref], known: LastApplied | None = None) -> None:
+        """What is to be, and what is to go; `known` is what the source was applied with last."""
+        for ref, resource in wanted.items():
+            current = self.found.get(ref)
+            before = current.resource if current is not None else None
+            self._put(resource, before, self._uid(resource, before, known or LastApplied()))
+        for ref in gone:
+            self.delete(self.found[ref].resource)
+
+    def _uid(self, resource: AnyResource, before: AnyResource | None, known: LastApplied) -> str:
+        """The incarnation: that which was given, also if the store says another; of what was deleted a new one."""
+        kept = known.uid(resource) if before is not None or self.last is not None else ""
+        return kept or (before.uid if before is not None else "") or str(uuid.uuid4())
+
+    def _put(self, resource: AnyResource, before: AnyResource | None, uid: str) -> None:
         """A resource that is to be. One that only moved within its source is written without an event."""
-        same = before is not None and before.to_dict() == resource.to_dict()
+        ref = (resource.kind, resource.name)
+        if (resource.origin.source or API_SOURCE) == self.source:
+            self.uids[keys.policy(*ref)] = uid
+        same = before is not None and before.to_dict() == resource.to_dict() and before.uid == uid
         if same and before is not None and before.origin == resource.origin:
             return
-        fresh = resource.with_origin(resource.origin, uid=before.uid if before is not None else str(uuid.uuid4()))
-        ref = (resource.kind, resource.name)
+        fresh = resource.with_origin(resource.origin, uid=uid)
         self.operations.append(Put(keys.policy(*ref), encode(fresh), expires=_expires(fresh)))
-        if not same:
-            self._note("create" if before is None else "update", fresh, actor, source)
-        if before is not None:
-            self._moved(before.origin.source or API_SOURCE, resource, actor, source)
+        owner, owned_before = resource.origin.source or API_SOURCE, before.origin.source if before is not None else None
+        repaired = self.last is not None and before is not None and owned_before != owner == self.source
+        if not same or repaired:
+            self._lift(ref)
+            self._note("create" if before is None else "update", fresh)
+        if before is not None and not repaired:
+            self._moved(before.origin.source or API_SOURCE, resource)
 
-    def _moved(self, owner: str, resource: AnyResource, actor: Actor, source: str) -> None:
+    def _moved(self, owner: str, resource: AnyResource) -> None:
         """Who owns it now, if that has changed: what a source gives up it has kept, what the API takes it ignored."""
         now = resource.origin.source or API_SOURCE
         if now != owner:
-            why = "adopted" if now != API_SOURCE else "kept" if source != API_SOURCE else "ignored"
+            why = "adopted" if now != API_SOURCE else "kept" if self.source != API_SOURCE else "ignored"
             name = f"{resource.kind}/{shown(resource.kind, resource.name)}"
-            self.events.append(OwnerChanged(**actor.fields(), name=name, before=owner, source=now, why=why))
+            self.events.append(OwnerChanged(**self.actor.fields(), name=name, before=owner, source=now, why=why))
 
-    def delete(self, resource: AnyResource, actor: Actor, source: str) -> None:
-        self.operations += [Delete(keys.policy(resource.kind, resource.name)), *_leftovers(resource)]
-        self._note("delete", resource, actor, source)
+    def write_again(self, resource: AnyResource) -> None:
+        """Put back what everybody takes to be there."""
+        key = keys.policy(resource.kind, resource.name)
+        self.operations.append(Put(key, encode(resource), expires=_expires(resource)))
+        self._note("update", resource)
 
-    def _note(self, action: str, resource: AnyResource, actor: Actor, source: str) -> None:
-        self.names[action].append(f"{resource.kind}/{shown(resource.kind, resource.name)}")
-        self.events.append(change_event(action, resource, actor, source=source))
+    def delete(self, resource: AnyResource) -> None:
+        self.operations += [Delete(keys.policy(resource.kind, resource.name)), *self._leftovers(resource)]
+        self._lift((resource.kind, resource.name))
+        self._note("delete", resource)
 
-    def with_review(self, reviewed: Reviewed) -> Self:
-        """With what belongs to the change because it was permitted, if there is a change."""
+    def _leftovers(self, resource: AnyResource) -> list[Operation]:
+        """What must go with a resource: a user's password and second factor, unless they are somebody else's."""
+        if not isinstance(resource, User):
+            return []
+        others = (
+            one.resource for (kind, name), one in self.found.items() if kind == User.kind and name != resource.name
+        )
+        shared = any(one.uid == resource.uid for one in others)
+        return [] if shared else [Delete(keys.credential(resource.uid))]
+
+    def _lift(self, ref: Ref) -> None:
+        """End an emergency change: the declaration that it was made over is no more."""
+        overlay = self.overlays.get(ref)
+        if overlay is None:
+            return
+        self.operations += [Delete(keys.overlay(*ref)), Delete(keys.overlay_witness(*ref))]
+        by = f"source {self.source}" if self.source != API_SOURCE else self.actor.user
+        reason = f"{overlay.ref} was changed by {by}" + (f" in commit {self.commit}" if self.commit else "")
+        self.events.append(
+            BreakGlassEnded(
+                **self.actor.fields(), name=overlay.ref, id=overlay.id, reason=reason, begun_by=overlay.actor
+            )
+        )
+
+    def _note(self, action: str, resource: AnyResource) -> None:
+        name = f"{resource.kind}/{shown(resource.kind, resource.name)}"
+        self.names[action].append(name)
+        self.events.append(change_event(action, resource, self.actor, source=self.source))
+
+    def tell_of_drift(self, *, over: Sequence[Ref]) -> None:
+        """Note it if the source declares nothing new and more has to be written than what goes in its own time."""
+        if self.last is None or sum(map(len, self.names.values())) == len(over):
+            return
+        self.drifted = True
+        created, updated, deleted = (tuple(self.names[action][:_NAMED]) for action in ("create", "update", "delete"))
+        self.events.append(
+            PolicyDrifted(
+                **self.actor.fields(), source=self.source, commit=self.commit, created=created, updated=updated,
+                deleted=deleted,
+            )
+        )  # fmt: skip
+
+    def with_review(self, reviewed: Reviewed) -> None:
+        """Add what belongs to the change because it was permitted, if there is a change."""
         if self.operations:
             self.operations += reviewed.operations
             self.events += reviewed.events
-        return self
 
     def applied(self, revision: int, reviewed: Reviewed) -> Applied:
         created, updated, deleted = (tuple(self.names[action]) for action in ("create", "update", "delete"))
-        return Applied(revision, created, updated, deleted, reviewed.warnings)
+        return Applied(revision, created, updated, deleted, reviewed.warnings, self.drifted)
 
 
 def _after(
@@ -339,18 +467,6 @@ def _after(
     for ref in gone:
         del proposed[ref]
     return proposed
-
-
-def _draft(
-    found: Mapping[Ref, Stored], wanted: Mapping[Ref, AnyResource], gone: Iterable[Ref], actor: Actor, source: str
-) -> _Draft:
-    draft = _Draft()
-    for ref, resource in wanted.items():
-        current = found.get(ref)
-        draft.put(resource, current.resource if current is not None else None, actor, source)
-    for ref in gone:
-        draft.delete(found[ref].resource, actor, source)
-    return draft
 
 
 def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Stored]) -> None:
@@ -367,10 +483,12 @@ def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Sto
 def _owned(current: Stored, what: str) -> Refused:
     resource, origin = current.resource, current.resource.origin
     place = f"{origin.file}:{origin.line}" if origin.line else origin.file
+    commit = f" (commit {origin.commit})" if origin.commit else ""
     return Refused(
-        f"{resource.kind}/{shown(resource.kind, resource.name)} is declared in {place} and can only be {what} there",
+        f"{resource.kind}/{shown(resource.kind, resource.name)} is declared in {place}{commit} and can only be {what}"
+        " there",
         hint=f"edit {origin.file} in the source {origin.source}",
-        details={"file": origin.file, "line": origin.line, "source": origin.source},
+        details={"file": origin.file, "line": origin.line, "source": origin.source, "commit": origin.commit},
     )
 
 
@@ -381,8 +499,3 @@ def _expires(resource: AnyResource) -> float | None:
 def _expired(resource: AnyResource, now: float) -> bool:
     expires = _expires(resource)
     return expires is not None and expires <= now
-
-
-def _leftovers(resource: AnyResource) -> list[Operation]:
-    """What must go with a resource: a user's password and second factor."""
-    return [Delete(keys.credential(resource.uid))] if isinstance(resource, User) else []

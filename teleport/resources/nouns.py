@@ -4,11 +4,14 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["NOUNS", "VERBS", "nearest"]
+__all__ = ["BREAK_GLASS", "NOUNS", "VERBS", "nearest"]
+
+BREAK_GLASS: Final = "break_glass"
+"""The verb of emergency changes: a rule that allows must name it, for `*` was written without thinking of it."""
 
 VERBS: Final = (
     "list", "create", "read", "readnosecrets", "update", "delete", "rotate", "use", "enroll", "create_enroll_token",
-    "*",
+    BREAK_GLASS, "*",
 )  # fmt: skip
 
 NOUNS: Final = tuple(

@@ -70,7 +70,7 @@ class Rule(Model):
     """Which administrative verbs are granted on which kinds of resource."""
 
     resources: Nouns = Field(min_length=1, description="kinds of resource; `*` is every kind")
-    verbs: Verbs = Field(min_length=1, description="what may be done; `*` is everything")
+    verbs: Verbs = Field(min_length=1, description="what may be done; `*` is everything but `break_glass`")
     where: Text = Field(default="", description="a condition on the user and the resource")
     actions: Texts = Field(default=(), description="accepted for the format; nothing acts on it")
 

@@ -26,6 +26,7 @@ from teleport.service.auth import AuthService, open_auth
 from teleport.service.config import Config
 from teleport.service.connections import run_application
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
+from teleport.service.emergency import permit_emergencies
 from teleport.service.guards import guarded, new_guards
 from teleport.service.policies import may_adopt
 from teleport.service.secrets import Secrets, references
@@ -51,6 +52,7 @@ async def start_auth(site: Site) -> AuthService:
     site.prepares.append(partial(new_guards, service.reviewer))
     surroundings = service.auth.surroundings
     surroundings.demo, surroundings.proxy_address = config.demo, _proxy_address(site)
+    permit_emergencies(site, service.auth.emergencies)
     site.health.subscribe(partial(setattr, surroundings, "warnings"))
     site.health.require(lambda: service.auth.audit.failure)
     await declare_settings(service, config, site.health)

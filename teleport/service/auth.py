@@ -4,7 +4,7 @@ import asyncio
 import base64
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from teleport.auth import keys
 from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet, ensure_authorities
 from teleport.auth.credentials import Credentials
+from teleport.auth.emergency import Emergencies
 from teleport.auth.endpoints import Auth, Surroundings
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
@@ -34,6 +35,7 @@ from teleport.auth.references import References
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.ceiling import Ceiling
+from teleport.gitops.fields import differing
 from teleport.gitops.loop import SourceState
 from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
@@ -69,7 +71,7 @@ class AuthService:
     ) -> tuple[int, int, tuple[Problem, ...]]:
         """See `gitops.loop.PolicyService`."""
         applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
-        if applied.changed:
+        if applied.changed and not applied.repaired:
             await self.auth.audit.append(
                 PolicyApplied(
                     **_actor(source).fields(), source=source, revision=applied.revision,
@@ -134,7 +136,7 @@ async def open_auth(
     audit = await AuditLog.open(data_dir / "audit", cluster=cluster, clock=clock, signer=signer)
     stack.push_async_callback(audit.close)
     replica = Replica(store, decoders(hosts=True), clock=clock)
-    policy = LivePolicy(replica)
+    policy = LivePolicy(replica, clock=clock)
     fleet = LiveFleet(replica, policy)
     following = asyncio.create_task(replica.run(), name="replica")
     stack.push_async_callback(cancel_and_wait, following)
@@ -157,16 +159,25 @@ async def open_auth(
     joining = JoinService(
         store, authorities, clock=clock, references=permitted, review=around.review if around is not None else None
     )
+    emergencies = Emergencies(store, replica, policy, writer, outbox, clock=clock, differences=_differences)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
-        credentials=credentials, approvals=approvals,
+        credentials=credentials, approvals=approvals, emergencies=emergencies,
         issuer=Issuer(authorities, policy, clock=clock), joining=joining,
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip
-    for work, name in ((_upkeep(audit, outbox, retention, clock=clock), "audit upkeep"), (presence.run(), "presence")):
+    works = (
+        (_upkeep(audit, outbox, retention, clock=clock), "audit upkeep"), (presence.run(), "presence"),
+        (emergencies.run(), "emergencies"),
+    )  # fmt: skip
+    for work, name in works:
         stack.push_async_callback(cancel_and_wait, asyncio.create_task(work, name=name))
     return AuthService(auth, store, replica, authorities, reviewer)
+
+
+def _differences(before: AnyResource, after: AnyResource) -> Iterator[str]:
+    return (one.path for one in differing(before.to_dict(), after.to_dict()))
 
 
 async def _audit_key(store: Store) -> Ed25519PrivateKey:

@@ -120,7 +120,7 @@ class RemoteCluster:
     async def follow(self, client: ApiClient, *, hosts: bool) -> tuple[LivePolicy, LiveFleet | None]:
         """See `Cluster`."""
         replica = Replica(RemoteFeed(client), decoders(hosts=hosts), clock=self._site.clock)
-        policy = LivePolicy(replica)
+        policy = LivePolicy(replica, clock=self._site.clock)
         fleet = LiveFleet(replica, policy) if hosts else None
         self._site.life.background(replica.run(), "replica")
         while True:

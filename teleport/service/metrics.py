@@ -34,6 +34,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "teleport_policy_revision": Metric("gauge", "revision of the policy that is enforced", ("service",)),
     "teleport_policy_age_seconds": Metric("gauge", "since the auth service was last heard of", ("service",)),
     "teleport_policy_unreadable": Metric("gauge", "resources that cannot be read and so deny", ("service",)),
+    "teleport_policy_emergencies": Metric("gauge", "emergency changes in force, past their source", ("service",)),
     "teleport_source_state": Metric("gauge", "1 for the state that a source of policy is in", ("source", "state")),
     "teleport_source_applied_seconds": Metric("gauge", "since the source last changed something", ("source",)),
     "teleport_source_seen_seconds": Metric("gauge", "since the source was last read", ("source",)),
@@ -113,6 +114,7 @@ def _of_members(site: Site) -> Iterator[Sample]:
         yield "teleport_policy_revision", label, member.policy.current.revision
         yield "teleport_policy_age_seconds", label, member.policy.age()
         yield "teleport_policy_unreadable", label, len(member.policy.current.unreadable)
+        yield "teleport_policy_emergencies", label, len(member.policy.current.overlays)
         waiting, recordings = member.spool.backlog()
         yield "teleport_spool_event_bytes", label, waiting
         yield "teleport_spool_recordings", label, recordings
@@ -132,6 +134,7 @@ def _of_auth(site: Site) -> Iterator[Sample]:
     yield "teleport_policy_revision", ("auth",), policy.current.revision
     yield "teleport_policy_age_seconds", ("auth",), policy.age()
     yield "teleport_policy_unreadable", ("auth",), len(policy.current.unreadable)
+    yield "teleport_policy_emergencies", ("auth",), len(policy.current.overlays)
 
 
 def _of_sources(site: Site, now: float) -> Iterator[Sample]:

@@ -9,17 +9,20 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, model_validator
 
+from teleport.access.overlays import LONGEST
 from teleport.gitops import address
 from teleport.gitops.address import DEFAULT_BRANCH, GitAddress
 from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
-from teleport.resources.values import Duration, Text
+from teleport.resources.values import Duration, Switch, Text, duration_text
 from teleport.service.ceiling import CeilingSection
 from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
-__all__ = ["API", "SETTINGS", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
+__all__ = [
+    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"
+]  # fmt: skip
 
 API: Final = "api"
 """The source that everything written through the API belongs to."""
@@ -165,6 +168,21 @@ class Guards(GuardSettings, Section):
     """What a change must not do by itself."""
 
 
+def _at_most_a_day(seconds: float) -> float:
+    if not 1 <= seconds <= LONGEST:
+        raise_faults([Fault((), f"an emergency of {duration_text(seconds)}", "from 1s to 24h")])
+    return seconds
+
+
+class BreakGlass(Section):
+    """Emergency changes of what a source declares, past it: for a while, and never of who may administer."""
+
+    enabled: Switch = Field(default=True, description="whether there are any")
+    max_ttl: Annotated[Duration, AfterValidator(_at_most_a_day)] = Field(
+        default=3600.0, description="the longest that one may last; at most 24h"
+    )
+
+
 class Policies(Section):
     """Where the policy comes from: a folder, a repository, or several of them."""
 
@@ -187,6 +205,10 @@ class Policies(Section):
     )  # fmt: skip
     secrets: Secrets = Field(
         default_factory=Secrets, description="what policy may refer to as a secret, instead of holding it"
+    )
+
+    break_glass: BreakGlass | None = Field(
+        default=None, description="what those may do whose rules name the verb break_glass; without it, nothing"
     )
 
     @model_validator(mode="after")
@@ -237,14 +259,15 @@ class Policies(Section):
         return (PolicySource.model_construct(name=self.source, dir=self.dir, git=self.git, interval=self.interval),)
 
     def taking(self, wanted: "Policies") -> "Policies":
-        """This section with what can change while the process runs: intervals of folders, and ceilings."""
+        """This section with what can change while the process runs."""
         fresh = {one.name: one for one in wanted.sources}
         kept = tuple(
             one.model_copy(update={"interval": fresh[one.name].interval, "ceiling": fresh[one.name].ceiling})
             if one.name in fresh else one
             for one in self.sources
         )  # fmt: skip
-        return self.model_copy(update={"interval": wanted.interval, "sources": kept})
+        changes = {"interval": wanted.interval, "sources": kept, "break_glass": wanted.break_glass}
+        return self.model_copy(update=changes)
 
 
 def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:

@@ -31,6 +31,8 @@ _DISCARDED: Final = (_SECRETS, "ca/")
 """What only the sealing key opens, and what says which authorities there were."""
 _PRESENCE: Final = "presence/"
 """Who was there when the backup was made says nothing of who is there now."""
+_EMERGENCIES: Final = ("overlay/", "secret/overlay/")
+"""What was changed for an emergency of that time, and perhaps ended since: whoever needs it does it again."""
 _COMPANIONS: Final = ("", "-wal", "-shm")
 """A SQLite file and what belongs to it."""
 
@@ -99,7 +101,9 @@ def _write(file: Path, fresh: Path, event: tuple[str, bytes], *, discard_secrets
         offline.copy(file, fresh)
     finally:
         os.umask(old)
-    offline.amend(fresh, discard=(_PRESENCE, *(_DISCARDED if discard_secrets else ())), put=dict([event]))
+    offline.amend(
+        fresh, discard=(_PRESENCE, *_EMERGENCIES, *(_DISCARDED if discard_secrets else ())), put=dict([event])
+    )
     with fresh.open("rb") as written:
         os.fsync(written.fileno())
     if os.geteuid() == 0:

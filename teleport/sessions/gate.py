@@ -255,6 +255,9 @@ def _no_longer_allows(before: str | None, decision: Decision) -> bool:
 
 def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
     """Which commit declares the rule that decides now, or changed what the session rested on; if that can be told."""
+    emergency = _by_emergency(session, decision, snapshot)
+    if emergency:
+        return emergency
     before, user = session.decision.role, snapshot.users.get(session.user)
     role = snapshot.roles.get(before) if before is not None else None
     commit = decision.commit
@@ -263,6 +266,20 @@ def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
     elif decision.role is None and user is not None and before not in user.spec.roles:
         commit = user.origin.commit
     return f" (commit {commit})" if commit else ""
+
+
+def _by_emergency(session: Session, decision: Decision, snapshot: Snapshot) -> str:
+    """Whether what the session rested on was changed for an emergency that is over now, or that began meanwhile."""
+    refs = {f"role/{session.decision.role}", f"user/{session.user}", f"node/{session.request.target.name}"}
+    if decision.role is not None:
+        refs = {f"role/{decision.role}"}
+    for one in snapshot.ended:
+        if one.ref in refs:
+            return f" (the emergency change of {one.ref} ended)"
+    for one in snapshot.overlays:
+        if one.ref in refs and one.since >= session.started:
+            return f" (an emergency change of {one.ref} by {one.actor})"
+    return ""
 
 
 def _deadline(session: Session) -> tuple[float | None, str]:

@@ -200,3 +200,17 @@ def test_the_preset_role_access_reads_only_its_own_events(who: str, allowed: boo
     snapshot = policy(user("ann", ["access"]))
 
     assert asked(snapshot, "list", "event", attributes={"event.user": who}).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("granted", "denied", "allowed"),
+    [
+        pytest.param(grant("*", "*"), [], False, id="a star was written without thinking of it"),
+        pytest.param(grant("*", "break_glass"), [], True, id="by name"),
+        pytest.param(grant("role", "* break_glass"), [], True, id="by name, beside the star"),
+        pytest.param(grant("user", "break_glass"), [], False, id="another kind"),
+        pytest.param(grant("role", "break_glass"), [grant("*", "*")], False, id="a denied star includes it"),
+    ],
+)  # fmt: skip
+def test_an_emergency_is_allowed_by_name_alone(granted: dict[str, Any], denied: Any, allowed: bool) -> None:
+    assert asked(ann_with(admin(granted, deny=denied)), "break_glass", "role").allowed is allowed

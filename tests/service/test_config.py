@@ -157,6 +157,13 @@ def test_a_source_alone_has_no_ceiling_whatever_its_name() -> None:
     assert ceiling_of(policies, "ops") is None
 
 
+@pytest.mark.parametrize("longest", ["25h", "0s", "500ms", "never"])
+def test_an_emergency_of_more_than_a_day_or_of_no_time_cannot_be_permitted(longest: str) -> None:
+    found = problems(f"version: v3\npolicies:\n  dir: /x\n  break_glass: {{max_ttl: {longest}}}\n")
+
+    assert "from 1s to 24h" in " ".join(found)
+
+
 def test_every_problem_has_its_place_and_the_likely_right_word() -> None:
     text = "version: v3\nteleport:\n  data_dirr: x\n  log: {severity: LOUD}\nssh_service:\n  lables: {a: 1}\n"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from teleport.auth import keys
 from teleport.core.errors import BadInput, Conflict, Refused, Unavailable
 from teleport.service.auth import open_auth
 from teleport.service.restore import Restored, restore
@@ -36,6 +37,8 @@ async def backup(tmp_path: Path) -> Backup:
         data = tmp_path / "original"
         service = await open_auth(data, "acme", stack, clock=FakeClock(), retention=0, hasher=CHEAP)
         await service.store.put("presence/node/x", b"{}")
+        for key in (keys.overlay("role", "dev"), keys.overlay_witness("role", "dev")):
+            await service.store.put(key, b"{}")
         await service.store.backup(tmp_path / "backup")
     return Backup(tmp_path / "backup", (data / "sealing.key").read_bytes())
 
@@ -129,3 +132,15 @@ async def test_a_store_of_no_cluster_is_no_backup(tmp_path: Path) -> None:
 
     with pytest.raises(BadInput, match="of no cluster"):
         restored(Backup(tmp_path / "empty" / DATABASE, b""), tmp_path / "new")
+
+
+async def test_a_backup_brings_no_emergency_change_back(backup: Backup, tmp_path: Path) -> None:
+    """One that was in force at that time may have been ended since."""
+    place = tmp_path / "new"
+    place.mkdir()
+    (place / "sealing.key").write_bytes(backup.key)
+    (place / "sealing.key").chmod(0o600)
+
+    restored(backup, place)
+
+    assert not [key for key in await opened(place) if "overlay" in key]

@@ -84,7 +84,7 @@ async def live(*resources: AnyResource, clock: Clock | None = None) -> AsyncIter
     running = asyncio.create_task(replica.run())
     try:
         await replica.wait_ready()
-        policy = LivePolicy(replica)
+        policy = LivePolicy(replica, clock=clock or SystemClock())
         found = Live(source, replica, policy, LiveFleet(replica, policy))
         await found.write(*resources)
         yield found

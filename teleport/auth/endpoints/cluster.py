@@ -6,6 +6,7 @@ import teleport
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import BackupMade, RollbackAccepted
+from teleport.auth.endpoints.emergencies import rows
 from teleport.auth.endpoints.parts import Parts
 from teleport.core.errors import BadInput, Conflict, NotFound
 
@@ -35,6 +36,7 @@ class ClusterState:
             oldest_acknowledged=min((one.revision for one in services), default=revision),
             sources=tuple(self._parts.surroundings.sources.values()),
             services=tuple(services),
+            emergencies=tuple(await rows(self._parts)),
         )
 
     async def on_accept_rollback(self, caller: Caller, request: m.RollbackRequest) -> m.RollbackAnswer:

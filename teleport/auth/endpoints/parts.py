@@ -13,6 +13,7 @@ from teleport.audit.log import AuditLog
 from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Credentials
+from teleport.auth.emergency import Emergencies
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
@@ -91,6 +92,7 @@ class Parts:
     fleet: LiveFleet
     writer: PolicyWriter
     approvals: Approvals
+    emergencies: Emergencies
     credentials: Credentials
     issuer: Issuer
     joining: JoinService

@@ -10,9 +10,11 @@ import click
 from teleport.cli.options import output_option
 from teleport.cli.tctl_commands.policy_adopt import adopt
 from teleport.cli.tctl_commands.policy_approve import approve
+from teleport.cli.tctl_commands.policy_break_glass import break_glass
 from teleport.cli.tctl_commands.policy_export import export
 from teleport.cli.tctl_commands.policy_fmt import fmt
 from teleport.cli.tctl_commands.policy_new import new, schemas
+from teleport.cli.tctl_commands.policy_patch import patch
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
@@ -39,6 +41,9 @@ policy.add_command(export)
 policy.add_command(fmt)
 policy.add_command(inventory)
 policy.add_command(new)
+policy.add_command(break_glass)
+policy.add_command(inventory)
+policy.add_command(patch)
 policy.add_command(plan)
 policy.add_command(resume)
 policy.add_command(schemas)

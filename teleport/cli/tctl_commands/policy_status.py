@@ -1,4 +1,4 @@
-"""`tctl policy status`: what governs the cluster, whether it is in force, and who enforces it already."""
+"""`tctl policy status`: what governs the cluster, what differs from it for a while, and who enforces it already."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = ["status"]
 @output_option()
 @click.pass_obj
 def status(target: Target, /, form: str) -> None:
-    """Show each source of policy, every problem of it, and the revision that each service enforces.
+    """Show each source of policy, every problem of it, emergency changes, and the revision each service enforces.
 
     A stalled source has problems and changes nothing; the last good state stays in force.
 
@@ -38,8 +38,11 @@ def status(target: Target, /, form: str) -> None:
 
 
 def _text(found: "m.PolicyStatus", now: float) -> str:
+    from teleport.cli.emergency import lines
+
     parts = [f"Policy revision {found.revision}; every service enforces at least {found.oldest_acknowledged}.\n"]
     parts += [_source(source, now) for source in found.sources]
+    parts += lines(found.emergencies, now)
     rows = [
         (one.hostname, listed(one.roles), str(one.revision), _ago(one.last_seen, now), listed(one.problems))
         for one in found.services
