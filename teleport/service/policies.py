@@ -233,14 +233,16 @@ class Policies(Section):
         return (PolicySource.model_construct(name=self.source, dir=self.dir, git=self.git, interval=self.interval),)
 
     def taking(self, wanted: "Policies") -> "Policies":
-        """This section with what can change while the process runs: intervals of folders, and ceilings."""
+        """This section with what can change while the process runs: intervals of folders, ceilings, guards, people."""
         fresh = {one.name: one for one in wanted.sources}
         kept = tuple(
             one.model_copy(update={"interval": fresh[one.name].interval, "ceiling": fresh[one.name].ceiling})
             if one.name in fresh else one
             for one in self.sources
         )  # fmt: skip
-        return self.model_copy(update={"interval": wanted.interval, "sources": kept})
+        return self.model_copy(update={
+            "interval": wanted.interval, "sources": kept, "guards": wanted.guards, "people": wanted.people,
+        })  # fmt: skip
 
 
 def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:
