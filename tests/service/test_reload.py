@@ -54,6 +54,17 @@ def test_only_fields_that_can_change_are_merged(tmp_path: Path) -> None:
     assert list(changed(fresh, wanted)) == ["teleport.nodename"]
 
 
+def test_guards_and_people_are_merged_beside_the_sources(tmp_path: Path) -> None:
+    before = config(tmp_path, policies={"dir": "/a", "guards": {"max_people": 5}})
+    wanted = config(tmp_path, policies={"dir": "/b", "guards": {"max_people": 1}, "people": {"ann@x": "ann"}})
+
+    fresh = merged(before, wanted)
+
+    assert fresh.policies is not None
+    assert (fresh.policies.guards.max_people, fresh.policies.people) == (1, {"ann@x": "ann"})
+    assert list(changed(fresh, wanted)) == ["policies.dir"]
+
+
 def test_the_table_of_what_can_change_names_fields_that_exist() -> None:
     sections = {"policies": "Policies"}
     for name, fields in LIVE.items():
