@@ -32,7 +32,7 @@ KINDS: Mapping[str, type[AnyResource]] = {
         NetworkingConfig,
         AccessTest,
         AccessInvariant,
-    )  # fmt: skip
+    )
 }
 
 

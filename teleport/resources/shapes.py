@@ -102,8 +102,12 @@ HOSTS: Final = Shape(
             {
                 "type": "object",
                 "properties": {
-                    "name": {"type": "string"},
-                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "name": {"type": "string", "description": "hosts of this name"},
+                    "labels": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                        "description": "hosts with these labels",
+                    },
                 },
                 "additionalProperties": False,
                 "minProperties": 1,

@@ -21,10 +21,12 @@ _names = st.from_regex(r"[a-z][a-z0-9.-]{0,12}", fullmatch=True)
 _lengths = st.builds("{}{}".format, st.integers(0, 99_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
 
 _texts = st.lists(_names, min_size=1, max_size=2)
-_hosts = st.one_of(
+_hosts: Strategy = st.one_of(
     st.just("any"), st.builds(dict, name=_names), st.builds(dict, labels=st.dictionaries(_names, _names, min_size=1))
 )
-_given = st.one_of(st.builds(dict, user=_names), st.builds(dict, roles=_texts, traits=st.dictionaries(_names, _texts)))
+_given: Strategy = st.one_of(
+    st.builds(dict, user=_names), st.builds(dict, roles=_texts, traits=st.dictionaries(_names, _texts))
+)
 _expect = st.sampled_from(["can", "cannot", "needs_mfa"]).flatmap(
     lambda verb: st.fixed_dictionaries({verb: st.one_of(_names, _texts), "hosts": _hosts})
 )
