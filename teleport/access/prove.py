@@ -173,7 +173,8 @@ class Prover:
         found = self._of_anybody(question, way, role)
         if found is not None and found.answer == "violated":
             return found
-        return self._of_declared(question, way, role) or found
+        declared = self._of_declared(question, way, role)
+        return declared if declared is not None and declared.answer == "violated" else found or declared
 
     def _unread(self, way: Way) -> Finding | None:
         why = self._snapshot.unreadable.get(f"role/{way.role}")
@@ -255,12 +256,12 @@ class Prover:
         )
 
     def _violated(self, way: Way, witness: Witness, decision: Decision) -> Finding:
+        who = witness.user
         if not witness.user:
             who = f"whoever holds role/{way.role}{traits_shown(witness.traits)}"
-        elif witness.roles == (way.role,):
-            who = f"somebody like {witness.user}, with role/{way.role} alone,"
-        else:
-            who = witness.user
+        elif witness.roles != self._snapshot.users[witness.user].spec.roles:
+            alone = " alone" if witness.roles == (way.role,) else ""
+            who = f"somebody like {witness.user}, with role/{way.role}{alone},"
         text = f"{who} may log in as {witness.login} on {labels_shown(witness.labels)}: {decision.because}"
         return Finding(
             "violated", f"{text}; {self._how(way)}", way.role, place_of_decision(decision), witness=witness,
