@@ -8,8 +8,8 @@ from teleport.access.decide import Decision
 from teleport.access.roles import CompiledRole
 
 __all__ = [
-    "Answer", "Finding", "Place", "Proof", "Witness", "counted", "labels_shown", "lacking", "place_of_decision",
-    "place_of_role", "traits_shown",
+    "NOWHERE", "Answer", "Finding", "Place", "Proof", "Witness", "counted", "labels_shown", "lacking",
+    "place_of_decision", "place_of_role", "traits_shown",
 ]  # fmt: skip
 
 Answer = Literal["proved", "violated", "not provable"]
@@ -22,6 +22,9 @@ class Place:
     file: str = ""
     line: int = 0
     column: int = 0
+
+
+NOWHERE: Final = Place()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Finding:
     answer: Answer
     text: str
     role: str = ""
-    place: Place = Place()
+    place: Place = NOWHERE
     missing: tuple[str, ...] = ()
     """What would have to be assumed, as `traits.logins` or `labels.env`."""
     witness: Witness | None = None

@@ -7,12 +7,12 @@ Locks prove nothing: they come and go without anybody judging again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from teleport.access.decide import AccessRequest, Decision, decide
+from teleport.access.decide import Decision
+from teleport.access.everybody import Everybody
 from teleport.access.fleet import Fleet, positions
-from teleport.access.holdings import Holdings
 from teleport.access.imagined import Imagined, LabelsKnown, imagine
 from teleport.access.labels import Selector, SelectorTemplate
 from teleport.access.proof import (
@@ -26,9 +26,7 @@ from teleport.access.proof import (
     place_of_role,
     traits_shown,
 )  # fmt: skip
-from teleport.access.role_sets import RoleSets
 from teleport.access.roles import CompiledRole
-from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.views import (
     Block,
@@ -39,8 +37,7 @@ from teleport.access.views import (
     login_possible,
     selector_block,
 )
-from teleport.access.ways import People, Way, ways
-from teleport.core.identity import Identity
+from teleport.access.ways import Way, ways
 from teleport.resources.access_invariant import AccessInvariant, AccessInvariantSpec
 from teleport.resources.model import Metadata
 from teleport.resources.user import User, UserSpec
@@ -67,15 +64,10 @@ class _Question:
 class Prover:
     """Judges invariants under one policy on one fleet; what they have in common is computed once."""
 
-    def __init__(
-        self, snapshot: Snapshot, fleet: Fleet, *, now: float, elsewhere: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, everybody: Everybody, *, elsewhere: Mapping[str, str] | None = None) -> None:
         """`elsewhere` are roles that people come to hold in ways the policy does not tell, and what gives them."""
-        self._snapshot = replace(snapshot, locks=(), _bound={})
-        self._fleet, self._now, self._elsewhere = fleet, now, elsewhere or {}
-        self._people = People.of(self._snapshot)
-        self._holdings = Holdings(self._snapshot, RoleSets(fleet), now=now)
-        self._opened: dict[str, dict[int, int]] | None = None
+        self._everybody, self._elsewhere = everybody, elsewhere or {}
+        self._snapshot, self._fleet, self._people = everybody.snapshot, everybody.fleet, everybody.people
         self._views: dict[str, View] = {}
         self._seen: dict[str, Sequence[str]] = {}
 
@@ -115,7 +107,7 @@ class Prover:
     def _reached(self, question: _Question) -> Iterator[Finding]:
         """Who reaches a host there is; exact."""
         may = question.spec.may
-        opened = self._everything()
+        opened = self._everybody.opened
         for login in sorted(opened) if may.every_login else may.logins:
             found: dict[int, int] = {}
             for hosts, users in opened.get(login, {}).items():
@@ -126,30 +118,10 @@ class Prover:
             for hosts, users in found.items():
                 yield self._reaches(login, hosts, users)
 
-    def _everything(self) -> dict[str, dict[int, int]]:
-        """Login to sets of hosts, each with the users to whom it opens just these."""
-        if self._opened is None:
-            self._opened = {}
-            selections: dict[object, Any] = {}
-            for index, name in enumerate(self._people.names):
-                holding = self._holdings.of(name)
-                if holding is None:
-                    continue
-                if holding.key not in selections:
-                    selections[holding.key] = (self._holdings.selection(holding), {})
-                selection, known = selections[holding.key]
-                for login, naming in holding.naming.items():
-                    if naming not in known:
-                        known[naming] = selection.opened(naming, login)
-                    if known[naming]:
-                        by_hosts = self._opened.setdefault(login, {})
-                        by_hosts[known[naming]] = by_hosts.get(known[naming], 0) | 1 << index
-        return self._opened
-
     def _reaches(self, login: str, hosts: int, users: int) -> Finding:
         names, targets = self._people.listed(users), [self._fleet.at(one) for one in positions(hosts)]
         user, target = self._snapshot.users[names[0]], targets[0]
-        decision = self._decide(self._snapshot, user.name, target, login)
+        decision = self._everybody.decide(user.name, login, target)
         who, where = counted(names, "user"), counted([one.name for one in targets], "host")
         return Finding(
             "violated", f"{who} may log in as {login} on {where}: {decision.because}", decision.role or "",
@@ -163,7 +135,7 @@ class Prover:
         role = self._snapshot.roles.get(way.role)
         if role is None:
             return self._unread(way)
-        if self._holdings.sets.of(role).unprovable or self._holdings.never:
+        if self._everybody.sets.of(role).unprovable or self._everybody.holdings.never:
             return None
         widest = self._views.get(way.role)
         if widest is None:
@@ -248,8 +220,7 @@ class Prover:
 
     def _example(self, holder: User, login: str, labels: Mapping[str, str]) -> tuple[Witness, Decision] | None:
         """What `decide` says of somebody who does not exist, on a host that does not; None unless it allows."""
-        snapshot = replace(self._snapshot, users={holder.name: holder}, _bound={})
-        decision = self._decide(snapshot, holder.name, Target(_KIND, "", "", labels), login)
+        decision = self._everybody.joined(holder).decide(holder.name, login, Target(_KIND, "", "", labels))
         spec = holder.spec
         return (
             (Witness(holder.name, spec.roles, spec.traits, login, "", labels), decision) if decision.allowed else None
@@ -285,10 +256,6 @@ class Prover:
         if way.through:
             return f"{who} may come to hold it, as {way.through}" if names else way.through
         return f"{who} {'holds' if len(names) == 1 else 'hold'} it"
-
-    def _decide(self, snapshot: Snapshot, name: str, target: Target, login: str) -> Decision:
-        identity = Identity("user", name, snapshot.users[name].uid, "", mfa_verified=True)
-        return decide(snapshot, AccessRequest(identity, target, login), now=self._now)
 
 
 class _Lazy(Mapping[str, Sequence[str]]):

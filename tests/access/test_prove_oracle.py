@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from teleport.access.everybody import Everybody
 from teleport.access.fleet import Fleet
-from teleport.access.prove import Prover
 from teleport.access.proof import Witness
+from teleport.access.prove import Prover
 from teleport.access.target import Target
 from teleport.resources.access_invariant import AccessInvariant
 from teleport.resources.codec import from_dict
@@ -59,13 +60,13 @@ def policies(draw: st.DrawFn) -> list[Document]:
     return [*draw(roles()), *people, *draw(LOCKS)]
 
 
-ONLY = st.one_of(
+ONLY: st.SearchStrategy[Document] = st.one_of(
     st.sampled_from(["r1", "r2"]).map(lambda role: {"roles": [role]}),
     st.just({"users": ["ann"]}),
     st.sampled_from([{"team": ["web"]}, {"team": ["dev"], "env": ["prod"]}]).map(lambda traits: {"traits": traits}),
     st.just({}),
 )
-MAY = st.builds(
+MAY: st.SearchStrategy[Document] = st.builds(
     dict,
     logins=st.sampled_from([["root"], ["web", "root"], ["*"]]),
     labels=st.sampled_from(
@@ -105,7 +106,7 @@ def test_what_is_proved_has_no_counterexample_and_every_example_is_real(
     assert isinstance(declared, AccessInvariant)
     fleet = Fleet("node", [Target("node", f"h{index}", f"uid-{index}", labels) for index, labels in enumerate(hosts)])
 
-    proof = Prover(policy(*map(from_dict, documents)), fleet, now=NOW).prove(declared)
+    proof = Prover(Everybody(policy(*map(from_dict, documents)), fleet, now=NOW)).prove(declared)
 
     if proof.answer == "proved":
         assert world.counterexample() is None

@@ -77,14 +77,14 @@ class World:
 
     def traits(self) -> Iterator[dict[str, list[str]]]:
         assumed = self.spec.get("assume", {}).get("traits", {})
-        ranges = []
+        ranges: list[list[tuple[str, tuple[str, ...]]]] = []
         for name in ("team", "env", "mail", "key"):
             values = listed(assumed[name]) if name in assumed else TRAITS[name]
             ranges.append([(name, ()), *((name, (one,)) for one in values), (name, tuple(values))])
         for chosen in product(ranges[0], ranges[1]):
             yield {name: list(values) for name, values in chosen if values}
-        for name, values in chain(ranges[2], ranges[3]):
-            yield {"team": listed(assumed.get("team", ["web"])), **({name: list(values)} if values else {})}
+        for name, given in chain(ranges[2], ranges[3]):
+            yield {"team": listed(assumed.get("team", ["web"])), **({name: list(given)} if given else {})}
 
     def holdable(self) -> set[str]:
         found: set[str] = set()
