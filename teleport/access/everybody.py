@@ -3,7 +3,7 @@
 Locks are left out because they come and go without anybody judging the policy again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -24,16 +24,31 @@ __all__ = ["Everybody"]
 class Everybody:
     """The declared users under one policy, at one moment."""
 
-    def __init__(self, snapshot: Snapshot, fleet: Fleet, *, now: float, sets: RoleSets | None = None) -> None:
-        """`sets` are those of the same fleet, if there are some already."""
-        self.snapshot = replace(snapshot, locks=(), _bound={})
-        self.fleet, self.now = fleet, now
+    def __init__(
+        self, snapshot: Snapshot, fleet: Fleet, *, now: float, imagined: int = 0, sets: RoleSets | None = None
+    ) -> None:
+        """`imagined` are hosts of the fleet that do not exist; `sets` are those of the fleet, if there are some."""
+        self.snapshot = replace(snapshot, locks=(), _bound={}) if snapshot.locks else snapshot
+        self.fleet, self.now, self._imagined = fleet, now, imagined
+        self.real = fleet.everything & ~imagined
+        """The hosts there are."""
         self.sets = sets if sets is not None else RoleSets(fleet)
         self.holdings = Holdings(self.snapshot, self.sets, now=now)
 
+    def at(self, now: float) -> "Everybody":
+        """The same at another moment."""
+        return Everybody(self.snapshot, self.fleet, now=now, imagined=self._imagined, sets=self.sets)
+
     def joined(self, user: User) -> "Everybody":
         """The same policy with one more user, alone."""
-        return Everybody(replace(self.snapshot, users={user.name: user}), self.fleet, now=self.now, sets=self.sets)
+        alone = replace(self.snapshot, users={user.name: user}, _bound={})
+        return Everybody(alone, self.fleet, now=self.now, imagined=self._imagined, sets=self.sets)
+
+    def values_of(self, key: str) -> Iterator[str]:
+        """The values that a label has on some host there is, in order."""
+        for value in sorted(self.fleet.values_of(key)):
+            if self.fleet.labelled(key, value) & self.real:
+                yield value
 
     @cached_property
     def people(self) -> People:

@@ -8,13 +8,14 @@ Locks prove nothing: they come and go without anybody judging again.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from teleport.access.decide import Decision
 from teleport.access.everybody import Everybody
-from teleport.access.fleet import Fleet, positions
+from teleport.access.fleet import positions
 from teleport.access.imagined import Imagined, LabelsKnown, imagine
-from teleport.access.labels import Selector, SelectorTemplate
+from teleport.access.labels import SelectorTemplate
 from teleport.access.proof import (
     Finding,
     Proof,
@@ -69,6 +70,8 @@ class Prover:
         self._everybody, self._elsewhere = everybody, elsewhere or {}
         self._snapshot, self._fleet, self._people = everybody.snapshot, everybody.fleet, everybody.people
         self._views: dict[str, View] = {}
+        self._logins: dict[str, tuple[int, dict[str, int]]] = {}
+        """By role the users that were looked at, and those to whom it gives each login."""
         self._seen: dict[str, Sequence[str]] = {}
 
     def prove(self, invariant: AccessInvariant) -> Proof:
@@ -90,19 +93,17 @@ class Prover:
             for trait, values in only.traits.items():
                 having &= people.having(self._snapshot, trait, values)
             inside |= having
-        labels = self._labels(spec, selector)
-        return _Question(
-            spec, selector_block(selector), self._fleet.allowed_by(selector), people.everybody & ~inside, labels,
-            _possible(spec),
-        )  # fmt: skip
+        hosts = self._fleet.allowed_by(selector) & self._everybody.real
+        outsiders = people.everybody & ~inside
+        return _Question(spec, selector_block(selector), hosts, outsiders, self._labels(spec), _possible(spec))
 
-    def _labels(self, spec: AccessInvariantSpec, selector: Selector) -> LabelsKnown:
+    def _labels(self, spec: AccessInvariantSpec) -> LabelsKnown:
         """Labels of hosts there are count beside those that are assumed."""
         bound = {
-            key: tuple(dict.fromkeys((*values, *sorted(self._fleet.values_of(key)))))
+            key: tuple(dict.fromkeys((*values, *self._everybody.values_of(key))))
             for key, values in spec.assume.labels.items()
         }
-        return LabelsKnown(bound, _Lazy(self._seen, self._fleet))
+        return LabelsKnown(bound, _Lazy(self._seen, self._everybody))
 
     def _reached(self, question: _Question) -> Iterator[Finding]:
         """Who reaches a host there is; exact."""
@@ -194,29 +195,44 @@ class Prover:
         reads = _reads(role)
         if not reads and not _reads_user(role):
             return None
-        tried: set[object] = set()
+        may, tried = question.spec.may, set[object]()
         unproved: Finding | None = None
-        for name in self._people.listed(way.users):
+        for name in self._people.listed(self._given(way, role, () if may.every_login else may.logins)):
             user = self._snapshot.users[name]
             key = (name,) if _reads_user(role) else tuple(user.spec.traits.get(trait, ()) for trait in sorted(reads))
-            if key in tried:
-                continue
-            tried.add(key)
-            roles = tuple(dict.fromkeys((*user.spec.roles, way.role)))
-            found = self._against(question, declared_view(role.bind(name, roles, user.spec.traits)))
-            if found is None:
-                continue
-            logins, host = found
-            if host.labels is not None:
-                for holder in (
-                    _holder(name, *roles, traits=user.spec.traits),
-                    _holder(name, way.role, traits=user.spec.traits),
-                ):
-                    example = self._example(holder, logins[0], host.labels)
-                    if example is not None:
-                        return self._violated(way, *example)
-            unproved = unproved or self._unproved(way, role, host.missing)
+            if key not in tried:
+                tried.add(key)
+                found = self._of_user(question, way, role, user)
+                if found is not None and found.answer == "violated":
+                    return found
+                unproved = unproved or found
         return unproved
+
+    def _given(self, way: Way, role: CompiledRole, logins: Sequence[str]) -> int:
+        """Those among the users of a way to whom a role gives one of these logins, or any if there are none."""
+        known, by_login = self._logins.setdefault(way.role, (0, {}))
+        here = self._everybody.sets.of(role).allow
+        for index in positions(way.users & ~known):
+            for login in here.names(self._snapshot.users[self._people.names[index]].spec.traits).entries:
+                by_login[login] = by_login.get(login, 0) | 1 << index
+        self._logins[way.role] = known | way.users, by_login
+        given = 0
+        for login in logins or by_login:
+            given |= by_login.get(login, 0)
+        return given & way.users
+
+    def _of_user(self, question: _Question, way: Way, role: CompiledRole, user: User) -> Finding | None:
+        roles, traits = tuple(dict.fromkeys((*user.spec.roles, way.role))), user.spec.traits
+        found = self._against(question, declared_view(role.bind(user.name, roles, traits)))
+        if found is None:
+            return None
+        logins, host = found
+        if host.labels is not None:
+            for held in (roles, (way.role,)):
+                example = self._example(_holder(user.name, *held, traits=traits), logins[0], host.labels)
+                if example is not None:
+                    return self._violated(way, *example)
+        return self._unproved(way, role, host.missing)
 
     def _example(self, holder: User, login: str, labels: Mapping[str, str]) -> tuple[Witness, Decision] | None:
         """What `decide` says of somebody who does not exist, on a host that does not; None unless it allows."""
@@ -261,12 +277,12 @@ class Prover:
 class _Lazy(Mapping[str, Sequence[str]]):
     """Some of the values that labels have, looked up when they are asked for."""
 
-    def __init__(self, known: dict[str, Sequence[str]], fleet: Fleet) -> None:
-        self._known, self._fleet = known, fleet
+    def __init__(self, known: dict[str, Sequence[str]], everybody: Everybody) -> None:
+        self._known, self._everybody = known, everybody
 
     def __getitem__(self, key: str) -> Sequence[str]:
         if key not in self._known:
-            self._known[key] = sorted(self._fleet.values_of(key))[:_SEEN]
+            self._known[key] = tuple(islice(self._everybody.values_of(key), _SEEN))
         return self._known[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from teleport.access.everybody import Everybody
-from teleport.access.expectations import Examiner, Row
+from teleport.access.expectations import Examiner, Row, imagined_hosts
 from teleport.access.fleet import Fleet
 from teleport.access.proof import Finding, Proof
 from teleport.access.prove import Prover
@@ -115,9 +115,10 @@ def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: f
     wanted = sorted(of, key=lambda one: (one.kind != AccessTest.kind, one.name))
     if not wanted:
         return ()
-    everybody = Everybody(state.snapshot, Fleet("node", state.targets), now=now)
-    examiner = Examiner(everybody, [one for one in wanted if isinstance(one, AccessTest)])
-    prover = Prover(everybody)
+    imagined = imagined_hosts(one for one in wanted if isinstance(one, AccessTest))
+    fleet = Fleet("node", [*state.targets, *imagined])
+    everybody = Everybody(state.snapshot, fleet, now=now, imagined=fleet.those(one.uid for one in imagined))
+    examiner, prover = Examiner(everybody), Prover(everybody)
     return tuple(
         _tested(one, examiner.examine(one)) if isinstance(one, AccessTest) else _proved(one, prover.prove(one))
         for one in wanted
