@@ -16,6 +16,8 @@ __all__ = ["Choices", "OneOf", "choices"]
 
 _MANY: Final = 24
 """Examples that are kept of one label."""
+_TRIED: Final = 50_000
+"""How often an example is matched against a pattern."""
 _PAIRS: Final = 10_000
 """Pairs of patterns beyond which nothing is said about what they have in common."""
 _FRESH: Final = ("other", "another-one", "something-else", "x", "0")
@@ -64,10 +66,13 @@ def choices(
     shunned: Sequence[OneOf] = (),
 ) -> Choices:  # fmt: skip
     """What fulfils all demands. `bound` are all values there are, `known` some; those that are `shunned` come last."""
-    pool = bound if bound is not None else (*_named(demands), *known, *_made(demands), *_named(shunned), *_FRESH)
-    fitting = (one for one in dict.fromkeys(pool) if all(demand.matches(one) for demand in demands))
-    found = list(islice(sorted(fitting, key=lambda one: any(demand.matches(one) for demand in shunned)), _MANY + 1))
-    complete = bound is not None or any(not demand.open for demand in demands) or (not found and _apart(demands))
+    every = bound if bound is not None else (*_named(demands), *known, *_made(demands), *_named(shunned), *_FRESH)
+    pool = tuple(dict.fromkeys(every))
+    tried = pool[: _TRIED // (1 + sum(len(one.open) for one in (*demands, *shunned)))]
+    fitting = [one for one in tried if all(demand.matches(one) for demand in demands)]
+    found = sorted(fitting, key=lambda one: any(demand.matches(one) for demand in shunned))
+    named = bound is not None or any(not demand.open for demand in demands)
+    complete = (named and tried == pool) or (not found and _apart(demands))
     return Choices(tuple(found[:_MANY]), not complete or len(found) > _MANY)
 
 
@@ -81,9 +86,9 @@ def _made(demands: Sequence[OneOf]) -> Iterator[str]:
     """Texts made to match: what globs have in common, and the words of expressions."""
     globs = [[one for one in demand.open if isinstance(one, Glob)] for demand in demands]
     flat = [one for some in globs for one in some]
-    for one in flat[:100]:
+    for one in flat[:20]:
         yield from ("".join(one.parts), "x".join(one.parts))
-    for first, second in islice(product(flat, flat), 1000):
+    for first, second in islice(product(flat[:20], flat[:20]), 400):
         common = _common(first, second)
         if common is not None:
             yield common
