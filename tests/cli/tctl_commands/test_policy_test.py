@@ -100,8 +100,10 @@ def test_junit_has_a_suite_for_each_and_survives_names_that_xml_could_not_hold(p
     assert "role/dev allows deploy on env=prod" in str(failure.get("message"))
 
 
-def test_the_hosts_of_an_inventory_take_the_place_of_the_declared_ones(policies: Path, tmp_path: Path) -> None:
-    fleet = tmp_path / "fleet.json"
+def test_the_hosts_of_an_inventory_take_the_place_of_the_declared_ones(
+    policies: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    fleet = tmp_path_factory.mktemp("fleet") / "fleet.json"
     fleet.write_text('[{"kind": "node", "version": "v2", "metadata": {"name": "other"}, "spec": {}}]')
 
     ended = judged(policies, "--inventory", str(fleet))
