@@ -54,7 +54,7 @@ faults: $(STAMP)
 
 limits: $(STAMP)
 	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py \
-		tests/e2e/test_from_git.py
+		tests/e2e/test_from_git.py tests/access/test_prove_oracle.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .

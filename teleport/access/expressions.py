@@ -4,11 +4,11 @@ Where an expression stands decides which names it may read (`environments`). Eve
 `ExpressionError` at compile time; at run time nothing can fail but a defect, and a defect is a denial.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
@@ -16,7 +16,9 @@ from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 from teleport.access.environments import LABELS, TEMPLATE, WHERE, Environment
 from teleport.access.scope import Compiled, ExpressionError, Reads, Scope, Shape, a
 
-__all__ = ["LABELS", "TEMPLATE", "WHERE", "Environment", "ExpressionError", "Scope", "compile_expression"]
+__all__ = [
+    "LABELS", "TEMPLATE", "WHERE", "Environment", "ExpressionError", "Part", "Scope", "compile_expression", "parts_of",
+]  # fmt: skip
 
 MAX_EXPRESSION: Final = 4096
 """Characters in one expression."""
@@ -42,6 +44,40 @@ def compile_expression(text: str, environment: Environment, *, want: Shape = "tr
     if compiled.shape != want and not (want == "list" and compiled.shape == "text"):
         raise ExpressionError(f"the expression gives {a(compiled.shape)}; {a(want)} is expected here")
     return replace(compiled, reads=compiler.reads)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A truth, or what it is joined of: a leaf has no parts and is evaluated whole."""
+
+    join: Literal["and", "or", "not", "leaf"]
+    parts: tuple["Part", ...] = ()
+    leaf: Compiled | None = None
+
+    def leaves(self) -> Iterator["Part"]:
+        if self.leaf is not None:
+            yield self
+        for part in self.parts:
+            yield from part.leaves()
+
+
+_JOINS: Final[Mapping[str, Literal["and", "or", "not"]]] = {"both": "and", "either": "or", "negate": "not"}
+
+
+@lru_cache(maxsize=4096)
+def parts_of(text: str, environment: Environment) -> Part:
+    """An expression that `compile_expression` takes for a truth, with its joints. Raises ExpressionError."""
+    compile_expression(text, environment)
+    return _part(_PARSER.parse(text), environment)
+
+
+def _part(tree: Any, environment: Environment) -> Part:
+    join = _JOINS.get(tree.data)
+    if join is not None:
+        return Part(join, tuple(_part(child, environment) for child in tree.children))
+    compiler = _Compiler(environment)
+    compiled = compiler.node(tree, 0)
+    return Part("leaf", leaf=replace(compiled, reads=compiler.reads))
 
 
 def _syntax(text: str, error: UnexpectedInput) -> str:

@@ -37,12 +37,12 @@ class Holdings:
     """What everybody holds under one policy on one fleet, at one moment."""
 
     def __init__(self, snapshot: Snapshot, sets: RoleSets, *, now: float) -> None:
-        self.snapshot, self.fleet, self._sets, self._now = snapshot, sets.fleet, sets, now
+        self.snapshot, self.fleet, self.sets, self._now = snapshot, sets.fleet, sets, now
         self._locks = [lock for lock in snapshot.locks if lock_in_force(lock, now)]
         self._places: dict[str, int] = {}
         self._combined: dict[tuple[str, ...], Conditions] = {}
         anybody = self._conditions(())
-        self._never = anybody.mfa.startswith("hardware_key") or anybody.device_trust == "required"
+        self.never = anybody.mfa.startswith("hardware_key") or anybody.device_trust == "required"
 
     def of(self, name: str) -> Holding | None:
         """None for somebody who holds nothing: not a user, without standing, or where an error would deny."""
@@ -57,7 +57,7 @@ class Holdings:
         if user is None:
             return None
         try:
-            roles = [self._sets.of(bound.role) for bound in user.roles]
+            roles = [self.sets.of(bound.role) for bound in user.roles]
             return tuple([side.hosts(side.key(user), user) for one in roles for side in (one.allow, one.deny)])
         except Exception:  # fail closed, as `decide` does
             return None
@@ -70,7 +70,7 @@ class Holdings:
     def selection(self, holding: Holding) -> Selection:
         """What the roles of a holder select."""
         user = holding.user
-        sides = [self._sets.of(bound.role) for bound in user.roles]
+        sides = [self.sets.of(bound.role) for bound in user.roles]
         shut = 0
         for one in sides:
             every = one.deny.names(user.traits).every is not None
@@ -90,14 +90,14 @@ class Holdings:
     def _holding(self, name: str) -> Holding | None:
         snapshot = self.snapshot
         user = snapshot.user(name)
-        if user is None or self._never or snapshot.blind_for(self.fleet.kind):
+        if user is None or self.never or snapshot.blind_for(self.fleet.kind):
             return None
         if standing(snapshot, Identity("user", name, user.uid, "", mfa_verified=True), self._now):
             return None
         naming: dict[str, int] = {}
         written: dict[str, str] = {}
         keys: list[object] = []
-        sides = [self._sets.of(bound.role) for bound in user.roles]
+        sides = [self.sets.of(bound.role) for bound in user.roles]
         for index, one in enumerate(sides):
             for login, entry in one.allow.names(user.traits).entries.items():
                 naming[login] = naming.get(login, 0) | 1 << index

@@ -14,6 +14,8 @@ from teleport.access.roles import TARGETS
 from teleport.access.surprises import surprises
 from teleport.access.templates import check_pattern, template
 from teleport.core.errors import Problem
+from teleport.resources.access_invariant import AccessInvariant
+from teleport.resources.access_test import AccessTest
 from teleport.resources.faults import Fault
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
@@ -74,6 +76,11 @@ def _faults(resource: AnyResource, roles: set[str]) -> Iterator[Fault]:
     elif isinstance(resource, Lock) and resource.spec.target.role:
         for fault in _role_faults((resource.spec.target.role,), (), roles, exact=True):
             yield Fault(("spec", "target", "role"), fault.message, fault.hint)
+    elif isinstance(resource, AccessInvariant):
+        yield from _role_faults(resource.spec.only.roles, ("spec", "only", "roles"), roles, exact=True)
+        yield from _label_faults(resource.spec.may.labels, ("spec", "may", "labels"))
+    elif isinstance(resource, AccessTest) and resource.spec.given is not None:
+        yield from _role_faults(resource.spec.given.roles, ("spec", "given", "roles"), roles, exact=True)
 
 
 def _condition_faults(condition: Condition, path: Path, roles: set[str]) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from teleport.access.overlays import Laid, Overlay
 from teleport.access.roles import BoundRole, CompiledRole, compile_role
@@ -28,6 +28,9 @@ from teleport.resources.settings import (
 from teleport.resources.user import User
 
 __all__ = ["BoundUser", "Declared", "Snapshot", "Tables", "compile_snapshot"]
+
+
+_HARMLESS: Final = frozenset({"role", "user", "node", "token", "access_test", "access_invariant"})
 
 
 class Tables(Protocol):
@@ -133,9 +136,9 @@ class Snapshot:
         """Unreadable resources that could concern anybody: locks, settings, and whatever this version never heard of.
 
         An unreadable role concerns its holders, an unreadable user that user, a node sessions on hosts, and a token
-        nobody who has a certificate.
+        nobody who has a certificate. Tests and invariants decide about policy, not about access.
         """
-        return tuple(ref for ref in self.unreadable if not ref.startswith(("role/", "user/", "node/", "token/")))
+        return tuple(ref for ref in self.unreadable if ref.partition("/")[0] not in _HARMLESS)
 
     def blind_for(self, kind: str) -> str:
         """Why nothing can be said about targets of a kind, or nothing.

@@ -242,6 +242,22 @@ class NodeChanged(ResourceChanged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessTestChanged(ResourceChanged):
+    event = "access_test.update"
+    codes = ("TAT00I",)
+    summary = "a test of the policy was created, changed or deleted"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessInvariantChanged(ResourceChanged):
+    event = "access_invariant.update"
+    codes = ("TAI00I",)
+    summary = "an invariant of the policy was created, changed or deleted"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuthPreferenceUpdated(ResourceChanged):
     event = "auth_preference.update"
     codes = ("TCAUTH001I",)

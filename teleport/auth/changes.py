@@ -18,6 +18,8 @@ _EVENTS: dict[str, dict[Action, type[e.ResourceChanged]]] = {
     "lock": {"create": e.LockCreated, "update": e.LockCreated, "delete": e.LockDeleted},
     "token": {"create": e.TokenCreated, "update": e.TokenCreated, "delete": e.TokenDeleted},
     "node": dict.fromkeys(("create", "update", "delete"), e.NodeChanged),
+    "access_test": dict.fromkeys(("create", "update", "delete"), e.AccessTestChanged),
+    "access_invariant": dict.fromkeys(("create", "update", "delete"), e.AccessInvariantChanged),
     "cluster_auth_preference": dict.fromkeys(("create", "update", "delete"), e.AuthPreferenceUpdated),
     "cluster_networking_config": dict.fromkeys(("create", "update", "delete"), e.NetworkingConfigUpdated),
     "session_recording_config": dict.fromkeys(("create", "update", "delete"), e.RecordingConfigUpdated),

@@ -3,6 +3,9 @@
 `folder` and `revision` read what is declared, in a folder or in a commit; they agree in what counts. `git` follows a
 branch: `mirror` fetches it, `signatures` say whose commits count, `mark` how far it came; `program` bounds all of it.
 
+Before a change lands it is put before checks (`review`); `policytest` is the one of tests and invariants, and
+`weakened` tells which of these a change takes something from.
+
 Knows no Kubernetes client and no HTTP. Writing is done by whoever implements `PolicyService`; a set that does not
 load or is refused changes nothing.
 """

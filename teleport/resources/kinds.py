@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from teleport.core.errors import BadInput
+from teleport.resources.access_invariant import AccessInvariant
+from teleport.resources.access_test import AccessTest
 from teleport.resources.lock import Lock
 from teleport.resources.model import Resource
 from teleport.resources.node import Node
@@ -18,7 +20,19 @@ __all__ = ["KINDS", "AnyResource", "kind_named", "shown"]
 AnyResource = Resource[Any]
 
 KINDS: Mapping[str, type[AnyResource]] = {
-    cls.kind: cls for cls in (Role, User, Token, Node, Lock, AuthPreference, RecordingConfig, NetworkingConfig)
+    cls.kind: cls
+    for cls in (
+        Role,
+        User,
+        Token,
+        Node,
+        Lock,
+        AuthPreference,
+        RecordingConfig,
+        NetworkingConfig,
+        AccessTest,
+        AccessInvariant,
+    )
 }
 
 

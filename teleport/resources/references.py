@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from teleport.resources.access_invariant import AccessInvariant
+from teleport.resources.access_test import AccessTest
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 from teleport.resources.role import Condition, Role
@@ -24,6 +26,10 @@ def references(resource: AnyResource) -> Iterator[Ref]:
         target = resource.spec.target
         yield from (("role", name) for name in (target.role,) if name)
         yield from (("user", name) for name in (target.user,) if name)
+    elif isinstance(resource, AccessInvariant):
+        yield from (("role", name) for name in resource.spec.only.roles)
+    elif isinstance(resource, AccessTest) and resource.spec.given is not None:
+        yield from (("role", name) for name in resource.spec.given.roles)
 
 
 def _roles(side: Condition) -> Iterator[str]:

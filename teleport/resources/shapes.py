@@ -11,8 +11,8 @@ from teleport.resources.names import MAX_NAME
 from teleport.resources.times import DURATION_PATTERN
 
 __all__ = [
-    "DURATION", "LABELS", "LIST", "NAME", "NUMBER", "SELECTOR", "SHAPES", "TEXT", "TIME", "TRAITS", "YES_OR_NO",
-    "Shape",
+    "DURATION", "HOSTS", "LABELS", "LIST", "NAME", "NUMBER", "SELECTOR", "SHAPES", "TEXT", "TIME", "TRAITS", "VALUES",
+    "YES_OR_NO", "Shape",
 ]  # fmt: skip
 
 
@@ -86,7 +86,38 @@ TRAITS: Final = Shape(
     "A user's attributes: a mapping from names to a value or a list of values.",
     {"type": ["object", "null"], "additionalProperties": _ONE_OR_MANY},
 )
+VALUES: Final = Shape(
+    "values",
+    "Which values there can be: a mapping from keys to a value or a list of values, each as it stands.",
+    {"type": ["object", "null"], "additionalProperties": _ONE_OR_MANY, "examples": [{"env": ["dev", "prod"]}]},
+)
+HOSTS: Final = Shape(
+    "hosts",
+    "Which hosts a test means. `{name: web-1}` are those of that name. `{labels: {env: prod}}` are all that have these "
+    "labels, and one that has no others, so that it says something even where there is none. `any` is every host, and "
+    "one without labels.",
+    {
+        "anyOf": [
+            {"const": "any"},
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "description": "hosts of this name"},
+                    "labels": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                        "description": "hosts with these labels",
+                    },
+                },
+                "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+        ],
+        "examples": ["any", {"name": "web-1"}, {"labels": {"env": "prod"}}],
+    },
+)
 SHAPES: Final = (
-    TEXT, NAME, LIST, NUMBER, YES_OR_NO, DURATION, TIME, LABELS, SELECTOR, TRAITS,
+    TEXT, NAME, LIST, NUMBER, YES_OR_NO, DURATION, TIME, LABELS, SELECTOR, TRAITS, VALUES, HOSTS,
 )  # fmt: skip
 """Every type that has a name, in the order in which they are best explained."""

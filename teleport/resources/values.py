@@ -24,6 +24,7 @@ __all__ = [
     "Texts",
     "Timestamp",
     "Traits",
+    "Values",
     "Vocabulary",
     "duration_text",
     "parse_duration",
@@ -224,3 +225,8 @@ Traits = Annotated[
     shapes.TRAITS,
 ]
 """A user's attributes: name to values."""
+
+Values = Annotated[
+    Mapping[str, tuple[str, ...]], BeforeValidator(_lists), PlainSerializer(_shorten), shapes.VALUES
+]  # fmt: skip
+"""The values that there can be: key to values, literally."""

@@ -5,7 +5,9 @@ from functools import partial
 
 from teleport.gitops.ceiling_check import within_ceilings
 from teleport.gitops.guards.settings import checks
+from teleport.gitops.policytest import promises
 from teleport.gitops.review import Check
+from teleport.gitops.weakened import weakened
 from teleport.service.config import Config
 from teleport.service.policies import Guards, ceiling_of
 from teleport.service.review import Reviewer
@@ -17,8 +19,8 @@ def guarded(config: Config) -> tuple[Sequence[Check], Mapping[str, str]]:
     """The checks, and who those are who sign."""
     policies = config.policies
     people = policies.people if policies is not None else {}
-    guards = checks(policies.guards if policies is not None else Guards(), people)
-    return (*guards, within_ceilings(partial(ceiling_of, policies))), people
+    guards = checks(policies.guards if policies is not None else Guards(), people, weakened=weakened)
+    return (*guards, within_ceilings(partial(ceiling_of, policies)), promises), people
 
 
 def new_guards(reviewer: Reviewer, config: Config) -> "partial[None]":

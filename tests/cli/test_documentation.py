@@ -88,6 +88,25 @@ def test_the_role_of_the_page_is_one_that_a_cluster_takes(tmp_path: Path) -> Non
     assert (result.status, result.output) == (0, f"{tmp_path} is valid: 1 role\n")
 
 
+def test_the_failures_that_the_page_about_tests_shows_are_those_of_the_example_policies_without_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/policy-tests.md").read_text()
+    shown = re.findall(r"^```console\n\$ tctl (policy test .*?)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    without = [("tests/production.yaml", r"  assume:(?s:.*)"), ("roles/contractor.yaml", r"    node_labels: .*\n")]
+
+    for (command, output), (name, line) in zip(shown, without, strict=True):
+        shutil.copytree(ROOT / "examples/policies", tmp_path / name / "policies")
+        edited = tmp_path / name / "policies" / name
+        edited.write_text(re.sub(line, "", edited.read_text()))
+        monkeypatch.chdir(tmp_path / name)
+
+        result = tctl(*command.split())
+
+        assert result.errors + result.output == output
+        assert result.status == 4
+
+
 _CODE: Final = re.compile(r"^ *```(?:sh|console)?\n(.*?)^ *```$|((?:^ {4}.*\n)+)", re.MULTILINE | re.DOTALL)
 _PROGRAMS: Final[Mapping[str, click.Command]] = {"tctl": tctl_program.cli, "tsh": tsh_program.cli}
 _END_OF_COMMAND: Final = ("|", ">", ">>", "<<", "<", "&&", "||", ";")

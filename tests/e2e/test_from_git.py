@@ -95,6 +95,53 @@ def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(gover
     governed.wait("Ready", good)
 
 
+ANN_CAN = """\
+kind: access_test
+version: v1
+metadata: {name: ann-works}
+spec:
+  given: {user: ann}
+  expect: [{can: LOGIN, hosts: any}]
+""".replace("LOGIN", LOGIN)
+ONLY_DEV = """\
+kind: access_invariant
+version: v1
+metadata: {name: only-dev}
+spec:
+  only: {roles: [dev]}
+  may: {logins: "*", labels: {"*": "*"}}
+"""
+OPS = "kind: role\nversion: v7\nmetadata: {name: ops}\nspec: {allow: {logins: [root], node_labels: {env: prod}}}\n"
+
+
+def test_a_commit_that_breaks_what_is_promised_is_refused_and_what_was_in_force_stays(governed: Governed) -> None:
+    world = governed.world
+    good = governed.push({"promises/ann.yaml": ANN_CAN, "promises/dev.yaml": ONLY_DEV})
+    revision = governed.wait("Ready", good)["revision"]
+
+    failing = governed.push({"roles/dev.yaml": ROLE.replace('"*": "*"', "env: nowhere")})
+    fails = governed.wait("Stalled", failing)
+    governed.upstream.git("reset", "-q", "--hard", good)
+    breaking = governed.push({"roles/ops.yaml": OPS, "users/zed.yaml": user("zed", roles="ops")})
+    breaks = governed.wait("Stalled", breaking)
+    governed.upstream.git("reset", "-q", "--hard", good)
+    narrow, opposite = ROLE.replace('"*": "*"', "env: nowhere"), ANN_CAN.replace("can:", "cannot:")
+    hiding = governed.push({"roles/dev.yaml": narrow, "promises/ann.yaml": opposite})
+    hides = governed.wait("Stalled", hiding)
+
+    assert "promises/ann.yaml:6" in fails["message"]
+    assert f"access_test/ann-works: expected can {LOGIN} on any host; {LOGIN} is denied on" in fails["message"]
+    assert "access_invariant/only-dev: violated: whoever holds role/ops may log in as root" in breaks["message"]
+    assert "(roles/ops.yaml:" in breaks["message"]
+    assert "as it is in force; this change alters or removes it" in hides["message"]
+    for status in (fails, breaks, hides):
+        assert (status["applied_commit"], status["revision"]) == (good, revision)
+    assert world.wait_event("policy.stalled", commit=breaking)
+    assert world.tctl("get", "user/zed").status != 0
+    governed.upstream.git("reset", "-q", "--hard", good)
+    governed.wait("Ready", good)
+
+
 def test_a_branch_that_went_back_is_refused_also_after_a_restart_until_an_administrator_accepts_it(
     governed: Governed,
 ) -> None:

@@ -20,7 +20,25 @@ words: st.SearchStrategy[str] = st.text(st.sampled_from("abxyz019*^${}()|.-_@/ :
 _names = st.from_regex(r"[a-z][a-z0-9.-]{0,12}", fullmatch=True)
 _lengths = st.builds("{}{}".format, st.integers(0, 99_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
 
+_texts = st.lists(_names, min_size=1, max_size=2)
+_hosts: Strategy = st.one_of(
+    st.just("any"), st.builds(dict, name=_names), st.builds(dict, labels=st.dictionaries(_names, _names, min_size=1))
+)
+_given: Strategy = st.one_of(
+    st.builds(dict, user=_names), st.builds(dict, roles=_texts, traits=st.dictionaries(_names, _texts))
+)
+_expect = st.sampled_from(["can", "cannot", "needs_mfa"]).flatmap(
+    lambda verb: st.fixed_dictionaries({verb: st.one_of(_names, _texts), "hosts": _hosts})
+)
+_exactly = st.fixed_dictionaries({"users": st.lists(_names, max_size=2), "hosts": _hosts}, optional={"logins": _texts})
+_selector = st.dictionaries(_names, st.one_of(_names, _texts), min_size=1, max_size=2)
+
 _BY_TYPE: Mapping[str, Strategy] = {
+    "AccessTestSpec": st.one_of(
+        st.fixed_dictionaries({"given": _given, "expect": st.lists(_expect, min_size=1, max_size=2)}),
+        st.fixed_dictionaries({"exactly": st.lists(_exactly, min_size=1, max_size=2)}),
+    ),
+    "May": st.fixed_dictionaries({"logins": _texts, "labels": _selector}),
     "name": _names,
     "duration": st.one_of(st.just("never"), st.just(0), _lengths),
     "time": st.datetimes().map(lambda when: when.isoformat(timespec="seconds") + "Z"),

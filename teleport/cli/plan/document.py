@@ -9,6 +9,7 @@ from teleport.access.groups import CHANGES
 from teleport.access.impact import Impact
 from teleport.cli.plan.report import Report
 from teleport.core.output import to_json
+from teleport.gitops.review import Violation
 
 __all__ = ["to_document"]
 
@@ -23,10 +24,15 @@ def to_document(report: Report) -> Iterator[str]:
     yield '],\n    "roles": ['
     yield from _separated(_rows(report.unheld.impact, named=False))
     yield '],\n    "summary": ' + _text(_summary(report)) + "\n  }"
-    yield ',\n  "tests": []'
-    yield ',\n  "violations": ' + _text([{"guard": one.guard, "message": one.message} for one in report.violations])
+    yield ',\n  "tests": ' + _text([one.to_dict() for one in report.tests])
+    yield ',\n  "violations": ' + _text([_violation(one) for one in report.violations])
     yield ',\n  "warnings": ' + _text([{**one.problem.to_wire(), "new": one.new} for one in report.warnings])
     yield ',\n  "notes": ' + _text(list(report.notes)) + "\n}\n"
+
+
+def _violation(found: Violation) -> dict[str, Any]:
+    place = {"file": found.problem.file, "line": found.problem.line} if found.problem.file else {}
+    return {"guard": found.guard, "message": found.message, **place}
 
 
 def _summary(report: Report) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from teleport.cli.plan.report import Report
-from teleport.cli.plan.text import HEADINGS, summary
+from teleport.cli.plan.text import HEADINGS, summary, tests_summary
 from teleport.cli.plan.words import Words, field_text, plural
 from teleport.core.output import printable
 
@@ -34,7 +34,9 @@ _POINTER: Final = "Too much to show here: `tctl policy plan -o json` has all of 
 def _parts(report: Report, rows: int) -> Iterator[str]:
     yield f"{_head(report)}\n"
     for one in report.violations:
-        yield f"- **Refused:** {one.guard}: {_code(one.message)}"
+        yield f"- **Refused:** {one.guard}: {_code(str(one.problem) if one.problem.file else one.message)}"
+    if report.tests:
+        yield f"- {tests_summary(report)}"
     yield from _changes(report, rows)
     if any(report.hosts):
         yield from _impact(report, rows)

@@ -21,6 +21,8 @@ from teleport.core.identity import Identity
 from teleport.gitops.ceiling_check import within_ceilings
 from teleport.gitops.order import Ref
 from teleport.gitops.plan import Plan, plan
+from teleport.gitops.policytest import Judged, Outcome, judged
+from teleport.gitops.policytest import State as Promises
 from teleport.gitops.review import Check, Proposed, Violation, review
 from teleport.resources.kinds import AnyResource
 from teleport.resources.node import Node
@@ -55,6 +57,8 @@ class Report:
     unheld: Unheld
     warnings: tuple[Warned, ...]
     violations: tuple[Violation, ...]
+    tests: tuple[Outcome, ...]
+    """What came of the tests and invariants that the change brings."""
     notes: tuple[str, ...]
     now: float
 
@@ -101,13 +105,15 @@ def compared(
         raise Invalid(tuple(problems))
     made = plan(new.resources, owned, old.others)
     (before, after), hosts = written.snapshots, written.targets
+    promised = judged(Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now)
     verdict = review(written, [*checks, *_ceiling(old)])
     told = (*judgement.warnings, *verdict.warnings)
     warnings = _warnings(told, judge(old.resources).warnings, (before, after), hosts)
     foreign = _foreign(new.resources, made, by_label=old.ceiling is None)
     return Report(
         new.title, old.title, made, before, after, hosts, written.impact,
-        changed_unheld(before, after, hosts, now=now), warnings, (*verdict.violations, *foreign),
+        changed_unheld(before, after, hosts, now=now), (*warnings, *_standing(promised)),
+        (*verdict.violations, *promised.verdict.violations, *foreign), promised.outcomes,
         (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
     )  # fmt: skip
 
@@ -157,6 +163,11 @@ def _warnings(
     known = {(one.file, one.message) for one in before}
     warned = (Warned(one, (one.file, one.message) not in known) for one in after)
     return tuple(sorted(warned, key=lambda one: (not one.new, one.problem)))
+
+
+def _standing(promised: Judged) -> Iterator[Warned]:
+    """What is not as promised, and is no reason to refuse."""
+    return (Warned(one, one not in promised.standing) for one in promised.verdict.warnings)
 
 
 def _foreign(desired: Sequence[AnyResource], made: Plan, *, by_label: bool) -> Iterator[Violation]:

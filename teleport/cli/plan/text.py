@@ -10,8 +10,9 @@ from teleport.cli.plan.report import Report
 from teleport.cli.plan.words import Words, counted, field_text, listed, plural
 from teleport.core.output import printable
 from teleport.gitops.plan import Change
+from teleport.gitops.review import Violation
 
-__all__ = ["HEADINGS", "summary", "to_text"]
+__all__ = ["HEADINGS", "summary", "tests_summary", "to_text"]
 
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-", "adopt": "»"}
 _FIELDS: Final = 8
@@ -31,7 +32,7 @@ def to_text(report: Report) -> str:
     parts = [_changes(report)]
     if not report.empty:
         parts += [*_impact(report), *_roles(report)]
-    parts += [*_violations(report), *_warnings(report), *_notes(report)]
+    parts += [*_tests(report), *_violations(report), *_warnings(report), *_notes(report)]
     if not report.empty:
         parts.append(summary(report))
     return "\n".join(part for part in parts if part)
@@ -120,9 +121,25 @@ def _unsaid(report: Report) -> list[tuple[str, Sequence[str]]]:
     return [(name, traits) for name, traits in report.unheld.depends.items() if traits and name in changed - told]
 
 
+def _tests(report: Report) -> Iterator[str]:
+    if report.tests:
+        yield f"{tests_summary(report)}\n"
+
+
+def tests_summary(report: Report) -> str:
+    """How many tests and invariants hold under the change."""
+    held = sum(one.passed for one in report.tests)
+    whole = plural(len(report.tests), "test or invariant holds", "tests and invariants hold")
+    return f"{whole}." if held == len(report.tests) else f"{held} of {whole}."
+
+
+def _refusal(found: Violation) -> str:
+    return printable(f"{found.guard}: {found.problem if found.problem.file else found.message}")
+
+
 def _violations(report: Report) -> Iterator[str]:
     if report.violations:
-        lines = [f"  {one.guard}: {printable(one.message)}" for one in report.violations]
+        lines = [line for one in report.violations for line in _wrapped(f"  {_refusal(one)}", "    ")]
         yield "\n".join(["Refused", "", *lines, ""])
 
 

@@ -19,6 +19,7 @@ from teleport.cli.tctl_commands.policy_plan import inventory, plan
 from teleport.cli.tctl_commands.policy_rollback import accept_rollback
 from teleport.cli.tctl_commands.policy_status import status
 from teleport.cli.tctl_commands.policy_suspend import resume, suspend
+from teleport.cli.tctl_commands.policy_test import test
 from teleport.core.errors import Invalid
 from teleport.core.output import printable, to_json, write
 from teleport.core.program import Group
@@ -31,7 +32,7 @@ __all__ = ["policy"]
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Validate policy, show what a change of it would do, and what governs the cluster."""
+    """Validate and test policy, show what a change of it would do, and what governs the cluster."""
 
 
 policy.add_command(accept_rollback)
@@ -49,6 +50,7 @@ policy.add_command(resume)
 policy.add_command(schemas)
 policy.add_command(status)
 policy.add_command(suspend)
+policy.add_command(test)
 
 
 @policy.command()

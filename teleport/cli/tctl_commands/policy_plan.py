@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from teleport.cli.exits import ExitsWithOne
 from teleport.cli.options import output_option
 from teleport.cli.tctl import Target
-from teleport.core.errors import TeleportError
 from teleport.core.output import to_json, write
 
 if TYPE_CHECKING:
@@ -21,30 +21,7 @@ __all__ = ["inventory", "plan"]
 NOTHING, CHANGES, REFUSED = 0, 2, 4
 
 
-class _ExitsWithOne(click.Command):
-    """A command whose status 2 has a meaning of its own: what is wrong with its command line ends it with 1."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        try:
-            return super().make_context(*args, **kwargs)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            message = error.format_message().rstrip(".")
-            raise TeleportError(
-                f"{message[:1].lower()}{message[1:]}", hint="tctl policy plan --help shows how"
-            ) from None
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TeleportError as error:
-            if error.exit_status == TeleportError.exit_status:
-                raise
-            raise TeleportError(error.message, hint=error.hint, details=error.details) from error
-
-
-@click.command(cls=_ExitsWithOne)
+@click.command(cls=ExitsWithOne)
 @click.argument("what", default=".", metavar="[DIR|GIT-REV]")
 @click.option(
     "--against", default="live", show_default=True, metavar="live|DIR|GIT-REV", help="What it is compared with."
