@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from teleport.access.decide import place_of
 from teleport.access.rules import may
 from teleport.api import models as m
 from teleport.api.server import Caller
@@ -131,10 +132,24 @@ class Parts:
         await self.audit.append(
             CertificateCreated(
                 user=issued_by or certificates.user, user_kind=1, user_roles=() if issued_by else certificates.roles,
-                identity=about, addr__remote=address, impersonator=issued_by,
+                identity=about, addr__remote=address, impersonator=issued_by, **self._basis(certificates),
             )
         )  # fmt: skip
         return certificates
+
+    def _basis(self, certificates: m.Certificates) -> dict[str, Any]:
+        """Where the user and the roles of a certificate are declared."""
+        snapshot = self.policy.current
+        user, roles = snapshot.users.get(certificates.user), snapshot.roles
+        grants = tuple(
+            {
+                "role": name,
+                **{key: value for key, value in place_of(origin, ("spec", "allow", "logins")).items() if value},
+            }
+            for name in certificates.roles
+            if (origin := roles[name].origin if name in roles else None) is not None
+        )
+        return {**(place_of(user.origin, ("spec", "roles")) if user is not None else {}), "grants": grants}
 
 
 def address_of(caller: Caller, told: str) -> str:
