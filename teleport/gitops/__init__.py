@@ -2,6 +2,7 @@
 
 `folder` and `revision` read what is declared, in a folder or in a commit; they agree in what counts. `git` follows a
 branch: `mirror` fetches it, `signatures` say whose commits count, `mark` how far it came; `program` bounds all of it.
+`history` tells from commits what was in force when, and because of which.
 
 Knows no Kubernetes client and no HTTP. Writing is done by whoever implements `PolicyService`; a set that does not
 load or is refused changes nothing.

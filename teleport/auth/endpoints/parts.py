@@ -1,12 +1,13 @@
 """What all endpoints share: the parts of the auth service, who acts, and what that caller may."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from teleport.access.decide import place_of
 from teleport.access.rules import may
+from teleport.api import history as h
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import Actor, CertificateCreated, actor_of
@@ -22,10 +23,11 @@ from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, utc
 from teleport.resources.kinds import AnyResource
+from teleport.resources.node import Node
 from teleport.sessions.policy import LiveFleet, LivePolicy
 from teleport.store.base import Store
 
-__all__ = ["Governed", "Parts", "Surroundings", "address_of"]
+__all__ = ["Governed", "Parts", "PolicyHistory", "Surroundings", "address_of"]
 
 
 class Governed(Protocol):
@@ -62,6 +64,19 @@ class Fed(Protocol):
         ...
 
 
+class PolicyHistory(Protocol):
+    """What a source that has commits tells of its past. `beside` is what other sources declare now."""
+
+    async def changes(self, query: h.ObjectQuery, beside: Sequence[AnyResource]) -> h.ObjectHistory: ...
+    async def since(
+        self, asked: h.SinceQuestion, hosts: Sequence[Node], beside: Sequence[AnyResource]
+    ) -> h.SinceAnswer: ...
+    async def people(self, asked: h.PeopleQuery, hosts: Sequence[Node], beside: Sequence[AnyResource]) -> h.People: ...
+    async def text(self, place: h.RulePlace) -> tuple[h.RuleText, AnyResource | None]:
+        """The text, and what it declares: only who may read that may read the text."""
+        ...
+
+
 @dataclass
 class Surroundings:
     """What the auth service cannot know by itself and tells in its answers; kept current by the process."""
@@ -79,6 +94,8 @@ class Surroundings:
     """Those of them that operators feed."""
     again: Mapping[str, tuple[Callable[[], None], ...]] = field(default_factory=dict)
     """By source: has it look at once at what it declares."""
+    histories: Mapping[str, PolicyHistory] = field(default_factory=dict)
+    """By source, of those that have commits."""
 
 
 @dataclass
