@@ -119,6 +119,14 @@ class History:
             return h.RuleText(commit=note, note="the file has no such line at that commit"), None
         return h.RuleText(commit=note, first_line=found.first, text="\n".join(found.lines)), found.resource
 
+    async def text_before(self, place: h.RulePlace, moment: float) -> h.RuleText:
+        """The same of a place without a commit: as the file was written last before a time."""
+        commit = await self._branch.changed_before(place.file, moment)
+        if not commit:
+            return h.RuleText(note=f"the repository had no {place.file} then")
+        found, _ = await self.text(place.model_copy(update={"commit": commit}))
+        return found.model_copy(update={"note": found.note or "as this repository had it then"})
+
     # -- what they rest on
 
     def _moments(self, line: Line, stop: Stop) -> Iterator[Moment]:

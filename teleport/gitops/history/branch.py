@@ -105,6 +105,14 @@ class Branch:
         """The commit that changed a file last, up to one; nothing if none did."""
         return await asyncio.to_thread(last_change, self.repository, Commit(commit, self.head.path), file)
 
+    async def changed_before(self, file: str, moment: float) -> str:
+        """The commit that changed a file last, of those that say they were made by then; nothing if none did."""
+        try:
+            commit = await asyncio.to_thread(commit_at, self.repository, self.head, moment)
+        except BadInput:
+            return ""
+        return await self.written_by(commit, file)
+
     async def contains(self, commit: str) -> bool:
         return await asyncio.to_thread(self._contains, commit)
 
