@@ -70,20 +70,20 @@ class Mirror:
 
     async def complete(self, tree: str, wanted: Iterable[str]) -> None:
         """Fetch the blobs of a tree that were left with the server."""
-        listing = await self._ask("rev-list", "--objects", "--missing=print", tree)
+        await self._complete([tree], wanted)
+
+    async def complete_line(self, since: str, until: str, path: str, wanted: Iterable[str]) -> None:
+        """The same of all commits after one, or of all there are; as far as they concern a path."""
+        scope = ["--", f":(literal){path}"] if path else ["--"]
+        await self._complete(["--first-parent", until, *([f"^{since}"] if since else []), *scope], wanted)
+
+    async def _complete(self, span: Sequence[str], wanted: Iterable[str]) -> None:
+        """Git tells what is missing only of what it walks: asked for a missing blob by name, it fails."""
+        listing = await self._ask("rev-list", "--objects", "--missing=print", *span)
         missing = {line[1:].decode() for line in listing.split(b"\n") if line.startswith(b"?")}
         asked = sorted(missing.intersection(wanted))
-        if asked:
-            text = "".join(f"{one}\n" for one in asked).encode()
-            await self._fetch("--filter=blob:none", "--stdin", "--", "origin", stdin=text)
-
-    async def bring(self, ids: Iterable[str]) -> None:
-        """Fetch objects that were left with the server, as far as they are not here."""
-        asked = "".join(f"{one}\n" for one in sorted(set(ids)))
-        listing = await self._git("cat-file", "--batch-check=%(objectname)", stdin=asked.encode())
-        missing = [line.split(" ")[0] for line in listing.output.decode().splitlines() if line.endswith(" missing")]
-        for begin in range(0, len(missing), _MOST_ASKED):
-            text = "".join(f"{one}\n" for one in missing[begin : begin + _MOST_ASKED]).encode()
+        for begin in range(0, len(asked), _MOST_ASKED):
+            text = "".join(f"{one}\n" for one in asked[begin : begin + _MOST_ASKED]).encode()
             await self._fetch("--filter=blob:none", "--stdin", "--", "origin", stdin=text)
 
     async def entries(self, tree: str) -> list[tuple[str, str, bool]]:

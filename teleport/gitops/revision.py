@@ -23,6 +23,7 @@ __all__ = ["Batch", "Commit", "Entry", "Repository", "choose", "git_environment"
 _SECONDS: Final = 120.0
 """How long git may take for one answer."""
 _MAX_LISTING: Final = 64 << 20
+_FETCH: Final = "git fetch --refetch --no-filter, or make a clone without --filter"
 _LINK, _SUBMODULE = "120000", "160000"
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 
@@ -113,7 +114,9 @@ class Repository:
         total = 0
         with self.objects() as batch:
             for name, entry in chosen:
-                size = batch.look(entry.id)
+                size = None
+                with suppress(Unavailable):
+                    size = batch.look(entry.id)
                 total += size or 0
                 if total > MAX_BYTES:
                     problems.append(Problem(name, 0, 0, f"more than {MAX_BYTES} bytes"))
@@ -171,7 +174,11 @@ class Repository:
 
 
 class Batch:
-    """Objects by their ids: `look` at one, then perhaps `take` it."""
+    """Objects by their ids: `look` at one, then perhaps `take` it.
+
+    Of a clone that leaves objects with the server, some versions of git give up at the first that is not there: from
+    then on, all raise Unavailable.
+    """
 
     def __init__(self, asked: IO[bytes], answers: IO[bytes]) -> None:
         self._asked, self._answers = asked, answers
@@ -184,7 +191,7 @@ class Batch:
             self._asked.flush()
         line = self._answers.readline()
         if not line:
-            raise Unavailable("git ended, or took too long")
+            raise Unavailable(f"{id_} is not in this clone, or git took too long", hint=_FETCH)
         head = line.decode(errors="replace").split()
         if len(head) != 3 or head[0] != id_:
             return None

@@ -61,7 +61,7 @@ class SourceHistory:
             end, over = self._clock.monotonic() + _SECONDS, threading.Event()
             branch = Branch(
                 self._repository, Commit(head, self._source.path), source=self._source.name,
-                bring=self._source.mirror.bring,
+                mirror=self._source.mirror,
             )  # fmt: skip
             notes = Notes(self._repository, self._source.verifier)
             try:

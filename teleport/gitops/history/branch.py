@@ -1,11 +1,11 @@
 """One folder of one repository, as far as a commit: its history, the policy in force at some moment, single files.
 
-`bring` fetches objects that are not here yet; where it is missing, all there is must be in the clone.
+Of a mirror, what was left with the server is fetched when it is needed; of any other clone, all of it must be there.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -18,6 +18,7 @@ from teleport.gitops.history.spans import Tables
 from teleport.gitops.history.steps import GONE, Line, commit_at, last_change, read_line
 from teleport.gitops.history.telling import skipped_told
 from teleport.gitops.history.walk import Moment, walk
+from teleport.gitops.mirror import Mirror
 from teleport.gitops.revision import Commit, Entry, Repository, choose
 from teleport.gitops.tree import SUFFIXES
 from teleport.resources.kinds import AnyResource
@@ -59,7 +60,7 @@ class Branch:
     repository: Repository
     head: Commit
     source: str = ""
-    bring: Callable[[Iterable[str]], Awaitable[None]] | None = None
+    mirror: Mirror | None = None
 
     def walk(self, line: Line, around: Around, stop: Callable[[], bool]) -> Iterator[Moment]:
         return walk(self.repository, self.head, line, source=self.source, beside=around.beside, stop=stop)
@@ -67,10 +68,12 @@ class Branch:
     async def line(self, limit: int) -> Line:
         """The last so many commits, with everything that is needed to walk them."""
         line = await asyncio.to_thread(read_line, self.repository, self.head, limit)
-        entries = [entry for step in line.steps for entry in step.entries]
-        if line.base is not None:
-            entries += await self._entries(line.base.commit)
-        await self._bring(entries)
+        if self.mirror is not None:
+            if line.base is not None:
+                await self._bring(line.base.commit, await self._entries(line.base.commit))
+            wanted = _wanted(entry for step in line.steps for entry in step.entries)
+            since = line.base.commit if line.base is not None else ""
+            await self.mirror.complete_line(since, self.head.id, self.head.path, wanted)
         return line
 
     async def meant(self, text: str, now: float) -> tuple[str, float | None]:
@@ -82,7 +85,7 @@ class Branch:
         line = await asyncio.to_thread(read_line, self.repository, Commit(commit, self.head.path), _TRIES)
         skipped: list[h.Skipped] = []
         for step in reversed(line.steps):
-            await self._bring(await self._entries(step.commit))
+            await self._bring(step.commit, await self._entries(step.commit))
             here = Commit(step.commit, self.head.path)
             resources, problems = await asyncio.to_thread(self._read, here, around)
             if not problems:
@@ -97,9 +100,9 @@ class Branch:
         """A policy file of a commit, links followed as in a folder."""
         entries = {one.name: one for one in await self._entries(commit)}
         links = [one for one in entries.values() if one.mode == _LINK]
-        targets = {one.name: (await self._blob(one) or b"").decode(errors="replace") for one in links}
+        targets = {one.name: (await self._blob(commit, one) or b"").decode(errors="replace") for one in links}
         chosen = dict(choose(entries, targets)[0])
-        return await self._blob(chosen[name]) if name in chosen else None
+        return await self._blob(commit, chosen[name]) if name in chosen else None
 
     async def written_by(self, commit: str, file: str) -> str:
         """The commit that changed a file last, up to one; nothing if none did."""
@@ -155,21 +158,24 @@ class Branch:
         except BadInput:
             return []
 
-    async def _bring(self, entries: Iterable[Entry]) -> None:
-        """What may have to be read: policy files, and links, which may lead to any."""
-        if self.bring is not None:
-            known = list(entries)
-            links = any(one.mode == _LINK for one in known)
-            await self.bring({one.id for one in known if one.mode != GONE and (links or one.name.endswith(SUFFIXES))})
+    async def _bring(self, commit: str, entries: Sequence[Entry]) -> None:
+        if self.mirror is not None and entries:
+            await self.mirror.complete(f"{commit}:{self.head.path}", _wanted(entries))
 
-    async def _blob(self, entry: Entry) -> bytes | None:
-        if self.bring is not None:
-            await self.bring([entry.id])
+    async def _blob(self, commit: str, entry: Entry) -> bytes | None:
+        await self._bring(commit, [entry])
         return await asyncio.to_thread(self._content, entry.id)
 
     def _content(self, id_: str) -> bytes | None:
         with self.repository.objects() as batch:
             return batch.get(id_)
+
+
+def _wanted(entries: Iterable[Entry]) -> set[str]:
+    """What may have to be read: policy files, and links, which may lead to any."""
+    known = list(entries)
+    links = any(one.mode == _LINK for one in known)
+    return {one.id for one in known if one.mode != GONE and (links or one.name.endswith(SUFFIXES))}
 
 
 _EXAMPLES: Final = "for example 3f2c1a9, 2030-01-31T12:00:00Z, 2030-01-31 (its end, in UTC) or 7d"

@@ -1,5 +1,6 @@
 """What was in force after each commit: what is said of those that do not hold, and what is not run."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from teleport.core.errors import Unavailable
 from teleport.gitops.history import tree
 from teleport.gitops.history.steps import read_line
 from teleport.gitops.history.walk import Moment, walk
+from teleport.gitops.revision import Repository
+from teleport.resources.load import Loaded, Loader
 from tests.gitops.history.branches import ANN, DEV, HOST, Files, branch, commits_of, head, role, user
 
 
@@ -62,8 +65,6 @@ def test_only_the_folder_counts_and_commits_elsewhere_are_no_step(tmp_path: Path
 
 
 def _inside(folder: Path, path: str) -> list[Moment]:
-    from teleport.gitops.revision import Repository
-
     repository = Repository(folder)
     until = head(repository, path)
     return list(walk(repository, until, read_line(repository, until, 100)))
@@ -72,10 +73,11 @@ def _inside(folder: Path, path: str) -> list[Moment]:
 def test_a_file_is_parsed_once_for_each_time_that_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
 
-    class Counting(tree.Loader):
-        def load(self, files):  # type: ignore[no-untyped-def]
-            parsed.extend(name for name, _ in files)
-            return super().load(files)
+    class Counting(Loader):
+        def load(self, files: Iterable[tuple[str, bytes]]) -> Loaded:
+            found = list(files)
+            parsed.extend(name for name, _ in found)
+            return super().load(found)
 
     monkeypatch.setattr(tree, "Loader", Counting)
 
