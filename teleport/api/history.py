@@ -60,10 +60,7 @@ class Verdict(Message):
 
     @classmethod
     def of(cls, decision: "Decision") -> "Verdict":
-        place = RulePlace(
-            source=decision.source, file=decision.file, line=decision.line, column=decision.column,
-            commit=decision.commit,
-        )  # fmt: skip
+        place = RulePlace(**{key: value for key, value in decision.rule.items() if key != "role"})
         return cls(
             allowed=decision.allowed, reasons=decision.reasons, role=decision.role or "", place=place,
             conditions=decision.to_dict()["conditions"],
@@ -84,12 +81,13 @@ class ExplainQuestion(Message):
 
 
 class ExplainAnswer(Message):
-    """`at` is the commit that was asked about, where it was one."""
+    """`at` is the commit that was asked about, where it was one; `held` where the user is given roles."""
 
     user: str
     login: str
     node: str
     verdict: Verdict
+    held: RulePlace = RulePlace()
     at: CommitNote | None = None
     skipped: tuple[Skipped, ...] = ()
 

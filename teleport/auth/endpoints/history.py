@@ -7,7 +7,7 @@ needs the right to read what it declares.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from teleport.access.decide import AccessRequest, decide
+from teleport.access.decide import AccessRequest, decide, place_of
 from teleport.access.people import host_named, supposed
 from teleport.api import history as h
 from teleport.api.server import Caller
@@ -37,8 +37,10 @@ class TellingHistory:
             raise NotFound(f"node {request.node} not found")
         asked = AccessRequest(supposed(snapshot, request.user), target, request.login)
         decision = decide(snapshot, asked, now=parts.clock.time())
-        verdict = h.Verdict.of(decision)
-        return h.ExplainAnswer(user=request.user, login=request.login, node=target.name, verdict=verdict)
+        held = h.RulePlace(**place_of(snapshot.users[request.user].origin, ("spec", "roles")))
+        return h.ExplainAnswer(
+            user=request.user, login=request.login, node=target.name, verdict=h.Verdict.of(decision), held=held
+        )
 
     async def on_rule_text(self, caller: Caller, request: h.RulePlace) -> h.RuleText:
         text, resource = await self._history(request.source).text(request)

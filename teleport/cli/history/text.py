@@ -38,7 +38,12 @@ def story_text(event: Mapping[str, Any], ended: str, rule: h.RuleText) -> str:
     if verdict == "denied":
         lines.append(f"  {event.get('reason', '')}")
     place = place_of(event)
-    lines += [*_place(place, str(event.get("role", ""))), *_author(rule, place)]
+    role = str(event.get("role", ""))
+    if place.file:
+        lines += _place(place, f"role/{role}, " if role else "")
+    elif role:
+        lines.append(f"  role/{role}")
+    lines += _author(rule, place)
     if ended:
         lines.append(f"  ended: {ended}")
     return _shown([*lines, *_rule(rule, place.line)])
@@ -52,14 +57,16 @@ def place_of(event: Mapping[str, Any]) -> h.RulePlace:
     )  # fmt: skip
 
 
-def explained_text(answer: h.ExplainAnswer, rule: h.RuleText) -> str:
+def explained_text(answer: h.ExplainAnswer, rule: h.RuleText, held: h.RuleText) -> str:
     verdict = answer.verdict
     may = "may" if verdict.allowed else "may not"
     lines = [
         f"{'allowed' if verdict.allowed else 'denied'}: {answer.user} {may} log in as {answer.login} on {answer.node}"
     ]
     lines += [f"  {reason}" for reason in verdict.reasons]
-    lines += [*_place(verdict.place, ""), *_author(rule, verdict.place)]
+    lines += [*_place(verdict.place), *_author(rule, verdict.place)]
+    if answer.held.file:
+        lines += [*_place(answer.held, f"the roles of {answer.user} are given "), *_author(held, answer.held)]
     return _shown([*lines, *_rule(rule, verdict.place.line), *_skipped(answer.skipped)])
 
 
@@ -109,12 +116,10 @@ def people_text(answer: h.People) -> str:
 # -- pieces
 
 
-def _place(place: h.RulePlace, role: str) -> Iterator[str]:
-    who = f"role/{role}, " if role else ""
-    at = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
-    of = f" of the source {place.source}" if place.source else ""
-    if who or at:
-        yield f"  {who}at {at}{of}" if at else f"  {who.removesuffix(', ')}"
+def _place(place: h.RulePlace, what: str = "") -> Iterator[str]:
+    if place.file:
+        at = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
+        yield f"  {what}at {at}{f' of the source {place.source}' if place.source else ''}"
 
 
 def _author(rule: h.RuleText, place: h.RulePlace) -> Iterator[str]:

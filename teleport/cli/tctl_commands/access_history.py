@@ -75,22 +75,23 @@ def _explain_question(means: Means, asked: tuple[str, str, str], at: str, form: 
     user, login, node = asked
     question = h.ExplainQuestion(user=user, login=login, node=node)
 
-    async def locally(history: "History") -> tuple[h.ExplainAnswer, h.RuleText]:
+    async def locally(history: "History") -> tuple[h.ExplainAnswer, list[h.RuleText]]:
         found = await history.explain(question, at=at, now=time.time())
-        place = found.verdict.place
-        return found, (await history.text(place))[0] if place.commit else h.RuleText()
+        places = (found.verdict.place, found.held)
+        return found, [(await history.text(one))[0] if one.commit else h.RuleText() for one in places]
 
     if means.by_cluster:
         if at:
             raise BadInput("the cluster explains only what is in force", hint="--at needs a --repository")
         answer = ask(means.target, r.EXPLAIN, question)
-        rule = rule_text(means, answer.verdict.place)
+        rule, held = (rule_text(means, place) for place in (answer.verdict.place, answer.held))
     else:
-        answer, rule = means.locally(locally)
+        answer, (rule, held) = means.locally(locally)
     if form == "json":
-        write(to_json({**answer.model_dump(mode="json"), "rule": rule.model_dump(mode="json")}))
+        texts = {"rule": rule.model_dump(mode="json"), "roles": held.model_dump(mode="json")}
+        write(to_json({**answer.model_dump(mode="json"), **texts}))
     else:
-        write(explained_text(answer, rule))
+        write(explained_text(answer, rule, held))
     return 0 if answer.verdict.allowed else AccessDenied.exit_status
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from teleport.access.decide import place_of
 from teleport.access.people import host_named, people
 from teleport.access.snapshot import Snapshot, compile_snapshot
 from teleport.api import history as h
@@ -100,11 +101,11 @@ class History:
         self._demand_known(state.snapshot, asked)
         decision = Question(asked.user, asked.login, asked.node, self._around.hosts).decide(state.snapshot, now=moment)
         verdict = h.Verdict.of(decision)
-        if decision.file and decision.source == self._branch.source:
-            commit = await self._branch.written_by(state.commit.id, decision.file)
-            verdict = verdict.model_copy(update={"place": verdict.place.model_copy(update={"commit": commit})})
+        held = h.RulePlace(**place_of(state.snapshot.users[asked.user].origin, ("spec", "roles")))
+        place = await self._with_commit(verdict.place, state)
         return h.ExplainAnswer(
-            user=asked.user, login=asked.login, node=asked.node, verdict=verdict,
+            user=asked.user, login=asked.login, node=asked.node,
+            verdict=verdict.model_copy(update={"place": place}), held=await self._with_commit(held, state),
             at=await self._note(state.commit.id), skipped=state.skipped,
         )  # fmt: skip
 
@@ -139,6 +140,13 @@ class History:
         commit, moment = await self._branch.meant(at, now)
         state = await self._branch.state(commit, self._around)
         return state, state.when if moment is None else moment
+
+    async def _with_commit(self, place: h.RulePlace, state: State) -> h.RulePlace:
+        """A place in this repository, and the commit that wrote its file."""
+        if not place.file or place.source != self._branch.source:
+            return place
+        commit = await self._branch.written_by(state.commit.id, place.file)
+        return place.model_copy(update={"commit": commit})
 
     def _demand_known(self, snapshot: Snapshot, asked: h.ExplainQuestion) -> None:
         """A misspelt name must not look like a denial. Raises BadInput."""
