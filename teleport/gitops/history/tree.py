@@ -41,6 +41,8 @@ class Tree:
         self._declared: dict[Ref, dict[str, AnyResource]] = {}
         self._twice: set[Ref] = set()
         self._misplaced: tuple[Problem, ...] = ()
+        self.resources: dict[Ref, AnyResource] = {}
+        """What is declared now; of what is declared twice, one."""
         self.written: dict[Ref, str] = {}
         """For each object that may have changed since `settle`, the commit that did it."""
 
@@ -69,14 +71,6 @@ class Tree:
         if not self._declared:
             found.append(Problem(".", 0, 0, "nothing is declared"))
         return tuple(sorted(found))
-
-    def get(self, ref: Ref) -> AnyResource | None:
-        return next(iter(self._declared.get(ref, {}).values()), None)
-
-    @property
-    def resources(self) -> Mapping[Ref, AnyResource]:
-        """What is declared; of what is declared twice, one."""
-        return {ref: next(iter(files.values())) for ref, files in self._declared.items()}
 
     # -- which files count
 
@@ -126,7 +120,7 @@ class Tree:
         for resource in loaded.resources:
             ref = resource.kind, resource.name
             files = self._declared.setdefault(ref, {})
-            files[name] = resource.with_origin(replace(resource.origin, commit=commit))
+            files[name] = self.resources[ref] = resource.with_origin(replace(resource.origin, commit=commit))
             if len(files) > 1:
                 self._twice.add(ref)
             self.written[ref] = commit
@@ -138,8 +132,11 @@ class Tree:
             ref = resource.kind, resource.name
             files = self._declared.get(ref, {})
             files.pop(name, None)
-            if not files:
+            if files:
+                self.resources[ref] = next(iter(files.values()))
+            else:
                 self._declared.pop(ref, None)
+                self.resources.pop(ref, None)
             if len(files) <= 1:
                 self._twice.discard(ref)
             self.written[ref] = commit

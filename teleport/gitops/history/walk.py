@@ -53,14 +53,13 @@ def walk(
             if stop():
                 raise Unavailable("the history takes too long to read", hint="ask for fewer commits: --limit")
             tree.take(step)
-            problems = tree.problems or judging.faults(tree)
+            problems = tree.problems or judging.faults(tree, resources)
             if problems:
                 yield Moment(step, resources, problems, base=base)
                 continue
             if tree.written:
-                resources = tree.resources
+                resources = dict(tree.resources)
             yield Moment(step, resources, written=tree.written, base=base)
-            judging.settle(tree)
             tree.settle()
 
 
@@ -79,21 +78,13 @@ class _Judging:
 
     def __init__(self, beside: tuple[AnyResource, ...]) -> None:
         self._beside = beside
-        self._roles: frozenset[str] = frozenset()
 
-    def faults(self, tree: Tree) -> tuple[Problem, ...]:
-        resources, roles = tree.resources, self._named(tree.resources)
-        if self._roles - roles:
-            chosen = list(resources.values())
-        else:
-            nodes = any(kind == Node.kind for kind, _ in tree.written)
-            chosen = [one for ref, one in resources.items() if ref in tree.written or (nodes and one.kind == Node.kind)]
-        known = [(Role.kind, name) for name in roles]
-        return judge([*self._beside, *chosen], broken=known).problems
-
-    def settle(self, tree: Tree) -> None:
-        self._roles = self._named(tree.resources)
-
-    def _named(self, resources: Mapping[Ref, AnyResource]) -> frozenset[str]:
-        declared = (name for kind, name in resources if kind == Role.kind)
-        return frozenset([*declared, *(one.name for one in self._beside if one.kind == Role.kind)])
+    def faults(self, tree: Tree, before: Mapping[Ref, AnyResource]) -> tuple[Problem, ...]:
+        now = tree.resources
+        if any(ref[0] == Role.kind and ref in before and ref not in now for ref in tree.written):
+            return judge([*self._beside, *now.values()]).problems
+        chosen = {ref: now[ref] for ref in tree.written if ref in now}
+        if any(kind == Node.kind for kind, _ in tree.written):
+            chosen |= {ref: one for ref, one in now.items() if one.kind == Node.kind}
+        roles = [ref for ref in now if ref[0] == Role.kind]
+        return judge([*self._beside, *chosen.values()], broken=roles).problems
