@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
 
 from teleport.core.errors import Problem
 from teleport.gitops.folder import MAX_FILES
@@ -19,7 +21,8 @@ from teleport.resources.load import Loaded, Loader
 
 __all__ = ["Tree"]
 
-_PLAIN = ("100644", "100755", "100664")
+_AHEAD: Final = 64
+_PLAIN: Final = ("100644", "100755", "100664")
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class _File:
 class Tree:
     """Begins empty. `take` a commit; then ask what is declared and what is wrong with single files."""
 
-    def __init__(self, batch: Batch, *, source: str) -> None:
-        self._batch, self._source = batch, source
+    def __init__(self, batch: Batch, ahead: Iterable[str] = (), *, source: str) -> None:
+        """`ahead` are the blobs that will be read, roughly in this order."""
+        self._batch, self._ahead, self._source = batch, iter(ahead), source
+        self._read: dict[str, bytes | None] = {}
         self._entries: dict[str, Entry] = {}
         self._odd: set[str] = set()
         self._was_odd = False
@@ -104,10 +109,17 @@ class Tree:
         data = self._batch.get(entry.id) if entry.mode == "120000" else None
         return os.fsdecode(data) if data is not None else None
 
+    def _content(self, id_: str) -> bytes | None:
+        """Reads ahead: a turn for each file would cost more than all the rest."""
+        if id_ not in self._read:
+            following = [one for one in islice(self._ahead, _AHEAD) if one != id_]
+            self._read = self._batch.many(list(dict.fromkeys([id_, *following])))
+        return self._read[id_]
+
     # -- what they declare
 
     def _put(self, name: str, entry: Entry, commit: str) -> None:
-        data = self._batch.get(entry.id)
+        data = self._content(entry.id)
         problem = _unnamed(name) or not_policy(name, data)
         if data is None or problem is not None:
             self._files[name] = _File(entry.id, Loaded())

@@ -11,10 +11,11 @@ from typing import Final
 
 from teleport.access.judge import judge
 from teleport.core.errors import BadInput, Problem, Unavailable
-from teleport.gitops.history.steps import Line, Step
+from teleport.gitops.history.steps import GONE, Line, Step
 from teleport.gitops.history.tree import Tree
 from teleport.gitops.order import Ref
 from teleport.gitops.revision import Commit, Entry, Repository
+from teleport.gitops.tree import SUFFIXES
 from teleport.resources.kinds import AnyResource
 from teleport.resources.node import Node
 from teleport.resources.role import Role
@@ -46,31 +47,38 @@ def walk(
     Raises Unavailable once `stop` says so, or when it takes too long.
     """
     others = tuple(beside)
+    steps = [*_beginning(repository, until, line), *line.steps]
     with repository.objects(seconds=_SECONDS) as batch:
-        tree, judging = Tree(batch, source=source), _Judging(others)
+        tree, judging = Tree(batch, _blobs(steps), source=source), _Judging(others)
         resources: Mapping[Ref, AnyResource] = {}
-        for step, base in _from_the_beginning(repository, until, line):
+        base = line.base.commit if line.base is not None else ""
+        for step in steps:
             if stop():
                 raise Unavailable("the history takes too long to read", hint="ask for fewer commits: --limit")
             tree.take(step)
             problems = tree.problems or judging.faults(tree, resources)
             if problems:
-                yield Moment(step, resources, problems, base=base)
+                yield Moment(step, resources, problems, base=step.commit == base)
                 continue
             if tree.written:
                 resources = dict(tree.resources)
-            yield Moment(step, resources, written=tree.written, base=base)
+            yield Moment(step, resources, written=tree.written, base=step.commit == base)
             tree.settle()
 
 
-def _from_the_beginning(repository: Repository, until: Commit, line: Line) -> Iterator[tuple[Step, bool]]:
+def _blobs(steps: Iterable[Step]) -> Iterator[str]:
+    """What is read, in its order."""
+    for step in steps:
+        yield from (one.id for one in step.entries if one.mode != GONE and one.name.endswith(SUFFIXES))
+
+
+def _beginning(repository: Repository, until: Commit, line: Line) -> Iterator[Step]:
+    """All there is where a line begins in the middle of things."""
     if line.base is not None:
         entries: tuple[Entry, ...] = ()
         with suppress(BadInput):  # there may be no such folder at that commit
             entries = tuple(repository.entries(Commit(line.base.commit, until.path)))
-        yield Step(line.base.commit, line.base.when, entries), True
-    for step in line.steps:
-        yield step, False
+        yield Step(line.base.commit, line.base.when, entries)
 
 
 class _Judging:

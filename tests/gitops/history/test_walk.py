@@ -1,5 +1,6 @@
 """What was in force after each commit: what is said of those that do not hold, and what is not run."""
 
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -101,3 +102,19 @@ def test_names_and_messages_that_look_like_gits_own_words_confuse_nobody(tmp_pat
     assert len(found) == 1
     assert ("user", "cy") in found[0].resources
     assert commits_of(branch(tmp_path / "two", {"a": "x"})) != [found[0].step.commit]
+
+
+def test_a_clone_that_left_files_with_its_server_says_what_to_do(tmp_path: Path) -> None:
+    upstream = branch(tmp_path / "upstream", {"a.yaml": ANN, "d.yaml": DEV}, {"d.yaml": role(logins="web")})
+    upstream.ask("config", "uploadpack.allowFilter", "true")
+    subprocess.run(
+        ["git", "clone", "-q", "--filter=blob:none", f"file://{upstream.folder}", str(tmp_path / "clone")],
+        check=True, timeout=20,
+    )  # fmt: skip
+    repository = Repository(tmp_path / "clone")
+    until = repository.commit("HEAD")
+
+    with pytest.raises(Unavailable, match="is not in this clone") as error:
+        list(walk(repository, until, read_line(repository, until, 9)))
+
+    assert "git fetch --refetch" in error.value.hint
