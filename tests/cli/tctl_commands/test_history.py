@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from teleport.api import history as h
+from teleport.api import models as m
+from teleport.api import routes as r
+from teleport.cli.history import session
+from teleport.core.errors import AccessDenied, TeleportError
 from tests.cli.programs import Ended, tctl
 from tests.gitops.history.branches import ANN, DEV, HOST, branch, commits_of, role, user
 from tests.gitops.repositories import Upstream, key
@@ -228,3 +233,105 @@ def test_what_a_commit_says_of_itself_does_not_drive_the_terminal(tmp_path: Path
     assert result.status == 0
     assert "\x1b" not in result.output
     assert "\\x1b]0;title\\x07" in result.output
+
+
+# -- sessions: what the audit log of a cluster says, here without one
+
+STARTED: dict[str, Any] = {
+    "event": "session.start", "sid": "4f1c0000-0000-4000-8000-000000000000", "user": "ann", "login": "root",
+    "server_hostname": "db-1", "time": "2023-11-15T00:00:00.000Z", "addr.remote": "192.0.2.1", "role": "dev",
+    "source": "folder", "file": "d.yaml", "line": 6, "column": 14,
+}  # fmt: skip
+ENDED = {"event": "session.end", "sid": STARTED["sid"], "reason": "access withdrawn: because"}
+
+
+class Log:
+    """A cluster that answers about events, and tells of rules what it is told to."""
+
+    def __init__(self, *events: dict[str, Any], rule: h.RuleText | TeleportError | None = None) -> None:
+        self.events, self.rule = events, rule
+
+    def __call__(self, _target: object, route: Any, request: Any) -> Any:
+        if route is r.EVENTS:
+            matching = [
+                one for one in self.events
+                if one["event"] == request.event and one["sid"].startswith(request.session)
+            ]  # fmt: skip
+            return m.EventPage(events=tuple(matching))
+        assert route is r.RULE_TEXT
+        if isinstance(self.rule, TeleportError):
+            raise self.rule
+        assert self.rule is not None
+        return self.rule
+
+
+def test_a_session_by_a_folder_is_explained_by_the_clone_as_it_was_before(
+    commits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ask", Log(STARTED, ENDED))
+
+    result = tctl("access", "explain", "--session", "4f1c", "--repository", ".")
+
+    assert (result.status, result.errors) == (0, "")
+    assert without_names(result.output, commits).startswith(
+        "allowed: ann logged in as root on db-1\n"
+        f"  session {STARTED['sid']}, 2023-11-15T00:00:00.000Z, from 192.0.2.1\n"
+        "  role/dev, at d.yaml:6:14 of the source folder\n"
+        "  commit #0\n"
+        "    change 0\n"
+        "    by Ann <ann@example.com>, not signed\n"
+        "  (as this repository had it then)\n"
+        "  ended: access withdrawn: because\n"
+        "\n"
+        "  1 | kind: role\n"
+    )
+    assert "> 6 |     logins: [root]\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("event", "rule", "said"),
+    [
+        (STARTED, None, "  (that source has no commits; if its folder is kept in git, name it by --repository)\n"),
+        ({**STARTED, "source": "preset", "file": "preset/access"}, None, "  (every cluster has this role)\n"),
+        (
+            {**STARTED, "source": "git", "commit": "c" * 40},
+            AccessDenied("cy may not"),
+            f"  commit {'c' * 40}\n  (cy may not)\n",
+        ),
+    ],
+)
+def test_what_cannot_be_told_of_a_rule_is_said(
+    monkeypatch: pytest.MonkeyPatch, event: dict[str, Any], rule: Any, said: str
+) -> None:
+    monkeypatch.setattr(session, "ask", Log(event, rule=rule))
+
+    result = tctl("access", "explain", "--session", "4f1c")
+
+    assert (result.status, said in result.output) == (0, True)
+
+
+def test_a_refusal_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = {
+        **STARTED,
+        "event": "session.rejected",
+        "source": "",
+        "file": "",
+        "reason": "role/freeze denies env=prod",
+    }
+    monkeypatch.setattr(session, "ask", Log(refused))
+
+    output = tctl("access", "explain", "--session", "4f1c").output
+
+    assert output.startswith("denied: ann asked to log in as root on db-1\n")
+    assert "  role/freeze denies env=prod\n" in output
+
+
+def test_a_session_that_is_not_there_or_not_the_only_one_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ask", Log(STARTED, {**STARTED, "sid": "4f1d0000-0000-4000-8000-000000000000"}))
+
+    unknown = tctl("access", "explain", "--session", "5a")
+    several = tctl("access", "explain", "--session", "4f1")
+
+    assert (unknown.status, several.status) == (1, 2)
+    assert "no session 5a is in the audit log, as far as you may read it" in unknown.errors
+    assert "several sessions begin with 4f1" in several.errors
