@@ -22,7 +22,8 @@ from teleport.resources.node import Node
 
 __all__ = ["SourceHistory"]
 
-_SECONDS: Final = 60.0
+_SECONDS: Final = 25.0
+"""Less than clients wait for an answer, so that they read why there is none."""
 
 
 class SourceHistory:
@@ -57,8 +58,8 @@ class SourceHistory:
         head = await self._applied()
         if not head:
             raise NotFound(f"the source {self._source.name} has applied no commit yet")
+        end, over = self._clock.monotonic() + _SECONDS, threading.Event()
         async with self._one:
-            end, over = self._clock.monotonic() + _SECONDS, threading.Event()
             branch = Branch(
                 self._repository, Commit(head, self._source.path), source=self._source.name,
                 mirror=self._source.mirror,
