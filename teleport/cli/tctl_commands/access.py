@@ -11,7 +11,7 @@ import click
 from teleport.cli.history.means import Means, history_options
 from teleport.cli.options import listed, output_option, parse_labels
 from teleport.cli.tctl import Target
-from teleport.cli.tctl_commands.access_history import explain, since, who_at
+from teleport.cli.tctl_commands.access_history import explain, since, source_option, who_at
 from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.output import printable, table, to_json, write
 from teleport.core.program import Group
@@ -109,12 +109,13 @@ def ls(folder: Path, user: str, traits: tuple[str, ...], form: str) -> None:
 @_node
 @_labels
 @click.option("--login", default="", help="Only those who may log in as this.")
+@source_option
 @history_options
 @output_option()
 @click.pass_obj
 def who(
-    target: Target, /, folder: Path | None, at: str, node: str | None, labels: str | None, login: str, form: str,
-    **where: Any,
+    target: Target, /, folder: Path | None, at: str, node: str | None, labels: str | None, login: str, source: str,
+    form: str, **where: Any,
 ) -> None:  # fmt: skip
     """List the users who reach a host, their logins, and the role that gives them. A second factor is taken as shown.
 
@@ -129,7 +130,9 @@ def who(
             raise BadInput("by which policy?", hint="give --policies DIR, or --at REV|TIME for a repository")
         if node is None or labels is not None:
             raise BadInput("which host?", hint="give --node NAME")
-        who_at(Means(target, **where), node, login, at, form)
+        from teleport.api.history import PeopleQuery
+
+        who_at(Means(target, **where), PeopleQuery(node=node, login=login, at=at, source=source), form)
         return
     if at or any(where.values()):
         raise BadInput("--policies is a folder as it is now", hint="leave it out, and name a --repository DIR")

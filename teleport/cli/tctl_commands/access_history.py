@@ -12,15 +12,16 @@ from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.output import to_json, write
 
 if TYPE_CHECKING:
+    from teleport.api import history as h
     from teleport.gitops.history.answers import History
 
-__all__ = ["explain", "since", "who_at"]
+__all__ = ["explain", "since", "source_option", "who_at"]
 
 _limit = click.option(
     "--limit", default=10_000, show_default=True, type=click.IntRange(1, 10_000),
     help="Read so many commits that changed policy, the newest.",
 )  # fmt: skip
-_source = click.option(
+source_option = click.option(
     "--source", default="", metavar="NAME", help="With --live: which source, where several have commits."
 )
 
@@ -100,7 +101,7 @@ def _explain_question(means: Means, asked: tuple[str, str, str], at: str, form: 
 @click.option("--login", required=True, metavar="LOGIN", help="The login on the host.")
 @click.option("--node", required=True, metavar="NAME", help="The host.")
 @_limit
-@_source
+@source_option
 @history_options
 @output_option()
 @click.pass_obj
@@ -124,12 +125,10 @@ def since(target: Target, /, user: str, login: str, node: str, limit: int, sourc
     return 0 if answer.now.allowed else AccessDenied.exit_status
 
 
-def who_at(means: Means, node: str, login: str, at: str, form: str) -> None:
+def who_at(means: Means, query: "h.PeopleQuery", form: str) -> None:
     """Who reached a host by the policy of a commit, or of a time."""
-    from teleport.api import history as h
     from teleport.api import routes as r
     from teleport.cli.history.text import people_text
 
-    query = h.PeopleQuery(node=node, login=login, at=at)
     answer = means.ask(r.PEOPLE, query, lambda history, asked: history.people(asked, now=time.time()))
     write(to_json(answer.model_dump(mode="json")) if form == "json" else people_text(answer))

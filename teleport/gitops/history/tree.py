@@ -79,10 +79,11 @@ class Tree:
 
     # -- which files count
 
-    def _enter(self, entries: Iterable[Entry]) -> set[str]:
-        touched = set()
+    def _enter(self, entries: Iterable[Entry]) -> dict[str, None]:
+        """The names that were touched, in the order in which they will be read."""
+        touched: dict[str, None] = {}
         for entry in entries:
-            touched.add(entry.name)
+            touched[entry.name] = None
             self._odd.discard(entry.name)
             if entry.mode == GONE:
                 self._entries.pop(entry.name, None)
