@@ -137,7 +137,7 @@ class Verifier:
             )
         return ""
 
-    async def signer(self, commit: str) -> str:
+    async def signer_as_claimed(self, commit: str) -> str:
         """Who signed a commit with a key that was theirs at the time it claims; nothing if no allowed signer did.
 
         For telling the past: when it was first seen is not asked.

@@ -90,5 +90,5 @@ class Notes:
     async def _judged(self, note: CommitNote) -> CommitNote:
         if self._verifier is None or note.signature == "unsigned":
             return note
-        signer = await self._verifier.signer(note.id)
+        signer = await self._verifier.signer_as_claimed(note.id)
         return replace(note, signature="verified" if signer else "refused", signer=signer)
