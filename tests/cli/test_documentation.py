@@ -33,15 +33,8 @@ _DONE_AS_A_WHOLE: Final = ("first-repository.md",)
 def examples() -> Iterator[tuple[str, str, str]]:
     """Page, command and output of everything that a page shows and that can be run here."""
     for page in sorted((ROOT / "docs").glob("*.md")):
-<<<<<<< HEAD
-        for block in _BLOCK.findall(page.read_text()):
-            for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-                command, _, output = shown.partition("\n")
-                if command.startswith(_OFFLINE) and page.name not in _DONE_AS_A_WHOLE:
-                    yield page.name, command, output
-=======
         for command, output in _shown(page):
-            if command.startswith(_OFFLINE) and page.name != _HISTORY:
+            if command.startswith(_OFFLINE) and page.name not in _DONE_AS_A_WHOLE:
                 yield page.name, command, output
 
 
@@ -51,7 +44,6 @@ def _shown(page: Path) -> Iterator[tuple[str, str]]:
         for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = shown.partition("\n")
             yield command, output
->>>>>>> f3ee9c6 (docs: because of which commit; tctl access explain tells who gave the roles too)
 
 
 EXAMPLES: Final = list(examples())
