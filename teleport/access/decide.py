@@ -60,6 +60,14 @@ class Decision:
     def because(self) -> str:
         return "; ".join(self.reasons)
 
+    @property
+    def rule(self) -> dict[str, Any]:
+        """Which rule decided and where that is written, as audit events tell it."""
+        return {
+            "role": self.role or "", "source": self.source, "file": self.file, "line": self.line,
+            "column": self.column, "commit": self.commit,
+        }  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """For programs: `{allowed, reasons, role, origin, conditions}`."""
         return {

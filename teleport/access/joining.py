@@ -5,7 +5,7 @@ host, `join_sessions` and rules on `session_tracker`. A session that the caller 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -140,9 +140,7 @@ def _by_login(snapshot: Snapshot, identity: Identity, session: LiveSession, now:
     decision = decide(snapshot, AccessRequest(identity, session.target, session.login), now=now)
     if decision.allowed:
         return decision
-    return Decision(
-        False, decision.reasons, role=decision.role, needs=decision.needs, hidden=hidden, revision=snapshot.revision
-    )
+    return replace(decision, hidden=hidden)
 
 
 def _on_conditions(

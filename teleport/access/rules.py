@@ -7,7 +7,7 @@ allowed by name alone. Within a role the more specific rule is tried first: it i
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from teleport.access.decide import Decision, standing
+from teleport.access.decide import Decision, place_of, standing
 from teleport.access.expressions import WHERE, Scope, compile_expression
 from teleport.access.locks import lock_on, lock_text
 from teleport.access.roles import BoundRole
@@ -88,8 +88,8 @@ def _may(
     snapshot: Snapshot, identity: Identity, verb: str, noun: str, *, now: float, subject: AnyResource | None,
     attributes: Mapping[str, str | tuple[str, ...]] | None,
 ) -> Decision:  # fmt: skip
-    def denied(reason: str) -> Decision:
-        return Decision(False, (reason,), revision=snapshot.revision)
+    def denied(reason: str, **place: Any) -> Decision:
+        return Decision(False, (reason,), revision=snapshot.revision, **place)
 
     if identity.kind == "admin":
         user: BoundUser | None = _mapped(snapshot, identity)
@@ -104,7 +104,7 @@ def _may(
         return denied("this certificate is for one session only")
     lock = lock_on(snapshot, user, now=now)
     if lock is not None:
-        return denied(lock_text(lock))
+        return denied(lock_text(lock), **place_of(lock.origin, ("spec", "target")))
     scope = None if subject is None and attributes is None else _scope(user, subject, attributes or {})
     denial = _denial(snapshot, user, verb, noun, scope)
     if denial is not None:

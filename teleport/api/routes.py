@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeVar
 
+from teleport.api import history as h
 from teleport.api import models as m
 from teleport.core.identity import HostRole
 
@@ -201,6 +202,26 @@ BEGIN_EMERGENCY: Final = Route(
 END_EMERGENCY: Final = Route(
     "end_emergency", "POST", "/v1/policy/emergencies/end", EachObject(("break_glass",)), m.EmergencyEnd, m.Done,
     "end an emergency change before its time",
+)  # fmt: skip
+EXPLAIN: Final = Route(
+    "explain", "POST", "/v1/policy/explain", Admin("read", "policy"), h.ExplainQuestion, h.ExplainAnswer,
+    "may a user log in to a host, and by which rule",
+)  # fmt: skip
+RULE_TEXT: Final = Route(
+    "rule_text", "POST", "/v1/policy/text", Admin("read", "policy"), h.RulePlace, h.RuleText,
+    "the text of a rule, and the commit that wrote it",
+)  # fmt: skip
+OBJECT_HISTORY: Final = Route(
+    "object_history", "POST", "/v1/policy/history", Admin("read", "policy"), h.ObjectQuery, h.ObjectHistory,
+    "the commits that changed an object",
+)  # fmt: skip
+SINCE: Final = Route(
+    "since", "POST", "/v1/policy/since", Admin("read", "policy"), h.SinceQuestion, h.SinceAnswer,
+    "since which commit a user may log in to a host",
+)  # fmt: skip
+PEOPLE: Final = Route(
+    "people", "POST", "/v1/policy/people", Admin("read", "policy"), h.PeopleQuery, h.People,
+    "who reached a host at a commit or a time",
 )  # fmt: skip
 BACKUP: Final = Route("backup", "POST", "/v1/backup", LocalAdmin(), m.BackupRequest, m.Done, "copy the store to a file")
 

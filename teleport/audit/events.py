@@ -103,6 +103,19 @@ class _Session(_Remote):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Decided(_Session):
+    """What the policy decided: the rule, and where that is written."""
+
+    role: str = ""
+    source: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    commit: str = ""
+    policy_revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserLogin(_Remote):
     event = "user.login"
     codes = ("T1000I", "T1000W")
@@ -434,6 +447,13 @@ class CertificateCreated(_Remote):
     summary = "a certificate was issued to a user"
     cert_type: str = "user"
     identity: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    commit: str = ""
+    grants: tuple[Mapping[str, Any], ...] = ()
+    """For each role that is in the certificate: its name, and where it is declared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -468,21 +488,17 @@ class SessionConnected(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionRejected(_Session):
+class SessionRejected(_Decided):
     event = "session.rejected"
     codes = ("T1006W",)
     summary = "a session was refused"
     outcome: str = "W"
     reason: str = ""
-    role: str = ""
-    file: str = ""
-    line: int = 0
     max: int = 0
-    policy_revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionStarted(_Session):
+class SessionStarted(_Decided):
     event = "session.start"
     codes = ("T2000I",)
     summary = "a session began; written before its first byte"
@@ -490,11 +506,6 @@ class SessionStarted(_Session):
     interactive: bool | None = None
     initial_command: tuple[str, ...] = ()
     session_recording: str = ""
-    role: str = ""
-    file: str = ""
-    line: int = 0
-    commit: str = ""
-    policy_revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -506,7 +517,7 @@ class SessionResized(_Session):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionJoined(_Session):
+class SessionJoined(_Decided):
     """`login` is that of the session; `mode` as what `user` takes part."""
 
     event = "session.join"
@@ -514,11 +525,6 @@ class SessionJoined(_Session):
     summary = "somebody joined a live session; written before the first byte is shown"
     owner: str = ""
     mode: str = ""
-    role: str = ""
-    file: str = ""
-    line: int = 0
-    commit: str = ""
-    policy_revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from teleport.access.decide import AccessRequest, Decision, decide
 from teleport.access.fleet import Fleet
 from teleport.access.judge import judge
+from teleport.access.people import Rights, host_named, people, supposed
 from teleport.access.reach import reach
 from teleport.access.snapshot import Declared, Snapshot, compile_snapshot
 from teleport.access.target import Target
@@ -36,15 +37,6 @@ class Review:
     resources: tuple[AnyResource, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class Rights:
-    """Logins that one role gives to somebody."""
-
-    user: str
-    logins: tuple[str, ...]
-    role: str
 
 
 def review(folder: Path) -> Review:
@@ -84,12 +76,12 @@ class Policy:
     def host(self, name: str) -> Target:
         """A declared host, by the name people use or by that of its resource. Raises BadInput."""
         nodes = self.snapshot.nodes
-        found = nodes.get(name) or next((node for node in nodes.values() if node.name == name), None)
+        found = host_named(name, nodes)
         if found is None:
             raise BadInput(
                 f"no host {name} is declared there", hint=_likely(name, nodes) or "use --labels for any other"
             )
-        return _target(found)
+        return found
 
     def check(self, name: str, login: str, target: Target, *, mfa: bool, now: float) -> Decision:
         """May this user log in there? Raises BadInput for a user who is not declared."""
@@ -102,17 +94,7 @@ class Policy:
 
     def people(self, target: Target, *, login: str = "", now: float) -> list[Rights]:
         """Who reaches a host, a second factor assumed: for each user and each role, the logins that role gives."""
-        fleet, found = Fleet("node", [target]), list[Rights]()
-        for name in sorted(self.snapshot.users):
-            identity = self._identity(name, mfa=True)
-            opened = reach(self.snapshot, identity, fleet, now=now).logins_on(target)
-            by_role: dict[str, list[str]] = {}
-            for one in opened:
-                if login in ("", one):
-                    decision = decide(self.snapshot, AccessRequest(identity, target, one), now=now)
-                    by_role.setdefault(decision.role or "", []).append(one)
-            found += [Rights(name, tuple(logins), role) for role, logins in by_role.items()]
-        return found
+        return people(self.snapshot, target, login=login, now=now)
 
     def _user(self, name: str) -> User:
         user = self.snapshot.users.get(name)
@@ -121,7 +103,7 @@ class Policy:
         return user
 
     def _identity(self, name: str, *, mfa: bool) -> Identity:
-        return Identity("user", name, self._user(name).uid, "", mfa_verified=mfa)
+        return supposed(self.snapshot, self._user(name).name, mfa=mfa)
 
 
 def _target(node: Node) -> Target:

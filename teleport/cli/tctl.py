@@ -27,7 +27,7 @@ class Target:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     table={
-        "access": (f"{_C}.access", "access", "Who reaches what, by a folder of policy; no cluster needed."),
+        "access": (f"{_C}.access", "access", "Who reaches what, why, since which commit."),
         "audit": (f"{_C}.audit", "audit", "Search and verify the audit log."),
         "auth": (f"{_C}.auth", "auth", "Sign identity files, export authorities."),
         "backup": (f"{_C}.cluster", "backup", "Copy the store to a file."),

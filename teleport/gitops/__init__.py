@@ -2,6 +2,7 @@
 
 `folder` and `revision` read what is declared, in a folder or in a commit; they agree in what counts. `git` follows a
 branch: `mirror` fetches it, `signatures` say whose commits count, `mark` how far it came; `program` bounds all of it.
+`history` tells from commits what was in force when, and because of which.
 
 Before a change lands it is put before checks (`review`); `policytest` is the one of tests and invariants, and
 `weakened` tells which of these a change takes something from.

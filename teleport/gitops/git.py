@@ -66,6 +66,20 @@ class GitSource:
     def place(self) -> str:
         return str(self._address)
 
+    @property
+    def path(self) -> str:
+        """The folder of the repository that holds the policy."""
+        return self._address.path
+
+    @property
+    def mirror(self) -> Mirror:
+        return self._mirror
+
+    @property
+    def verifier(self) -> Verifier | None:
+        """Who judges signatures, if they are demanded."""
+        return self._verifier
+
     async def load(self) -> Loaded:
         """What the head of the branch declares, or why it is not obeyed. Raises Unavailable if it is not reached."""
         head = await self._mirror.fetch()

@@ -4,6 +4,7 @@ Fetching runs without hooks, filters, submodules, prompts, redirects and transpo
 empty environment and secrets outside of its arguments. Blobs are left with a server that permits it, until asked for.
 """
 
+import asyncio
 import base64
 import contextlib
 import shlex
@@ -29,6 +30,8 @@ _OFF: Final = (
 )  # fmt: skip
 _MOST_APPROVALS: Final = 50
 """Of one commit; whoever may push could make any number, and each is judged."""
+_MOST_ASKED: Final = 5_000
+"""Objects of one request to a server."""
 _LEFTOVERS: Final = ("*.lock", "refs/**/*.lock", "objects/info/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*")
 _NO_TRANSPORT: Final = "none"
 """As the list of permitted transports: git knows none of that name."""
@@ -55,6 +58,7 @@ class Mirror:
         self.folder, self._address = folder, address
         self._credentials, self._bounds = credentials or GitCredentials(), bounds or Bounds()
         self._made = False
+        self._fetching = asyncio.Lock()
 
     async def fetch(self) -> str:
         """Bring it up to date; the commit that the branch is at."""
@@ -66,11 +70,20 @@ class Mirror:
 
     async def complete(self, tree: str, wanted: Iterable[str]) -> None:
         """Fetch the blobs of a tree that were left with the server."""
-        listing = await self._ask("rev-list", "--objects", "--missing=print", tree)
+        await self._complete([tree], wanted)
+
+    async def complete_line(self, since: str, until: str, path: str, wanted: Iterable[str]) -> None:
+        """The same of all commits after one, or of all there are; as far as they concern a path."""
+        scope = ["--", f":(literal){path}"] if path else ["--"]
+        await self._complete(["--first-parent", until, *([f"^{since}"] if since else []), *scope], wanted)
+
+    async def _complete(self, span: Sequence[str], wanted: Iterable[str]) -> None:
+        """Git tells what is missing only of what it walks: asked for a missing blob by name, it fails."""
+        listing = await self._ask("rev-list", "--objects", "--missing=print", *span)
         missing = {line[1:].decode() for line in listing.split(b"\n") if line.startswith(b"?")}
         asked = sorted(missing.intersection(wanted))
-        if asked:
-            text = "".join(f"{one}\n" for one in asked).encode()
+        for begin in range(0, len(asked), _MOST_ASKED):
+            text = "".join(f"{one}\n" for one in asked[begin : begin + _MOST_ASKED]).encode()
             await self._fetch("--filter=blob:none", "--stdin", "--", "origin", stdin=text)
 
     async def entries(self, tree: str) -> list[tuple[str, str, bool]]:
@@ -164,10 +177,11 @@ class Mirror:
 
     async def _fetch(self, *arguments: str, stdin: bytes = b"") -> None:
         fixed = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        try:
-            ended = await self._git(*fixed, *arguments, stdin=stdin, environment=self._surroundings())
-        finally:
-            self._tidy()
+        async with self._fetching:
+            try:
+                ended = await self._git(*fixed, *arguments, stdin=stdin, environment=self._surroundings())
+            finally:
+                self._tidy()
         if ended.status != 0:
             raise Unavailable(f"{self._address} cannot be fetched: {_said(ended)}")
 

@@ -13,7 +13,7 @@ from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.model import Origin
 from teleport.resources.wishes import settled
 
-__all__ = ["Action", "Change", "FieldChange", "Plan", "plan"]
+__all__ = ["Action", "Change", "FieldChange", "Plan", "fields_between", "plan"]
 
 Action = Literal["create", "update", "delete", "adopt"]
 
@@ -83,18 +83,18 @@ def plan(
 
 def _change(resource: AnyResource, before: AnyResource | None, foreign: AnyResource | None) -> Change | None:
     if before is not None:
-        fields = _fields(before, resource)
+        fields = fields_between(before, resource)
         return _made("update", resource, fields) if fields else None
     if foreign is not None:
-        return _made("adopt", resource, _fields(foreign, resource), owner=foreign.origin.source)
-    return _made("create", resource, _fields(None, resource))
+        return _made("adopt", resource, fields_between(foreign, resource), owner=foreign.origin.source)
+    return _made("create", resource, fields_between(None, resource))
 
 
 def _made(action: Action, resource: AnyResource, fields: Sequence[FieldChange], owner: str = "") -> Change:
     return Change(action, resource.kind, resource.name, tuple(fields), resource.origin, owner)
 
 
-def _fields(before: AnyResource | None, after: AnyResource) -> list[FieldChange]:
+def fields_between(before: AnyResource | None, after: AnyResource) -> list[FieldChange]:
     """The fields that differ; of something new, all that is written."""
     found = list(differing(_written(before) if before is not None else {}, _written(after)))
     if not KINDS[after.kind].secret:

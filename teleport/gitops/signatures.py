@@ -137,6 +137,16 @@ class Verifier:
             )
         return ""
 
+    async def signer_as_claimed(self, commit: str) -> str:
+        """Who signed a commit with a key that was theirs at the time it claims; nothing if no allowed signer did.
+
+        For telling the past: when it was first seen is not asked.
+        """
+        self._read()
+        signed = signed_commit(await self._objects.content("commit", commit))
+        found = await self._signer("commit", commit, signed, signed.claimed) if signed is not None else None
+        return found.principal if found is not None else ""
+
     async def lacking(self, commit: str, *, seen: float, tags_seen: Mapping[str, float]) -> int:
         """How many more people must approve a commit. Neither a person nor a key counts twice."""
         self._read()

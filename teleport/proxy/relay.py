@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, standing
+from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, place_of, standing
 from teleport.access.joining import LiveSession, decide_join
+from teleport.access.roles import BoundRole
 from teleport.access.snapshot import Snapshot
 from teleport.api.dialback import Accepted, Route, parse, refusal
 from teleport.api.models import LiveFacts
@@ -25,7 +26,7 @@ from teleport.net.join import Leg, join
 from teleport.net.keepalive import Vigil
 from teleport.net.splice import Pipes
 from teleport.proxy.tunnels import Tunnels
-from teleport.sessions.gate import AccessWithdrawn, Gate, Judge, Session
+from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
@@ -89,11 +90,12 @@ class Relay:
             if not client.handed_over:
                 raise AccessDenied(str(end)) from None
         except AccessDenied as error:
+            rule = error.decision.rule if isinstance(error, Denied) else {}
             await self._events.emit(
                 SessionRejected(
                     user=identity.name, user_kind=1, user_roles=self._policy.roles_of(identity.name),
                     reason=error.message, server_hostname=target.name, login=wanted.login, addr__remote=address,
-                    policy_revision=self._policy.current.revision,
+                    policy_revision=self._policy.current.revision, **rule,
                 )
             )  # fmt: skip
             if wish is not None:
@@ -192,20 +194,28 @@ def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: floa
         return denied(("the certificate is restricted to other resources",), hidden=True)
     lock = lock_on(snapshot, user, target=target, now=now)
     if lock is not None:
-        return denied((f"lock/{lock.name} is in force: {lock.spec.message}".rstrip(": "),))
+        because = f"lock/{lock.name} is in force: {lock.spec.message}".rstrip(": ")
+        return denied((because,), **place_of(lock.origin, ("spec", "target")))
     for role in user.roles:
-        if role.deny.selector(target.kind).denies(target.labels):
-            labels = role.deny.selector(target.kind).explain(target.labels)
-            return denied((f"role/{role.name} denies {labels}",), role=role.name)
+        selector = role.deny.selector(target.kind)
+        if selector.denies(target.labels):
+            because = f"role/{role.name} denies {selector.explain(target.labels)}"
+            return denied((because,), role=role.name, **_place(role, "deny", target.kind))
     for role in user.scoped(identity.requested_roles):
         logins = [login for login in role.allow.logins if not any(one.deny.names_login(login) for one in user.roles)]
         if logins and role.allow.selector(target.kind).allows(target.labels):
             conditions = conditions_of(snapshot, user, identity.requested_roles)
             return Decision(
                 True, (f"role/{role.name} allows some login",), role=role.name, conditions=conditions,
-                revision=snapshot.revision,
+                revision=snapshot.revision, **_place(role, "allow", target.kind),
             )  # fmt: skip
     return denied(("no role allows any login there",), hidden=True)
+
+
+def _place(role: BoundRole, side: str, kind: str) -> dict[str, Any]:
+    """Where a role says which targets it means."""
+    written = getattr(role, side).selector(kind).written
+    return place_of(role.role.origin, ("spec", side, f"{kind}_labels{'' if written else '_expression'}"))
 
 
 async def _unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:

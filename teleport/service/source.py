@@ -21,6 +21,7 @@ from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
 from teleport.service.governed import GovernedSource
+from teleport.service.history import SourceHistory
 from teleport.service.policies import Git, Policies, PolicySource, ceiling_of
 from teleport.service.site import Site
 
@@ -124,6 +125,8 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
 
     surroundings = auth.auth.surroundings
     surroundings.rollbacks = {**surroundings.rollbacks, name: accept}
+    history = SourceHistory(source, partial(auth.auth.writer.applied_commit, name), clock=site.clock)
+    surroundings.histories = {**surroundings.histories, name: history}
     return loop
 
 

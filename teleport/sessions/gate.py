@@ -18,9 +18,9 @@ from teleport.access.snapshot import Snapshot
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import AccessDenied, Unavailable
 from teleport.resources.values import duration_text, parse_timestamp
-from teleport.sessions.session import AccessWithdrawn, Alarm, Judge, Session, judge_by_policy
+from teleport.sessions.session import AccessWithdrawn, Alarm, Denied, Judge, Session, judge_by_policy
 
-__all__ = ["AccessWithdrawn", "Gate", "Judge", "Session", "Snapshots"]
+__all__ = ["AccessWithdrawn", "Denied", "Gate", "Judge", "Session", "Snapshots"]
 
 log = logging.getLogger(__name__)
 
@@ -221,16 +221,17 @@ def _judged(judge: Judge, snapshot: Snapshot, request: AccessRequest, now: float
     return decision
 
 
-def denial(request: AccessRequest, decision: Decision) -> AccessDenied:
+def denial(request: AccessRequest, decision: Decision) -> Denied:
     """The error for somebody who was refused: what was asked, why not, and what would help."""
     target, identity = request.target, request.identity
     details = {"role": decision.role, "needs": dict(decision.needs), "reasons": list(decision.reasons)}
     if decision.hidden:
-        return AccessDenied(f"{target.kind} {target.name} not found", details={"hidden": True})
+        return Denied(f"{target.kind} {target.name} not found", decision, details={"hidden": True})
     hint = "the session needs a fresh second factor: tsh ssh asks for it" if "mfa" in decision.needs else ""
     login = f" as {request.login}" if request.login else ""
-    return AccessDenied(
+    return Denied(
         f"{identity.name} may not log in{login} on {target.name} ({decision.because})",
+        decision,
         hint=hint,
         details=details,
     )

@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from teleport.access.decide import AccessRequest, Decision, decide
 from teleport.access.options import Conditions
 from teleport.access.snapshot import Snapshot
 from teleport.core.errors import AccessDenied
 
-__all__ = ["AccessWithdrawn", "Alarm", "Judge", "Session", "Still", "judge_by_policy"]
+__all__ = ["AccessWithdrawn", "Alarm", "Denied", "Judge", "Session", "Still", "judge_by_policy"]
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,14 @@ Still = Callable[[Conditions], str]
 
 class AccessWithdrawn(Exception):
     """The policy no longer allows this session; the text is for the person in it."""
+
+
+class Denied(AccessDenied):
+    """The policy refused a session. What decided is for the audit log; who asks reads the message and the details."""
+
+    def __init__(self, message: str, decision: Decision, *, hint: str = "", details: Mapping[str, Any]) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.decision = decision
 
 
 def judge_by_policy(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:

@@ -18,10 +18,13 @@ from teleport.cli import tsh as tsh_program
 from teleport.cli.tctl_commands import access, policy_plan
 from tests.builders import FakeClock
 from tests.cli.programs import tctl
+from tests.cli.shop import COMMITS, shop
 from tests.gitops.test_revision import commit, git
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HISTORY: Final = "history.md"
+"""Its commands are about a repository of their own."""
 _OFFLINE: Final = ("tctl access ", "tctl policy validate ")
 _DONE_AS_A_WHOLE: Final = ("first-repository.md",)
 """Pages that an end-to-end test follows from the beginning."""
@@ -30,11 +33,17 @@ _DONE_AS_A_WHOLE: Final = ("first-repository.md",)
 def examples() -> Iterator[tuple[str, str, str]]:
     """Page, command and output of everything that a page shows and that can be run here."""
     for page in sorted((ROOT / "docs").glob("*.md")):
-        for block in _BLOCK.findall(page.read_text()):
-            for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-                command, _, output = shown.partition("\n")
-                if command.startswith(_OFFLINE) and page.name not in _DONE_AS_A_WHOLE:
-                    yield page.name, command, output
+        for command, output in _shown(page):
+            if command.startswith(_OFFLINE) and page.name not in _DONE_AS_A_WHOLE:
+                yield page.name, command, output
+
+
+def _shown(page: Path) -> Iterator[tuple[str, str]]:
+    """Command and output of everything that a page shows as typed."""
+    for block in _BLOCK.findall(page.read_text()):
+        for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = shown.partition("\n")
+            yield command, output
 
 
 EXAMPLES: Final = list(examples())
@@ -76,6 +85,22 @@ def test_the_plan_that_the_page_shows_is_what_comes_of_the_edit_that_it_shows(
 
     assert re.sub(r"\([0-9a-f]{12}\)", "(3f2c1a9d0e12)", result.errors + result.output) == shown[2]
     assert result.status == 2
+
+
+def test_the_history_that_the_page_shows_is_that_of_the_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = shop(tmp_path)
+    monkeypatch.chdir(tmp_path / "policies")
+    shown = list(_shown(ROOT / "docs" / _HISTORY))
+
+    for command, output in shown:
+        result = tctl(*command.split()[1:])
+
+        text = result.errors + result.output
+        for real, told in zip(commits, COMMITS, strict=True):
+            text = text.replace(real, told).replace(real[:12], told[:12])
+        assert text == output
+
+    assert len(shown) == 4
 
 
 def test_the_role_of_the_page_is_one_that_a_cluster_takes(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A repository governs: a pushed commit ends a live session, and what may not be obeyed leaves everything in force."""
 
+import json
 import os
 import random
+import re
 import time
 from typing import Any
 
@@ -77,6 +79,32 @@ def test_a_pushed_commit_ends_a_live_session_within_the_interval_and_a_second_an
     assert f"(commit {second})" in ended["reason"]
     assert world.wait_event("policy.applied", commit=second)["source"] == "git"
     assert governed.wait("Ready", second)["applied_commit"] == second
+
+
+def test_a_session_is_explained_by_commit_author_signer_and_the_text_of_its_rule(governed: Governed) -> None:
+    world, first = governed.world, governed.upstream.git("rev-list", "--max-parents=0", "HEAD")
+    second = governed.upstream.head
+    started = world.wait_event("session.start", user="ann")
+
+    told = world.tctl("access", "explain", "--session", started["sid"][:13])
+    found = world.tctl_json("access", "explain", "--session", started["sid"], "-o", "json")
+    since = world.tctl("access", "since", "--live", "--user", "ann", "--login", LOGIN, "--node", "db-1", "-o", "json")
+    changes = world.tctl_json("policy", "history", "--live", "role/dev", "-o", "json")["changes"]
+    then = world.tctl_json("access", "who", "--live", "--node", "db-1", "--at", first, "-o", "json")
+    why = world.tctl("access", "explain", "--live", "--user", "ann", "--login", LOGIN, "--node", "db-1")
+
+    assert f"allowed: ann logged in as {LOGIN} on db-1" in told.output
+    assert f"commit {first}" in told.output
+    assert "by t <t@example.com>, signed by ann@example.com" in told.output
+    assert re.search(rf"^> +{started['line']} \|     logins: ", told.output, re.MULTILINE)
+    assert f"(commit {second})" in told.output.partition("ended: ")[2]
+    assert found["rule"]["text"] == ROLE.strip()
+    assert (found["session"]["column"], found["rule"]["commit"]["signature"]) == (started["column"], "verified")
+    (span,) = json.loads(since.output)["spans"]
+    assert (span["since"]["id"], span["until"]["id"], since.status) == (first, second, 3)
+    assert [(one["action"], one["commit"]["id"]) for one in changes] == [("updated", second), ("created", first)]
+    assert {one["user"] for one in then["people"]} == {"ann", "bob"}
+    assert (why.status, why.output.partition("\n")[0]) == (3, f"denied: ann may not log in as {LOGIN} on db-1")
 
 
 def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(governed: Governed) -> None:

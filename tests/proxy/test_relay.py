@@ -10,6 +10,7 @@ from teleport.audit.events import SessionConnected, SessionRejected
 from teleport.net import alpn
 from teleport.proxy import relay
 from teleport.resources.kinds import AnyResource
+from teleport.resources.model import Origin
 from tests.net.sockets import wait_until
 from tests.proxy.edge import Edge, Wire, edge
 from tests.sessions.policies import lock, node, role, setting, user
@@ -92,8 +93,10 @@ async def test_a_host_that_no_role_could_mean_looks_like_one_that_does_not_exist
             assert absent == {"code": NOT_FOUND, "message": "node nowhere not found"}
 
 
-async def test_a_host_that_is_denied_though_a_role_means_it_says_why() -> None:
-    deny = role("freeze", labels={}, deny={"node_labels": {"env": "prod"}})
+async def test_a_host_that_is_denied_though_a_role_means_it_says_why_and_the_log_by_which_rule() -> None:
+    deny = role("freeze", labels={}, deny={"node_labels": {"env": "prod"}}).with_origin(
+        Origin("git", "freeze.yaml", 1, {"spec.deny.node_labels": (7, 5)}, "c0ffee")
+    )
     async with edge(role("dev"), deny, user(roles="dev freeze")) as made:
         await made.agent(env="prod")
 
@@ -103,6 +106,20 @@ async def test_a_host_that_is_denied_though_a_role_means_it_says_why() -> None:
         assert "role/freeze denies env=prod" in error["message"]
         (event,) = made.events.of(SessionRejected)
         assert (event.user, event.server_hostname, event.login) == ("ann", "db-1", "root")
+        assert (event.role, event.source, event.commit) == ("freeze", "git", "c0ffee")
+        assert (event.file, event.line, event.column) == ("freeze.yaml", 7, 5)
+
+
+async def test_the_rule_that_denies_what_must_not_be_known_is_in_the_log_and_not_in_the_answer() -> None:
+    deny = role("freeze", labels={}, deny={"node_labels": {"env": "prod"}})
+    async with edge(role("dev", labels={"env": "dev"}), deny, user(roles="dev freeze")) as made:
+        agent = await made.agent(env="prod")
+
+        error = await made.refused(made.authorities.user(), agent.badge.identity.uid)
+
+        assert error == {"code": NOT_FOUND, "message": f"node {agent.badge.identity.uid} not found"}
+        (event,) = made.events.of(SessionRejected)
+        assert (event.role, event.file) == ("freeze", "roles/freeze.yaml")
 
 
 @pytest.mark.parametrize(

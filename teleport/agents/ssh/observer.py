@@ -191,10 +191,7 @@ class ObserverChannel(asyncssh.SSHServerSession[bytes]):
     async def _tell_of_joining(self) -> None:
         """Nobody looks on without it being written down. Raises Unavailable."""
         decision = self._looking.session.decision
-        event = SessionJoined(
-            **self._looking.about(), role=decision.role or "", file=decision.file, line=decision.line,
-            commit=decision.commit, policy_revision=decision.revision,
-        )  # fmt: skip
+        event = SessionJoined(**self._looking.about(), **decision.rule, policy_revision=decision.revision)
         await self._looking.records.sink(self._looking.session.conditions.recording_mode).emit(event)
 
     async def _emit(self, event: SessionLeft) -> None:

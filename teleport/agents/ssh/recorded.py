@@ -143,8 +143,8 @@ class Recording:
             await self._sink.emit(
                 SessionStarted(
                     **self.about(), size=self._size(), interactive=self._request.interactive,
-                    initial_command=self._command(), session_recording=self._mode, role=decision.role or "",
-                    file=decision.file, line=decision.line, commit=decision.commit, policy_revision=decision.revision,
+                    initial_command=self._command(), session_recording=self._mode, **decision.rule,
+                    policy_revision=decision.revision,
                 )
             )  # fmt: skip
         except BaseException:

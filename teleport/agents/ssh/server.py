@@ -28,13 +28,12 @@ from teleport.api.dialback import Dial
 from teleport.audit.events import AuthFailed, ClientDisconnected, Event, SessionRejected
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
-from teleport.core.identity import Identity
 from teleport.core.joining import Wish, wish_in
 from teleport.net.asyncssh_seams import Connection, new_connection, server_options
 from teleport.net.lines import LineConnection
 from teleport.pki.credentials import SSHUser
 from teleport.pki.ssh_login import SSHLogin, read_ssh_login, refusal_text
-from teleport.sessions.gate import AccessWithdrawn, Gate, Judge, Session
+from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LivePolicy
 
@@ -208,7 +207,7 @@ class _Served(asyncssh.SSHServer):
         except TeleportError as error:
             if self._login.verdict.done():
                 raise
-            await server.emit(self._rejected(user.identity, login, error))
+            await server.emit(self._rejected(login, error))
             told = refused(error, user.identity.name, wish) if wish and isinstance(error, AccessDenied) else error
             self._login.decide(refusal_text(told))
 
@@ -310,10 +309,9 @@ class _Served(asyncssh.SSHServer):
             "addr__remote": self._assignment.client_address,
         }  # fmt: skip
 
-    def _rejected(self, identity: Identity, login: str, error: TeleportError) -> SessionRejected:
-        details = error.details
-        role = details.get("role") if isinstance(error, AccessDenied) else None
+    def _rejected(self, login: str, error: TeleportError) -> SessionRejected:
+        rule = error.decision.rule if isinstance(error, Denied) else {}
         return SessionRejected(
-            **self._about(login), reason=error.message, role=role or "",
+            **self._about(login), reason=error.message, **rule,
             policy_revision=self._server._policy.current.revision,
         )  # fmt: skip

@@ -1,11 +1,13 @@
 """What all endpoints share: the parts of the auth service, who acts, and what that caller may."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from teleport.access.decide import place_of
 from teleport.access.rules import may
+from teleport.api import history as h
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import Actor, CertificateCreated, actor_of
@@ -22,10 +24,11 @@ from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, utc
 from teleport.resources.kinds import AnyResource
+from teleport.resources.node import Node
 from teleport.sessions.policy import LiveFleet, LivePolicy
 from teleport.store.base import Store
 
-__all__ = ["Governed", "Parts", "Surroundings", "address_of"]
+__all__ = ["Governed", "Parts", "PolicyHistory", "Surroundings", "address_of"]
 
 
 class Governed(Protocol):
@@ -62,6 +65,19 @@ class Fed(Protocol):
         ...
 
 
+class PolicyHistory(Protocol):
+    """What a source that has commits tells of its past. `beside` is what other sources declare now."""
+
+    async def changes(self, query: h.ObjectQuery, beside: Sequence[AnyResource]) -> h.ObjectHistory: ...
+    async def since(
+        self, asked: h.SinceQuestion, hosts: Sequence[Node], beside: Sequence[AnyResource]
+    ) -> h.SinceAnswer: ...
+    async def people(self, asked: h.PeopleQuery, hosts: Sequence[Node], beside: Sequence[AnyResource]) -> h.People: ...
+    async def text(self, place: h.RulePlace) -> tuple[h.RuleText, AnyResource | None]:
+        """The text, and what it declares: only who may read that may read the text."""
+        ...
+
+
 @dataclass
 class Surroundings:
     """What the auth service cannot know by itself and tells in its answers; kept current by the process."""
@@ -79,6 +95,8 @@ class Surroundings:
     """Those of them that operators feed."""
     again: Mapping[str, tuple[Callable[[], None], ...]] = field(default_factory=dict)
     """By source: has it look at once at what it declares."""
+    histories: Mapping[str, PolicyHistory] = field(default_factory=dict)
+    """By source, of those that have commits."""
 
 
 @dataclass
@@ -133,10 +151,24 @@ class Parts:
         await self.audit.append(
             CertificateCreated(
                 user=issued_by or certificates.user, user_kind=1, user_roles=() if issued_by else certificates.roles,
-                identity=about, addr__remote=address, impersonator=issued_by,
+                identity=about, addr__remote=address, impersonator=issued_by, **self._basis(certificates),
             )
         )  # fmt: skip
         return certificates
+
+    def _basis(self, certificates: m.Certificates) -> dict[str, Any]:
+        """Where the user and the roles of a certificate are declared."""
+        snapshot = self.policy.current
+        user, roles = snapshot.users.get(certificates.user), snapshot.roles
+        grants = tuple(
+            {
+                "role": name,
+                **{key: value for key, value in place_of(origin, ("spec", "allow", "logins")).items() if value},
+            }
+            for name in certificates.roles
+            if (origin := roles[name].origin if name in roles else None) is not None
+        )
+        return {**(place_of(user.origin, ("spec", "roles")) if user is not None else {}), "grants": grants}
 
 
 def address_of(caller: Caller, told: str) -> str:

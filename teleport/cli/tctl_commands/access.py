@@ -1,4 +1,4 @@
-"""`tctl access`: who reaches what by a folder of policy, without a cluster, judged by the code that clusters run."""
+"""`tctl access`: who reaches what, by a folder of policy or its history, judged by the code that clusters run."""
 
 import textwrap
 import time
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from teleport.cli.history.means import Means, history_options
 from teleport.cli.options import listed, output_option, parse_labels
+from teleport.cli.tctl import Target
+from teleport.cli.tctl_commands.access_history import explain, since, source_option, who_at
 from teleport.core.errors import AccessDenied, BadInput
 from teleport.core.output import printable, table, to_json, write
 from teleport.core.program import Group
 
 if TYPE_CHECKING:
     from teleport.access.decide import Decision
-    from teleport.access.target import Target
+    from teleport.access.target import Target as Host
     from teleport.cli.offline import Policy
 
 __all__ = ["access"]
@@ -42,10 +45,15 @@ _labels = click.option(
 
 @click.group(cls=Group)
 def access() -> None:
-    """Ask a folder of policy who reaches what; no cluster needed.
+    """Ask who reaches what, by which rule, and because of which commit.
 
-    Labels that hosts report by themselves are not known here: what counts is what the folder declares.
+    A folder of policy answers without a cluster. Labels that hosts report by themselves are not known there: what
+    counts is what the folder declares.
     """
+
+
+access.add_command(explain)
+access.add_command(since)
 
 
 @access.command()
@@ -94,18 +102,40 @@ def ls(folder: Path, user: str, traits: tuple[str, ...], form: str) -> None:
 
 
 @access.command()
-@_policies
+@click.option("--policies", "folder", type=click.Path(path_type=Path), metavar="DIR", help="The folder of policy.")
+@click.option(
+    "--at", default="", metavar="REV|TIME", help="Instead of a folder: by a commit, or by what held at a time."
+)
 @_node
 @_labels
 @click.option("--login", default="", help="Only those who may log in as this.")
+@source_option
+@history_options
 @output_option()
-def who(folder: Path, node: str | None, labels: str | None, login: str, form: str) -> None:
+@click.pass_obj
+def who(
+    target: Target, /, folder: Path | None, at: str, node: str | None, labels: str | None, login: str, source: str,
+    form: str, **where: Any,
+) -> None:  # fmt: skip
     """List the users who reach a host, their logins, and the role that gives them. A second factor is taken as shown.
 
+    By a folder; or, with --at, by the repository around the current folder (or --repository, or with --live that of
+    the running cluster) as it was at a commit or at a time: 2030-01-31T12:00:00Z, 2030-01-31 (its end, in UTC), 7d.
     Where several roles give somebody different logins, each role has a row.
 
-    Example: tctl access who --policies policies --node db-1 --login root
+    Example: tctl access who --node db-1 --login root --at 7d
     """
+    if folder is None:
+        if not (at or where["repository"] or where["live"]):
+            raise BadInput("by which policy?", hint="give --policies DIR, or --at REV|TIME for a repository")
+        if node is None or labels is not None:
+            raise BadInput("which host?", hint="give --node NAME")
+        from teleport.api.history import PeopleQuery
+
+        who_at(Means(target, **where), PeopleQuery(node=node, login=login, at=at, source=source), form)
+        return
+    if at or any(where.values()):
+        raise BadInput("--policies is a folder as it is now", hint="leave it out, and name a --repository DIR")
     policy = _policy(folder)
     rows = policy.people(_target(policy, node, labels), login=login, now=time.time())
     if form == "json":
@@ -120,15 +150,15 @@ def _policy(folder: Path) -> "Policy":
     return load_policy(folder)
 
 
-def _target(policy: "Policy", node: str | None, labels: str | None) -> "Target":
-    from teleport.access.target import Target
+def _target(policy: "Policy", node: str | None, labels: str | None) -> "Host":
+    from teleport.access.target import Target as Host
 
     if (node is None) == (labels is None):
         raise BadInput("which host?", hint='give either --node NAME or --labels K=V,... ("" for a host without labels)')
     if node is not None:
         return policy.host(node)
     found = parse_labels(labels or "")
-    return Target("node", f"a host with {_pairs(found)}" if found else "a host without labels", labels=found)
+    return Host("node", f"a host with {_pairs(found)}" if found else "a host without labels", labels=found)
 
 
 def _parse_traits(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from teleport.cli.tctl_commands.policy_approve import approve
 from teleport.cli.tctl_commands.policy_break_glass import break_glass
 from teleport.cli.tctl_commands.policy_export import export
 from teleport.cli.tctl_commands.policy_fmt import fmt
+from teleport.cli.tctl_commands.policy_history import history
 from teleport.cli.tctl_commands.policy_new import new, schemas
 from teleport.cli.tctl_commands.policy_patch import patch
 from teleport.cli.tctl_commands.policy_plan import inventory, plan
@@ -40,6 +41,7 @@ policy.add_command(adopt)
 policy.add_command(approve)
 policy.add_command(export)
 policy.add_command(fmt)
+policy.add_command(history)
 policy.add_command(inventory)
 policy.add_command(new)
 policy.add_command(break_glass)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import asyncssh
 
-from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, standing
+from teleport.access.decide import AccessRequest, Decision, Target, conditions_of, lock_on, place_of, standing
 from teleport.access.locks import lock_text
 from teleport.access.snapshot import Snapshot
 from teleport.api.dialback import Route
@@ -91,7 +91,8 @@ class JumpServer:
             return Decision(False, (obstacle,), revision=snapshot.revision)
         lock = lock_on(snapshot, user, now=now)
         if lock is not None:
-            return Decision(False, (lock_text(lock),), revision=snapshot.revision)
+            place = place_of(lock.origin, ("spec", "target"))
+            return Decision(False, (lock_text(lock),), revision=snapshot.revision, **place)
         conditions = replace(conditions_of(snapshot, user, identity.requested_roles), max_connections=0)
         return Decision(True, ("the user may log in",), conditions=conditions, revision=snapshot.revision)
 

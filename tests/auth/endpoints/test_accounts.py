@@ -77,6 +77,18 @@ async def test_signed_certificates_last_no_longer_than_the_roles_allow_and_name_
     assert (event["impersonator"], event["identity"]["user"]) == ("root (uid 0)", "ann")
 
 
+async def test_a_certificate_is_written_down_with_the_places_that_it_rests_on(cluster: Cluster) -> None:
+    await cluster.declare(role(), user("ann", "dev, access"))
+
+    await cluster.call("sign", identity())
+
+    (event,) = cluster.events("cert.create")
+    assert (event["source"], event["file"], event["line"], event["column"]) == ("folder", "policy.yaml", 12, 8)
+    declared, preset = event["grants"]
+    assert declared == {"role": "dev", "source": "folder", "file": "policy.yaml", "line": 6, "column": 11}
+    assert preset == {"role": "access", "source": "preset", "file": "preset/access"}
+
+
 async def test_for_whom_is_not_declared_nothing_is_signed(cluster: Cluster) -> None:
     with pytest.raises((NotFound, AccessDenied)):
         await cluster.call("sign", identity("zoe"))

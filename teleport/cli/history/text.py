@@ -1,0 +1,188 @@
+"""The past of policy in words, for people. All of it comes from elsewhere, so nothing drives the terminal."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from teleport.api import history as h
+from teleport.cli.options import listed
+from teleport.cli.plan.words import field_text
+from teleport.core.output import printable, table
+from teleport.gitops.fields import FieldChange
+
+__all__ = ["changes_text", "explained_text", "people_text", "since_text", "story_text"]
+
+_LINES: Final = 40
+"""Lines of a rule's text that are shown around the one that decided."""
+_FIELDS: Final = 20
+_SPANS: Final = 10
+_SHORT: Final = 12
+
+_SIGNATURES: Final[Mapping[str, str]] = {
+    "unsigned": "not signed",
+    "refused": "signed, but by no allowed signer",
+    "unchecked": "signed, but nobody says here who may sign",
+}
+
+
+def story_text(event: Mapping[str, Any], ended: str, rule: h.RuleText) -> str:
+    """A session, by what the audit log says of it, and the rule behind it."""
+    verdict = "denied" if event["event"] == "session.rejected" else "allowed"
+    deed = {"session.join": "looked on at a session as", "session.rejected": "asked to log in as"}.get(
+        str(event["event"]), "logged in as"
+    )
+    lines = [
+        f"{verdict}: {event.get('user', '')} {deed} {event.get('login', '')} on {event.get('server_hostname', '')}"
+    ]
+    session = f"session {event['sid']}, " if event.get("sid") else ""
+    lines.append(f"  {session}{event.get('time', '')}, from {event.get('addr.remote', 'an unknown address')}")
+    if verdict == "denied":
+        lines.append(f"  {event.get('reason', '')}")
+    place = place_of(event)
+    role = str(event.get("role", ""))
+    if place.file:
+        lines += _place(place, f"role/{role}, " if role else "")
+    elif role:
+        lines.append(f"  role/{role}")
+    lines += _author(rule, place)
+    if ended:
+        lines.append(f"  ended: {ended}")
+    return _shown([*lines, *_rule(rule, place.line)])
+
+
+def place_of(event: Mapping[str, Any]) -> h.RulePlace:
+    """The place that an event names."""
+    return h.RulePlace(
+        source=str(event.get("source", "")), file=str(event.get("file", "")), line=int(event.get("line", 0)),
+        column=int(event.get("column", 0)), commit=str(event.get("commit", "")),
+    )  # fmt: skip
+
+
+def explained_text(answer: h.ExplainAnswer, rule: h.RuleText, held: h.RuleText) -> str:
+    verdict = answer.verdict
+    may = "may" if verdict.allowed else "may not"
+    lines = [
+        f"{'allowed' if verdict.allowed else 'denied'}: {answer.user} {may} log in as {answer.login} on {answer.node}"
+    ]
+    lines += [f"  {reason}" for reason in verdict.reasons]
+    lines += [*_place(verdict.place), *_author(rule, verdict.place)]
+    if answer.held.file:
+        lines += [*_place(answer.held, f"the roles of {answer.user} are given "), *_author(held, answer.held)]
+    return _shown([*lines, *_rule(rule, verdict.place.line), *_skipped(answer.skipped)])
+
+
+def since_text(answer: h.SinceAnswer) -> str:
+    asked = f"{answer.user} {{}}log in as {answer.login} on {answer.node}"
+    spans = answer.spans
+    current = spans[-1] if spans and not spans[-1].over else None
+    if current is not None:
+        lines = [f"allowed since {_begin(current, answer)}: {asked.format('may ')}", *_of(current.since)]
+        lines += [f"  {reason}" for reason in current.verdict.reasons]
+    else:
+        lines = [f"denied: {asked.format('may not ')}", *(f"  {reason}" for reason in answer.now.reasons)]
+    past = [one for one in spans if one is not current]
+    if past:
+        lines += ["", "It was allowed before:" if current is not None else "It was allowed:"]
+        lines += [f"  and {len(past) - _SPANS} times more"] if len(past) > _SPANS else []
+        lines += [f"  from {_begin(one, answer)} to {_end(one)} ({'; '.join(one.ended_by)})" for one in past[-_SPANS:]]
+    if not spans and answer.complete:
+        lines.append("  it never was allowed")
+    return _shown([*lines, *_incomplete(answer.complete), *_skipped(answer.skipped)])
+
+
+def changes_text(answer: h.ObjectHistory) -> str:
+    lines: list[str] = []
+    for change in answer.changes:
+        word = "there already at" if change.action == "there" else f"{change.action} by"
+        lines += [f"{word} {_commit(change.commit)}", *_of(change.commit)]
+        if change.in_force:
+            lines.append(f"  in force with {change.in_force[:_SHORT]}: before that, the policy did not hold")
+        lines.append(f"  {'was ' if change.action == 'deleted' else ''}at {change.file}:{change.line}")
+        lines += [
+            f"    {one['path']}: {field_text(FieldChange(one['path'], one['old'], one['new']))}"
+            for one in change.fields[:_FIELDS]
+        ]
+        if len(change.fields) > _FIELDS:
+            lines.append(f"    and {len(change.fields) - _FIELDS} fields more")
+        lines.append("")
+    return _shown([*lines[:-1], *_incomplete(answer.complete), *_skipped(answer.skipped)])
+
+
+def people_text(answer: h.People) -> str:
+    rows = [(one.user, listed(one.logins), one.role) for one in answer.people]
+    head = _shown([f"On {answer.node}, by {_commit(answer.at)}:"])
+    return f"{head}{table(('User', 'Logins', 'Role'), rows)}{_shown(_skipped(answer.skipped))}"
+
+
+# -- pieces
+
+
+def _place(place: h.RulePlace, what: str = "") -> Iterator[str]:
+    if place.file:
+        at = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
+        yield f"  {what}at {at}{f' of the source {place.source}' if place.source else ''}"
+
+
+def _author(rule: h.RuleText, place: h.RulePlace) -> Iterator[str]:
+    if rule.commit is not None:
+        yield f"  commit {rule.commit.id}"
+        yield from (f"  {line}" for line in _of(rule.commit))
+    elif place.commit:
+        yield f"  commit {place.commit}"
+    if rule.note:
+        yield f"  ({rule.note})"
+
+
+def _of(note: h.CommitNote | None) -> Iterator[str]:
+    """What a commit says of itself, and who signed it."""
+    if note is not None and note.author:
+        yield f"  {note.subject}"
+        signed = f"signed by {note.signer}" if note.signature == "verified" else _SIGNATURES[note.signature]
+        yield f"  by {note.author}, {signed}"
+
+
+def _commit(note: h.CommitNote) -> str:
+    return f"commit {note.id[:_SHORT]}, {note.authored}" if note.authored else f"commit {note.id[:_SHORT]}"
+
+
+def _begin(span: h.Span, answer: h.SinceAnswer) -> str:
+    if span.since is None:
+        return "something expired"
+    first = not answer.complete and span is answer.spans[0]
+    return f"{_commit(span.since)}{' or earlier' if first else ''}"
+
+
+def _end(span: h.Span) -> str:
+    return _commit(span.until) if span.until is not None else "when something expired"
+
+
+def _rule(rule: h.RuleText, line: int) -> Iterator[str]:
+    """The lines around the one that decided, which is marked."""
+    if not rule.text:
+        return
+    yield ""
+    lines = list(enumerate(rule.text.split("\n"), start=rule.first_line))
+    begin = max(0, min(line - rule.first_line - _LINES // 2, len(lines) - _LINES))
+    width = len(str(lines[-1][0]))
+    if begin:
+        yield "  …"
+    for number, text in lines[begin : begin + _LINES]:
+        yield f"{'>' if number == line else ' '} {number:>{width}} | {text}".rstrip()
+    if begin + _LINES < len(lines):
+        yield "  …"
+
+
+def _skipped(skipped: Sequence[h.Skipped]) -> Iterator[str]:
+    if skipped:
+        yield ""
+        yield "Never in force by itself, because it does not hold:"
+        yield from (f"  commit {one.commit[:_SHORT]}: {one.problem}" for one in skipped)
+
+
+def _incomplete(complete: bool) -> Iterator[str]:
+    if not complete:
+        yield ""
+        yield "What was before the oldest commit that was read is not known; --limit reads more."
+
+
+def _shown(lines: Iterable[str]) -> str:
+    return "".join(f"{printable(line)}\n" for line in lines)
