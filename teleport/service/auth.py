@@ -19,7 +19,7 @@ from teleport.audit.chain import CheckpointSigner
 from teleport.audit.events import SERVICE, Actor, PolicyApplied, PolicyStalled
 from teleport.audit.log import AuditLog
 from teleport.auth import keys
-from teleport.auth.approvals import Approvals
+from teleport.auth.approvals import Approvals, GuardRefused
 from teleport.auth.authorities import AuthoritySet, ensure_authorities
 from teleport.auth.credentials import Credentials
 from teleport.auth.endpoints import Auth, Surroundings
@@ -33,7 +33,7 @@ from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.ceiling import Ceiling
-from teleport.gitops.loop import SourceState
+from teleport.gitops.loop import Guarded, SourceState
 from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -66,7 +66,10 @@ class AuthService:
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
     ) -> tuple[int, int, tuple[Problem, ...]]:
         """See `gitops.loop.PolicyService`."""
-        applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
+        try:
+            applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
+        except GuardRefused as error:
+            raise Guarded(error.problems, error.guards) from None
         if applied.changed:
             await self.auth.audit.append(
                 PolicyApplied(
