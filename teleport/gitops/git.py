@@ -101,6 +101,11 @@ class GitSource:
             if await asyncio.to_thread(self._marks.read) != fresh:
                 await asyncio.to_thread(self._marks.write, fresh)
 
+    async def within(self, commit: str, head: str) -> str:
+        """The full name of a commit that a head contains; nothing if it does not, or knows none of that name."""
+        full = await self._mirror.named(commit) if head else ""
+        return full if full and await self._mirror.descends(head, full) else ""
+
     async def accept(self, commit: str) -> str:
         """Let a commit that was refused as a way back follow, once; its full name. Raises Conflict for any other."""
         async with self._marking:

@@ -96,6 +96,7 @@ class AuthService:
         """Keep what `tctl policy status` shows of a source."""
         status = SourceStatus(
             name=state.name, kind=state.kind, place=state.place, state=state.state, message=state.message,
+            reason=state.reason, since=state.since, unapplied_since=state.unapplied_since,
             last_seen=state.last_seen, last_applied=state.last_applied, revision=state.revision, objects=state.objects,
             problems=tuple(problem.to_wire() for problem in state.problems),
             warnings=tuple(problem.to_wire() for problem in state.warnings),

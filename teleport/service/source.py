@@ -124,6 +124,7 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
 
     surroundings = auth.auth.surroundings
     surroundings.rollbacks = {**surroundings.rollbacks, name: accept}
+    surroundings.commits = {**surroundings.commits, name: source.within}
     return loop
 
 

@@ -78,6 +78,8 @@ class Surroundings:
     """Those of them that operators feed."""
     again: Mapping[str, tuple[Callable[[], None], ...]] = field(default_factory=dict)
     """By source: has it look at once at what it declares."""
+    commits: Mapping[str, Callable[[str, str], Awaitable[str]]] = field(default_factory=dict)
+    """By source: the full name of the first commit if the second one contains it, else nothing."""
 
 
 @dataclass
