@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +61,8 @@ class AuthService:
     replica: Replica
     authorities: AuthoritySet
     reviewer: Reviewer
+    watchers: list[Callable[[SourceState], None]] = field(default_factory=list)
+    """Called whenever a source was looked at."""
 
     async def apply(
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
@@ -104,6 +106,8 @@ class AuthService:
             ceiling=ceiling.to_wire() if ceiling is not None else None,
         )  # fmt: skip
         self.auth.surroundings.sources = {**self.auth.surroundings.sources, state.name: status}
+        for watcher in self.watchers:
+            watcher(state)
 
 
 def _actor(source: str) -> Actor:

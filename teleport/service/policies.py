@@ -16,6 +16,7 @@ from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Text
 from teleport.service.ceiling import CeilingSection
+from teleport.service.notifications import CommitStatus, Receiver, receiver_faults
 from teleport.service.sections import Section
 
 __all__ = ["API", "SETTINGS", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"]
@@ -102,6 +103,9 @@ class Git(Section):
     verify: Verify | None = Field(
         default=None, description="whose signatures every new commit needs; without it, whoever can push governs"
     )
+    commit_status: CommitStatus | None = Field(
+        default=None, description="the forge that shows beside each commit what became of it"
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "Git":
@@ -184,6 +188,7 @@ class Policies(Section):
         default_factory=dict, examples=[{"ann@example.com": "ann"}],
         description="who signs: a principal of allowed_signers to a user of the cluster, or to nothing for a machine",
     )  # fmt: skip
+    notify: tuple[Receiver, ...] = Field(default=(), description="who else is told what becomes of the policy")
 
     @model_validator(mode="after")
     def _sensible(self) -> "Policies":
@@ -202,6 +207,7 @@ class Policies(Section):
                 if field in self.model_fields_set and getattr(self, field):
                     yield Fault((field,), f"each of several sources has its own {field}", "remove it")
         yield from self._source_faults()
+        yield from (Fault(("notify", *one.path), one.message, one.hint) for one in receiver_faults(self.notify))
 
     def _source_faults(self) -> Iterator[Fault]:
         names = [one.name for one in self.sources]
