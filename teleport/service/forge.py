@@ -45,7 +45,7 @@ def posted(
         body["target_url"] = forge.target_url
     if forge.forge == "gitlab":
         url = f"{base}/projects/{quote(forge.repository, safe='')}/statuses/{commit}"
-        body = {**body, "state": _GITLAB[state], "name": body.pop("context")}
+        body["name"], body["state"] = body.pop("context"), _GITLAB[state]
         return url, json.dumps(body).encode(), {"PRIVATE-TOKEN": token}
     url = f"{base}/repos/{forge.repository}/statuses/{commit}"
     if forge.forge == "gitea":
