@@ -7,6 +7,7 @@ once more. Where it cannot be written the process goes on from memory.
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self._written, self._writing = b"", asyncio.Lock()
+        self._one_thread = threading.Lock()
 
     @classmethod
     def open(cls, path: Path) -> "Ledger":
@@ -85,5 +87,6 @@ class Ledger:
                 log.warning("%s cannot be written, so things may be told once more: %s", self.path, error.strerror)
 
     def _write(self, data: bytes) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(self.path, data)
+        with self._one_thread:  # a thread goes on when whoever waited for it is cancelled
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_durably(self.path, data)
