@@ -22,8 +22,8 @@ SUBJECTS = {
     "traces of files, looking on, jumps, siblings, strangers, algorithms, nonsense, memory, scarcity, floods",
     "Between the services": "tickets, assignments, one person, client addresses, joining, own affairs, secrets, names",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",
-    "Policy": "one judge, ownership, emptied folders, foreseen, commits, hostile files, repositories, signed commits, "
-    "the way back, ceilings, several sources, suspension, webhooks, administrators left, budgets, self-service, "
+    "Policy": "one judge, ownership, emptied folders, foreseen, commits, hostile files, repositories, receivers, "
+    "signed commits, the way back, ceilings, several sources, suspension, webhooks, administrators left, budgets, self-service, "
     "overriding signatures, approvals, whose word counts, patterns",
     "Records": "the first byte, ends, demanded recordings, full disks, tampering, recordings, secrets at rest",
 }

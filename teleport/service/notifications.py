@@ -83,7 +83,9 @@ class Receiver(Section):
     details: Switch = Field(
         default=False, description="also problems in full and who did it: they name people, hosts and files"
     )
-    ca_file: _File | None = Field(default=None, description="the authorities to trust, instead of the system's")
+    ca_file: _File | None = Field(
+        default=None, description="the authorities to trust, instead of the system's", examples=["/etc/teleport/ca.pem"]
+    )
 
     @field_validator("on", mode="before")
     @classmethod
@@ -114,7 +116,9 @@ class CommitStatus(Section):
     details: Switch = Field(
         default=False, description="also the first problem in full, which may name people and hosts"
     )
-    ca_file: _File | None = Field(default=None, description="the authorities to trust, instead of the system's")
+    ca_file: _File | None = Field(
+        default=None, description="the authorities to trust, instead of the system's", examples=["/etc/teleport/ca.pem"]
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "CommitStatus":
