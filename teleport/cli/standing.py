@@ -20,6 +20,8 @@ class Standing:
 
     status: int
     reasons: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Of what is refused; not all of very many."""
 
 
 def standing(found: m.PolicyStatus, commit: str = "", known: Sequence[m.CommitStanding] = ()) -> Standing:
@@ -28,14 +30,18 @@ def standing(found: m.PolicyStatus, commit: str = "", known: Sequence[m.CommitSt
     asked = [one for one in found.sources if not commit or one.name in behind]
     refused = [one for one in asked if one.state == "Stalled"]
     if refused:
-        return Standing(REFUSED, tuple(reason for one in refused for reason in _refusal(one)))
+        problems = tuple(problem for one in refused for problem in _problems(one))
+        return Standing(REFUSED, tuple(_refusal(one) for one in refused), problems)
     waiting = tuple(_waiting(found, commit, known))
     return Standing(WAITING if waiting else IN_FORCE, waiting)
 
 
-def _refusal(source: m.SourceStatus) -> Iterator[str]:
+def _refusal(source: m.SourceStatus) -> str:
     commit = f" at commit {source.attempted_commit}" if source.attempted_commit else ""
-    yield f"source {source.name} is stalled{commit}: {source.reason}"
+    return f"source {source.name} is stalled{commit}: {source.reason}"
+
+
+def _problems(source: m.SourceStatus) -> Iterator[str]:
     for body in source.problems[:_PROBLEMS]:
         yield str(problem_from_wire(body))
     if len(source.problems) > _PROBLEMS:

@@ -37,7 +37,7 @@ class Notice:
 
     def body(self, *, id_: str, time: str, cluster: str, details: bool) -> bytes:
         """As it is sent: a JSON object, whose `text` chat programs show."""
-        told = {"id": id_, "time": time, "cluster": cluster, "type": self.word, "text": f"{cluster}: {self.text}"}
+        told = {"id": id_, "time": time, "cluster": cluster, "notice": self.word, "text": f"{cluster}: {self.text}"}
         more = {"details": dict(self.private)} if details and self.private else {}
         return json.dumps({**told, **self.facts, **more}, ensure_ascii=False).encode()
 

@@ -38,9 +38,8 @@ def test_a_commit_that_is_refused_is_refused_with_its_problems() -> None:
         C2, [known(C2, applied=False)],
     )  # fmt: skip
 
-    assert (found.status, found.reasons) == (
-        REFUSED, (f"source git is stalled at commit {C2}: Invalid", "a.yaml:3:1: wrong"),
-    )  # fmt: skip
+    assert (found.status, found.reasons) == (REFUSED, (f"source git is stalled at commit {C2}: Invalid",))
+    assert found.problems == ("a.yaml:3:1: wrong",)
 
 
 def test_a_source_that_does_not_have_the_commit_refuses_it_not_but_keeps_it_from_being_all() -> None:
@@ -74,5 +73,5 @@ def test_of_very_many_problems_some_are_told() -> None:
 
     found = standing(policy(source(state="Stalled", problems=many)))
 
-    assert len(found.reasons) == 22
-    assert found.reasons[-1] == "79 more problems: tctl policy status -o json has all"
+    assert len(found.problems) == 21
+    assert found.problems[-1] == "79 more problems: tctl policy status -o json has all"

@@ -70,7 +70,7 @@ async def test_what_happens_reaches_a_receiver_signed_with_the_secret_that_both_
     digest = hmac.new(b"s3cret", first, hashlib.sha256).hexdigest()
     assert headers[SIGNATURE.lower()] == f"sha256={digest}"
     assert headers["x-teleport-id"] == json.loads(first)["id"]
-    assert [json.loads(body)["type"] for body in (first, second)] == ["stalled", "recovered"]
+    assert [json.loads(body)["notice"] for body in (first, second)] == ["stalled", "recovered"]
     assert "s3cret" not in str(one.requests)
 
 
@@ -86,8 +86,8 @@ async def test_a_receiver_gets_what_it_asked_for_and_no_more(tmp_path: Path) -> 
             telling.saw(stalled())
             await asyncio.gather(one.wait(1), other.wait(1))
 
-    assert [json.loads(body)["type"] for _, _, body in one.requests] == ["drift"]
-    assert [json.loads(body)["type"] for _, _, body in other.requests] == ["override"]
+    assert [json.loads(body)["notice"] for _, _, body in one.requests] == ["drift"]
+    assert [json.loads(body)["notice"] for _, _, body in other.requests] == ["override"]
 
 
 async def test_a_receiver_that_is_ill_is_tried_again_in_order_and_one_that_refuses_is_not(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_what_waits_is_sent_after_a_restart_under_the_same_id_and_nothing_
             await one.wait(2)
 
     told = [json.loads(body) for _, _, body in one.requests]
-    assert [body["type"] for body in told] == ["stalled", "recovered"]
+    assert [body["notice"] for body in told] == ["stalled", "recovered"]
     assert told[0]["id"] == id_
 
 

@@ -52,7 +52,7 @@ class Told:
 
     @property
     def words(self) -> list[str]:
-        return [json.loads(body)["type"] for _, _, body in self.hook.requests]
+        return [json.loads(body)["notice"] for _, _, body in self.hook.requests]
 
     @property
     def shown(self) -> list[tuple[str, str]]:
@@ -92,7 +92,8 @@ async def test_a_commit_a_refusal_and_a_recovery_are_told_to_everybody_who_wants
 
         second = one.upstream.commit({"users/ann.yaml": ANN.replace("dev", "nobody"), "x.yaml": "kind: rle\n"})
         await one.until("Stalled", second)
-        refused = await one.tctl("--wait", second[:10])
+        refused = await one.tctl("--wait", second[:10], "-o", "json")
+        shown = await one.tctl("--check")
         stalled = await one.tctl("--check", "-o", "json")
         at_second, user = one.metrics(), await one.tctl("user/ann", "-o", "json")
 
@@ -104,12 +105,14 @@ async def test_a_commit_a_refusal_and_a_recovery_are_told_to_everybody_who_wants
         at_third = one.metrics()
 
     assert (ready.status, ready.errors, checked.status) == (0, "", 0)
-    assert re.search(r"Ready for \d seconds?\n  2 objects at revision \d+, applied ", ready.output)
+    assert re.search(r"Ready for (a moment|\d+ seconds)\n  2 objects at revision \d+, applied ", ready.output)
     assert f"commit {first} in force, {first} read last" in ready.output
     assert (refused.status, stalled.status) == (4, 4)
     assert f"tctl: error: source git is stalled at commit {second}: Invalid\n" in refused.errors
     assert "tctl: error: x.yaml:1:7: unknown kind rle" in refused.errors
     assert "tctl: error: users/ann.yaml:4:16: unknown role nobody" in refused.errors
+    assert shown.errors == f"tctl: error: source git is stalled at commit {second}: Invalid\n"
+    assert shown.output.count("unknown kind rle") == 1
     assert json.loads(stalled.output)["sources"][0]["reason"] == "Invalid"
     (row,) = json.loads(user.output)
     assert (row["file"], row["line"], row["commit"], row["state"]) == ("users/ann.yaml", 1, first, "Stalled")

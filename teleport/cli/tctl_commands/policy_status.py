@@ -51,8 +51,9 @@ def status(target: Target, /, what: tuple[str, ...], check: bool, commit: str, t
         write(_text(found, time.time()))
     if not check and not commit:
         return 0
-    if ended.reasons:
-        complain("tctl", TeleportError("\n".join(ended.reasons)))
+    told = [*ended.reasons, *(ended.problems if form == "json" else ())]
+    if told:
+        complain("tctl", TeleportError("\n".join(told)))
     return ended.status
 
 
@@ -176,8 +177,9 @@ def _enforced(found: "m.PolicyStatus") -> str:
 def _source(source: "m.SourceStatus", now: float) -> str:
     since = f" for {_span(source.since, now)}" if source.since else ""
     reason = f": {_REASONS.get(source.reason, source.reason)}" if source.state != "Ready" else ""
+    place = source.place if source.place.startswith(f"{source.kind}+") else f"{source.kind} {source.place}"
     lines = [
-        printable(f"{source.name} ({source.kind} {source.place})"),
+        printable(f"{source.name} ({place})"),
         printable(f"  {source.state}{since}{reason}"),
         f"  {source.objects} object{'' if source.objects == 1 else 's'} at revision {source.revision},"
         f" applied {_ago(source.last_applied, now)}, looked at {_ago(source.last_seen, now)}",
@@ -192,6 +194,8 @@ def _source(source: "m.SourceStatus", now: float) -> str:
         lines.append(f"  what is newer has not been in force for {_span(source.unapplied_since, now)}")
     if source.state == "Reconciling" and source.message:
         lines.append(f"  because: {printable(source.message)}")
+        if source.problems:
+            lines.append("  what was read last is refused:")
     lines += _some("problem", source.problems)
     lines += _some("warning", source.warnings)
     return "\n".join(lines) + "\n"
@@ -231,7 +235,9 @@ def _ago(when: float, now: float) -> str:
 
 def _span(since: float, now: float) -> str:
     age = max(0, int(now - since))
+    if age < 2:
+        return "a moment"
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if age >= 2 * size:
             return f"{age // size} {unit}"
-    return f"{age} second{'' if age == 1 else 's'}"
+    return f"{age} seconds"
