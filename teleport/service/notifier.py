@@ -7,6 +7,7 @@ from teleport.service.auth import AuthService
 from teleport.service.ledger import Ledger
 from teleport.service.notifications import CommitStatus
 from teleport.service.notify import Notifier
+from teleport.service.outgoing import Sender
 from teleport.service.policies import Policies
 from teleport.service.site import Site
 
@@ -18,7 +19,11 @@ _FILE: Final = "sources/told.json"
 def start_notifier(site: Site, auth: AuthService, policies: Policies) -> None:
     """Watch sources and audit log from now on. Call it before the sources are started."""
     ledger = Ledger.open(site.data_dir / _FILE)
-    notifier = Notifier(ledger, policies.notify, _forges(policies), cluster=site.home.name, clock=site.clock)
+    sender = Sender()
+    site.life.stack.callback(sender.close)
+    notifier = Notifier(
+        ledger, policies.notify, _forges(policies), cluster=site.home.name, clock=site.clock, send=sender
+    )
     site.notifier = notifier
     auth.watchers.append(notifier.saw)
     auth.auth.audit.subscribe(notifier.happened)

@@ -23,9 +23,9 @@ from teleport.service.forge import described, posted
 from teleport.service.ledger import Ledger, Times, Waiting
 from teleport.service.notices import CommitState, Notice, Told, of_event, of_state
 from teleport.service.notifications import CommitStatus, Receiver
-from teleport.service.outgoing import Answer, Request, send
+from teleport.service.outgoing import Answer, Request
 
-__all__ = ["SIGNATURE", "Notifier"]
+__all__ = ["SIGNATURE", "Notifier", "Send"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Notifier:
 
     def __init__(
         self, ledger: Ledger, receivers: Sequence[Receiver], forges: Mapping[str, CommitStatus], *, cluster: str,
-        clock: Clock, send: Send = send, backoff: Backoff | None = None,
+        clock: Clock, send: Send, backoff: Backoff | None = None,
     ) -> None:  # fmt: skip
         """`forges` are by source."""
         self._ledger, self._cluster, self._clock, self._send = ledger, cluster, clock, send

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+import threading
 import time
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from teleport.core.errors import BadInput, TeleportError, Unavailable
 from teleport.net.tls import server_context
 from teleport.service.notifications import Receiver
-from teleport.service.outgoing import Answer, Request, send
+from teleport.service.outgoing import Answer, Request, Sender
 from tests.service.receivers import Serve, hostile, receiver, self_signed
 
 SECONDS = 1.0
+SEND = Sender(seconds=SECONDS)
 
 
 async def attempt(serve: Serve) -> tuple[BaseException | Answer, float]:
@@ -21,7 +23,7 @@ async def attempt(serve: Serve) -> tuple[BaseException | Answer, float]:
     async with hostile(serve) as url:
         began = time.monotonic()
         try:
-            found: BaseException | Answer = await send(Request(url, b"{}"), seconds=SECONDS)
+            found: BaseException | Answer = await SEND(Request(url, b"{}"))
         except TeleportError as error:
             found = error
         return found, time.monotonic() - began
@@ -101,7 +103,7 @@ async def test_gigabytes_of_an_answer_are_not_read() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
     async with receiver() as victim, receiver(answers=[status], location=victim.url) as first:
-        answer = await send(Request(first.url, b"{}"))
+        answer = await SEND(Request(first.url, b"{}"))
 
     assert not answer.taken
     assert not answer.may_pass
@@ -126,7 +128,7 @@ def test_an_address_that_could_be_read_on_the_way_or_is_none_is_refused_without_
 async def test_a_header_cannot_be_smuggled_in_by_a_secret() -> None:
     async with receiver() as one:
         with pytest.raises(BadInput) as raised:
-            await send(Request(one.url, b"{}", {"Authorization": "Bearer t\r\nX-Evil: 1"}))
+            await SEND(Request(one.url, b"{}", {"Authorization": "Bearer t\r\nX-Evil: 1"}))
 
     assert one.requests == []
     assert "Bearer" not in raised.value.message
@@ -146,10 +148,10 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_talked_to() -> None:
     url = f"https://localhost:{server.sockets[0].getsockname()[1]}/hook"
     async with server:
         with pytest.raises(Unavailable, match="certificate is not trusted"):
-            await send(Request(url, b"{}", {"Authorization": "Bearer SECRET"}))
+            await SEND(Request(url, b"{}", {"Authorization": "Bearer SECRET"}))
         trusted = Request(url, b"{}", trust=certificate)
         with pytest.raises(Unavailable, match="what it says is no answer"):
-            await send(trusted)
+            await SEND(trusted)
 
     assert read.startswith(b"POST /hook")
 
@@ -160,3 +162,23 @@ def test_a_request_prints_nothing_of_itself(caplog: pytest.LogCaptureFixture) ->
     logging.getLogger("x").warning("%r %s", request, request)
 
     assert "SECRET" not in caplog.text
+
+
+async def test_a_name_server_that_is_dead_takes_no_threads_that_others_need() -> None:
+    dead, released = threading.Event(), []
+
+    def look_up(*arguments: object, **options: object) -> list[object]:
+        dead.wait(10)
+        released.append(threading.current_thread().name)
+        return []
+
+    send = Sender(seconds=0.2, look_up=look_up)
+    attempts = [send(Request("https://hooks.example.com/", b"{}")) for _ in range(20)]
+    found = await asyncio.gather(*attempts, return_exceptions=True)
+    others = await asyncio.wait_for(asyncio.to_thread(threading.active_count), 1)
+    dead.set()
+    send.close()
+
+    assert [str(one) for one in found] == ["no answer within 0.2 seconds"] * 20
+    assert others > 0
+    assert all(name.startswith("names") for name in released)

@@ -17,8 +17,8 @@ from teleport.core.aio import Backoff, Clock, SystemClock
 from teleport.core.errors import Unavailable
 from teleport.service.ledger import Ledger
 from teleport.service.notifications import CommitStatus, Receiver
-from teleport.service.notify import SIGNATURE, Notifier
-from teleport.service.outgoing import Answer, Request, send
+from teleport.service.notify import SIGNATURE, Notifier, Send
+from teleport.service.outgoing import Answer, Request, Sender
 from tests.builders import FakeClock
 from tests.service.receivers import hostile, receiver
 from tests.service.test_notices import C1, C2, ready, stalled
@@ -28,12 +28,12 @@ QUICK = Backoff(first=0.01, limit=0.05)
 
 def notifier(
     tmp_path: Path, receivers: Sequence[dict[str, Any]], *, forge: dict[str, Any] | None = None,
-    clock: Clock | None = None, **options: Any,
+    clock: Clock | None = None, send: Send | None = None,
 ) -> Notifier:  # fmt: skip
     forges = {"git": CommitStatus.model_validate(forge)} if forge else {}
     return Notifier(
         Ledger.open(tmp_path / "told.json"), [Receiver.model_validate(one) for one in receivers], forges,
-        cluster="acme", clock=clock or SystemClock(), backoff=QUICK, **options,
+        cluster="acme", clock=clock or SystemClock(), backoff=QUICK, send=send or Sender(),
     )  # fmt: skip
 
 
@@ -258,7 +258,7 @@ async def test_a_ledger_that_cannot_be_written_keeps_nobody_from_telling(tmp_pat
     async with receiver() as one:
         telling = Notifier(
             Ledger.open(tmp_path / "folder" / ".." / "file" / "told.json"), [Receiver(url=one.url)], {}, cluster="acme",
-            clock=SystemClock(), send=send, backoff=QUICK,
+            clock=SystemClock(), send=Sender(), backoff=QUICK,
         )  # fmt: skip
         async with at_work(telling):
             telling.happened(event("applied"))
