@@ -166,7 +166,7 @@ POLICY_STATUS: Final = Route(
     "the policy's sources",
 )
 POLICY_COMMIT: Final = Route(
-    "policy_commit", "GET", "/v1/policy/commits/{commit}", Admin("read", "policy"), m.CommitQuery, m.CommitStandings,
+    "policy_commit", "GET", "/v1/policy/commit", Admin("read", "policy"), m.CommitQuery, m.CommitStandings,
     "how far a commit has come",
 )  # fmt: skip
 FORMATS: Final = Route(

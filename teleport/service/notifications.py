@@ -18,7 +18,18 @@ from teleport.service.sections import Section
 __all__ = ["WORDS", "CommitStatus", "Receiver", "Word", "receiver_faults"]
 
 Word = Literal[
-    "applied", "stalled", "recovered", "drift", "override", "break_glass", "rollback", "suspended", "approved"
+    "applied",
+    "stalled",
+    "recovered",
+    "drift",
+    "override",
+    "break_glass",
+    "rollback",
+    "suspended",
+    "resumed",
+    "approved",
+    "adoption",
+    "owner_changed",
 ]
 WORDS: Final[tuple[Word, ...]] = get_args(Word)
 

@@ -42,7 +42,7 @@ SOURCE_METRICS: Final[Mapping[str, Metric]] = {
     "teleport_notifications_waiting": Metric("gauge", "messages that wait to be sent", ("receiver",)),
 }
 
-_STATES: Final = ("Ready", "Reconciling", "Stalled")
+_STATES: Final = ("Ready", "Reconciling", "Stalled", "Suspended")
 _OUTCOMES: Final = ("delivered", "failed", "dropped")
 REASONS: Final = ("Invalid", "Emptied", "Guarded", "WentBack", "Unverified", "Unapproved")
 

@@ -192,7 +192,7 @@ def _source(source: "m.SourceStatus", now: float) -> str:
         lines.append("  below the ceiling that teleport.yaml gives it")
     if source.unapplied_since:
         lines.append(f"  what is newer has not been in force for {_span(source.unapplied_since, now)}")
-    if source.state == "Reconciling" and source.message:
+    if source.state not in ("Ready", "Stalled") and source.message:
         lines.append(f"  because: {printable(source.message)}")
         if source.problems:
             lines.append("  what was read last is refused:")
