@@ -34,6 +34,8 @@ class Notice:
     facts: Mapping[str, Any] = field(default_factory=dict)
     private: Mapping[str, Any] = field(default_factory=dict)
     """Only for receivers with `details`."""
+    id: str = ""
+    """The event's own, so that one that is written twice is known to be the same; empty for transitions."""
 
     def body(self, *, id_: str, time: str, cluster: str, details: bool) -> bytes:
         """As it is sent: a JSON object, whose `text` chat programs show."""
@@ -80,7 +82,7 @@ def of_event(event: Mapping[str, Any]) -> Notice | None:
     commit = f" at commit {str(event['commit'])[:12]}" if event.get("commit") else ""
     text = known.summary if known is not None else str(event["event"])
     private = {key: value for key, value in event.items() if key not in ("seq", "prev", *_PUBLIC)}
-    return Notice(word, f"{text} ({word}{source}{commit})", facts, private)
+    return Notice(word, f"{text} ({word}{source}{commit})", facts, private, str(event.get("uid", "")))
 
 
 def word_of(event: str) -> Word | None:

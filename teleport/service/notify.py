@@ -101,7 +101,7 @@ class Notifier:
         now = self._clock.time()
         for name, receiver in self._receivers.items():
             if notice.word in receiver.on:
-                id_ = str(uuid.uuid4())
+                id_ = notice.id or str(uuid.uuid4())
                 body = notice.body(id_=id_, time=utc(now), cluster=self._cluster, details=receiver.details)
                 self._put(name, Waiting(id_, "", now, {"word": notice.word, "body": body.decode()}))
 

@@ -117,10 +117,11 @@ def test_events_about_the_policy_are_told_by_their_type_whoever_writes_them(even
 
 def test_an_event_that_this_program_does_not_know_names_nobody_either() -> None:
     event = {"event": "policy.break_glass", "code": "X", "user": "ann", "name": "role/db-1", "reason": "ann is ill",
-             "source": "git", "revision": 7}  # fmt: skip
+             "source": "git", "revision": 7, "uid": "u1"}  # fmt: skip
     notice = of_event(event)
 
     assert notice is not None
+    assert notice.id == "u1"
     assert "ann" not in json.dumps(body(notice, details=False))
     assert body(notice, details=True)["details"]["user"] == "ann"
 

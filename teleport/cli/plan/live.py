@@ -14,7 +14,7 @@ from teleport.resources.codec import UnknownVersion, from_dict
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
 from teleport.resources.node import Node
-from teleport.resources.reading import Reads
+from teleport.resources.reading import Reads, own_reads
 
 __all__ = ["hosts_of", "live_state"]
 
@@ -111,8 +111,12 @@ async def _services(client: ApiClient, status: m.PolicyStatus | None) -> tuple[S
     if status is None:
         return (), ()
     services, formats = status.services, (await client.call(r.FORMATS, m.Empty())).formats
-    known = {name: Reads.of(one.versions, one.fields) for name, one in formats.items()}
-    readers = [Reader(one.hostname, one.version, known.get(one.format)) for one in services]
+    known, own = {name: Reads.of(one.versions, one.fields) for name, one in formats.items()}, own_reads().format
+    readers = [
+        Reader(one.hostname, one.version, known.get(one.format))
+        for one in services
+        if one.format != own  # who reads what this program reads, reads all that it can compare
+    ]
     reports = [
         f"the service on {one.hostname} (version {one.version}) reports: {problem}"
         for one in services
