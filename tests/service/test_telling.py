@@ -72,7 +72,8 @@ async def told(root: Path) -> AsyncIterator[Told]:
             "git": {"url": upstream.url, "interval": "200ms", "commit_status": status},
             "notify": [{"url": hook.url, "on": ["applied", "stalled", "recovered"]}],
         }
-        configuration = config(root / "data", roles="auth", policies=policies)
+        auth = {"listen_addr": "127.0.0.1:0"}
+        configuration = config(root / "data", roles="auth", auth_service=auth, policies=policies)
         async with running(configuration) as process:
             yield Told(process, upstream, hook, forge, root / "data")
 

@@ -33,7 +33,8 @@ async def test_a_plan_warns_by_name_of_a_service_too_old_to_read_a_version_or_a_
         versions={**own.versions, "role": ("v6", "v7")}, fields=tuple(own.fields - {"role.spec.options.pin_source_ip"})
     )
 
-    async with running(config(tmp_path / "data", roles="auth", policies={"dir": str(policies)})) as process:
+    sections = {"auth_service": {"listen_addr": "127.0.0.1:0"}, "policies": {"dir": str(policies)}}
+    async with running(config(tmp_path / "data", roles="auth", **sections)) as process:
         await connected(process, older, name="db-9")
         arguments = ("--data-dir", str(tmp_path / "data"), "policy", "plan", str(new))
         text = await asyncio.to_thread(tctl, *arguments)
