@@ -34,6 +34,7 @@ _MOST: Final = 100
 """Messages that wait for one receiver; the oldest give way."""
 _OLDEST: Final = 24 * 3600.0
 """Seconds after which a message is of no use to anybody."""
+_SETTLE: Final = 1.0
 _FILE_BYTES: Final = 1 << 20
 _AGENT: Final = f"teleport/{teleport.__version__}"
 
@@ -135,6 +136,7 @@ class Notifier:
     async def _keep(self) -> None:
         while True:
             await self._changed.wait()
+            await self._clock.sleep(_SETTLE)  # the disk is the store's while something comes into force
             self._changed.clear()
             await self._ledger.save()
 
