@@ -211,6 +211,7 @@ _REASONS: Final = {
     "Unreachable": "it cannot be read; what is in force stays, and it is tried again",
     "Failed": "it could not be applied, and is tried again; what was in force stays in force",
     "Applying": "what was read is being judged and applied",
+    "Suspended": "nothing is read, applied or repaired; what was in force stays in force",
     "NotRead": "it is being read for the first time",
 }
 """In words; the word itself is for programs."""
