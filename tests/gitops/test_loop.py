@@ -9,8 +9,7 @@ import pytest
 from teleport.core.aio import SystemClock
 from teleport.core.errors import Invalid, Problem, Unavailable
 from teleport.gitops.folder import FolderSource
-from teleport.gitops.loop import Loop, SourceState
-from teleport.gitops.review import Guarded, Violation
+from teleport.gitops.loop import Guarded, Loop, SourceState
 from teleport.gitops.watch import watch_folder
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -245,8 +244,8 @@ async def test_a_source_says_in_a_word_why_it_is_in_its_state_and_since_when() -
     since = loop.state.since
     await after(loaded=Loaded((), (Problem("x", 1, 1, "bad"),)))
     await after(loaded=Loaded((), (Problem("commit c", 0, 0, "unsigned"),), refusal="Unverified"))
-    await after(loaded=Loaded())
-    await after(loaded=Loaded((lock("b"),)), refusal=Guarded([Violation("budget", Problem("x", 1, 1, "too many"))]))
+    await after(loaded=Loaded(), refusal=Guarded([Problem("x", 0, 0, "nothing is left")], ["emptied"]))
+    await after(loaded=Loaded((lock("b"),)), refusal=Guarded([Problem("x", 1, 1, "many")], ["people", "emptied"]))
     await after(refusal=Invalid([Problem("x", 1, 1, "taken")]))
     await after(refusal=Unavailable("the disk is full"))
     await after(refusal=None, failure=Unavailable("no server"))
