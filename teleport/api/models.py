@@ -23,6 +23,9 @@ __all__ = [
     "Authorities",
     "BackupRequest",
     "Certificates",
+    "CommitQuery",
+    "CommitStanding",
+    "CommitStandings",
     "Confirmation",
     "Done",
     "EmergencyChanges",
@@ -35,6 +38,7 @@ __all__ = [
     "EventBatch",
     "EventPage",
     "EventQuery",
+    "Formats",
     "Heartbeat",
     "HostCertificates",
     "HostRow",
@@ -57,6 +61,7 @@ __all__ = [
     "Ping",
     "PolicyFile",
     "PolicyStatus",
+    "ReadsFormat",
     "RecordingFile",
     "RecordingPart",
     "RecordingQuery",
@@ -305,6 +310,8 @@ class Resource(Message):
     source: str = ""
     file: str = ""
     line: int = 0
+    commit: str = ""
+    """The commit that changed its file last, of a source that has commits."""
 
 
 class Resources(Message):
@@ -424,6 +431,10 @@ class SourceStatus(Message):
     kind: str
     place: str
     state: Literal["Ready", "Reconciling", "Stalled", "Suspended"]
+    reason: str = ""
+    """The state's cause in one word."""
+    since: float = 0.0
+    """Since when it is in this state for this reason."""
     message: str = ""
     last_seen: float = 0.0
     last_applied: float = 0.0
@@ -434,6 +445,8 @@ class SourceStatus(Message):
     attempted_commit: str = ""
     """The commit that was read last, of a source that has commits."""
     applied_commit: str = ""
+    unapplied_since: float = 0.0
+    """When something that is not in force yet was first seen; 0 while all that was read is in force."""
     ceiling: dict[str, Any] | None = None
     """What the source may own and give at most; None for one without a ceiling."""
 
@@ -487,6 +500,29 @@ class WebhookAnswer(Message):
     """Whether the repository is asked for news now."""
 
 
+class CommitQuery(Message):
+    """A commit, or the beginning of its name."""
+
+    commit: str = Field(min_length=7, max_length=64, pattern="^[0-9a-fA-F]+$")
+
+
+class CommitStanding(Message):
+    """How far a commit has come at a source that knows it."""
+
+    source: str
+    commit: str
+    applied: bool
+    """It is in force, by itself or within a later commit."""
+    attempted: bool
+    """The commit that was read last is it, or contains it."""
+
+
+class CommitStandings(Message):
+    """The sources that have the commit; none if it is known to none of them."""
+
+    sources: tuple[CommitStanding, ...]
+
+
 class RollbackRequest(Message):
     """Lets a source follow a commit that it refuses because it is a way back."""
 
@@ -531,6 +567,8 @@ class ServiceStatus(Message):
     revision: int
     last_seen: float
     problems: tuple[str, ...] = ()
+    format: str = ""
+    """What it reads: the name of a format that `formats` explains; empty if it does not say."""
 
 
 class EmergencyRow(Message):
@@ -585,6 +623,19 @@ class EmergencyEnd(Message):
 
 class EmergencyChanges(Message):
     emergencies: tuple[EmergencyRow, ...]
+
+
+class ReadsFormat(Message):
+    """The kinds with their versions, and the paths of the fields, that a service reads."""
+
+    versions: Mapping[Short, tuple[Short, ...]] = Field(default_factory=dict, max_length=200)
+    fields: tuple[Line, ...] = Field(default=(), max_length=10_000)
+
+
+class Formats(Message):
+    """By name, what connected services read."""
+
+    formats: Mapping[str, ReadsFormat]
 
 
 class EventQuery(Message):
@@ -702,6 +753,10 @@ class Heartbeat(Message):
     """Labels of the SSH host, its dynamic ones included; None for a service that is none."""
     address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
     """HOST:PORT under which people reach it, of a proxy."""
+    format: Short = ""
+    """What the service reads of the policy, in short."""
+    reads: ReadsFormat | None = None
+    """And in full, now and then."""
     ttl: float = Field(default=120.0, gt=0, le=3600)
 
 

@@ -166,6 +166,13 @@ POLICY_STATUS: Final = Route(
     m.PolicyStatus,
     "the policy's sources",
 )
+POLICY_COMMIT: Final = Route(
+    "policy_commit", "GET", "/v1/policy/commit", Admin("read", "policy"), m.CommitQuery, m.CommitStandings,
+    "how far a commit has come",
+)  # fmt: skip
+FORMATS: Final = Route(
+    "formats", "GET", "/v1/policy/formats", Admin("read", "policy"), m.Empty, m.Formats, "what connected services read"
+)
 ACCEPT_ROLLBACK: Final = Route(
     "accept_rollback",
     "POST",

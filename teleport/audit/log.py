@@ -41,6 +41,7 @@ class AuditLog:
         self._checkpointed = -1
         self._day = ""
         """Of the newest file."""
+        self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.written: Counter[str] = Counter()
         """Events written since the log was opened, by code."""
 
@@ -66,7 +67,15 @@ class AuditLog:
         Raises Unavailable if they cannot be made durable; whoever sent them sends them again.
         """
         now = utc(self._clock.time())
-        await self._batcher.add(*({"time": now, **event, "cluster_name": self._cluster} for event in events))
+        bodies = [{"time": now, **event, "cluster_name": self._cluster} for event in events]
+        await self._batcher.add(*bodies)
+        for listener in self._listeners:
+            for body in bodies:
+                listener(body)
+
+    def subscribe(self, written: Callable[[Mapping[str, Any]], None]) -> None:
+        """Call back with each event once it is durable; what was sent twice may come twice, under one uid."""
+        self._listeners.append(written)
 
     @property
     def failure(self) -> str:

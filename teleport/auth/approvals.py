@@ -6,13 +6,13 @@ kept in the store, sealed, and go with the transaction that they permit. Who may
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from teleport.auth import keys
 from teleport.core.aio import Clock
-from teleport.core.errors import Conflict, Invalid, NotFound, Refused
+from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.core.identity import Identity
 from teleport.store.base import Delete, Operation, Store
 
@@ -26,6 +26,10 @@ _MOST: Final = 200
 
 class GuardRefused(Invalid):
     """Nothing is wrong with it, and yet it needs another person."""
+
+    def __init__(self, problems: Sequence[Problem], guards: Iterable[str] = ()) -> None:
+        super().__init__(problems)
+        self.guards = frozenset(guards)
 
 
 @dataclass(frozen=True)

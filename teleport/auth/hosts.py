@@ -10,7 +10,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from teleport.api.models import Heartbeat, ServiceStatus
+from teleport.access.readers import Reader
+from teleport.api.models import Heartbeat, ReadsFormat, ServiceStatus
 from teleport.auth import keys
 from teleport.core.aio import Clock
 from teleport.core.errors import BadInput
@@ -18,6 +19,7 @@ from teleport.core.identity import Identity
 from teleport.resources.codec import decode, encode
 from teleport.resources.model import Metadata
 from teleport.resources.node import Node, NodeSpec
+from teleport.resources.reading import Reads, own_reads
 from teleport.store.base import Delete, Store, StoreFull
 
 __all__ = ["Presence"]
@@ -26,6 +28,8 @@ _MAX_LABELS: Final = 256
 _FIRST_SECONDS: Final = 30.0
 """How long hosts that an earlier run knew have until they must have told us of themselves."""
 _LOOK_SECONDS: Final = 1.0
+_MAX_FORMATS: Final = 64
+"""Programs of so many versions are told apart; whoever joined may claim any number."""
 
 
 @dataclass
@@ -44,6 +48,8 @@ class Presence:
         self._services: dict[tuple[str, tuple[str, ...]], _Seen] = {}
         self._hosts: dict[str, float] = {}
         """Until when each listed host is taken to be alive, by the monotonic clock."""
+        own = own_reads()
+        self._own, self._formats = own.format, {own.format: own}
 
     async def resume(self) -> None:
         """Go on with the hosts that were listed when auth stopped. Call once, before anything else."""
@@ -75,6 +81,7 @@ class Presence:
         status = ServiceStatus(
             host_id=caller.uid, hostname=heartbeat.hostname, roles=caller.system_roles, version=heartbeat.version,
             revision=heartbeat.revision, last_seen=self._clock.time(), problems=heartbeat.problems,
+            format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
         self._services[caller.uid, caller.system_roles] = _Seen(status, until, address)
@@ -83,6 +90,34 @@ class Presence:
         node = _node(caller, heartbeat)
         self._hosts[caller.uid] = until
         return await self._store.put(keys.host(caller.uid), encode(node))
+
+    def _format(self, heartbeat: Heartbeat) -> str:
+        """What the service reads; by the name that its fields give, whatever it claims."""
+        if heartbeat.reads is None:
+            return heartbeat.format
+        reads = Reads.of(heartbeat.reads.versions, heartbeat.reads.fields)
+        used = {self._own, *(seen.status.format for seen in self._services.values())}
+        self._formats = {name: one for name, one in self._formats.items() if name in used}
+        if len(self._formats) < _MAX_FORMATS:
+            self._formats[reads.format] = reads
+        return reads.format
+
+    def foreign_readers(self) -> list[Reader]:
+        """The services that do not read what this program reads, or do not say."""
+        return [
+            Reader(one.hostname, one.version, self._formats.get(one.format))
+            for one in self.services()
+            if one.format != self._own
+        ]
+
+    def formats(self) -> dict[str, ReadsFormat]:
+        """What connected services read, and this program."""
+        used = {self._own, *(one.format for one in self.services())}
+        return {
+            name: ReadsFormat(versions=one.versions, fields=tuple(sorted(one.fields)))
+            for name, one in self._formats.items()
+            if name in used
+        }
 
     async def leave(self, caller: Identity) -> None:
         """A service has stopped in an orderly way: nobody waits until its last heartbeat runs out."""

@@ -49,15 +49,17 @@ def declared_in(resource: Resource) -> str:
     )
 
 
-def columns(kind: str) -> Sequence[str]:
-    return (kind.replace("_", " ").capitalize(), *COLUMNS.get(kind, {}), "Declared in")
+def columns(kind: str, *, wide: bool = False) -> Sequence[str]:
+    more = ("Source", "Commit", "Revision") if wide else ()
+    return (kind.replace("_", " ").capitalize(), *COLUMNS.get(kind, {}), "Declared in", *more)
 
 
-def row(resource: Resource) -> Sequence[str]:
+def row(resource: Resource, *, wide: bool = False) -> Sequence[str]:
     """One resource under the columns of its kind."""
     body = resource.resource
     cells = (_cell(_at(body, path)) for path in COLUMNS.get(body["kind"], {}).values())
-    return (name_of(resource), *cells, declared_in(resource))
+    more = (resource.source, resource.commit[:12] or "-", str(resource.revision or "-")) if wide else ()
+    return (name_of(resource), *cells, declared_in(resource), *more)
 
 
 def to_yaml(resources: Iterable[Resource]) -> str:

@@ -87,7 +87,7 @@ class GitSource:
             self._noticed = None
             refusal = await self._refusal(head)
         if refusal is not None:
-            return Loaded(problems=(refusal,), commit=head)
+            return Loaded(problems=(refusal[1],), commit=head, refusal=refusal[0])
         if self._loaded.commit != head:
             self._loaded = await self._load(head)
         return self._loaded
@@ -115,6 +115,11 @@ class GitSource:
             if await asyncio.to_thread(self._marks.read) != fresh:
                 await asyncio.to_thread(self._marks.write, fresh)
 
+    async def within(self, commit: str, head: str) -> str:
+        """The full name of a commit that a head contains; nothing if it does not, or knows none of that name."""
+        full = await self._mirror.named(commit) if head else ""
+        return full if full and await self._mirror.descends(head, full) else ""
+
     async def accept(self, commit: str) -> str:
         """Let a commit that was refused as a way back follow, once; its full name. Raises Conflict for any other."""
         async with self._marking:
@@ -130,13 +135,14 @@ class GitSource:
 
     # -- whether a commit may be obeyed
 
-    async def _refusal(self, head: str) -> Problem | None:
+    async def _refusal(self, head: str) -> tuple[str, Problem] | None:
+        """Why a commit is not even looked at, in one word and in full."""
         mark, past = await self._remembers()
         back = [one for one in past if not await self._mirror.descends(head, one)]
         self._refused = head if back and mark.accepted != head else ""
         if self._refused:
             message = f"does not contain {back[0]}, which was applied before: the branch went back or was rewritten"
-            return _about(head, message, f"tctl policy accept-rollback {head} --reason … permits it")
+            return "WentBack", _about(head, message, f"tctl policy accept-rollback {head} --reason … permits it")
         if self._verifier is None or head in past:
             return None
         return await self._unverified(self._verifier, head)
@@ -146,19 +152,19 @@ class GitSource:
         mark = await asyncio.to_thread(self._marks.read)
         return mark, [one for one in dict.fromkeys((mark.applied, await self._remembered())) if one]
 
-    async def _unverified(self, verifier: Verifier, head: str) -> Problem | None:
+    async def _unverified(self, verifier: Verifier, head: str) -> tuple[str, Problem] | None:
         """Every new commit must be signed; the last one approved, for it is that one which comes into force."""
         noticed = await self._notice(head)
         if len(noticed.new) > _MOST_NEW:
-            return _about(head, f"is more than {_MOST_NEW} commits ahead of what is in force", "")
+            return "Unverified", _about(head, f"is more than {_MOST_NEW} commits ahead of what is in force", "")
         for commit in noticed.new:
             fault = await verifier.fault(commit, seen=noticed.seen[commit])
             if fault:
-                return _about(commit, fault, "")
+                return "Unverified", _about(commit, fault, "")
         lacking = await verifier.lacking(head, seen=noticed.seen[head], tags_seen=noticed.of(noticed.approvals))
         if lacking:
             people = "another allowed signer" if lacking == 1 else f"{lacking} other allowed signers"
-            return _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
+            return "Unapproved", _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
         return None
 
     async def _notice(self, head: str) -> "_Noticed":

@@ -7,22 +7,33 @@ status, and the last good state stays in force; what fails for other reasons is 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from teleport.core.aio import Clock
 from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.gitops.order import Ref
+from teleport.gitops.tally import Tally
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from teleport.resources.secret_ref import plain_secrets
 
-__all__ = ["Loop", "PolicyService", "Source", "SourceState"]
+__all__ = ["Guarded", "Loop", "PolicyService", "Source", "SourceState"]
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
+_EMPTIED = "emptied"
+"""The guard against a source that loses all of something at once."""
+
+
+class Guarded(Invalid):
+    """What is declared would hold by itself, and yet these guards, tests or invariants refuse it."""
+
+    def __init__(self, problems: Sequence[Problem], guards: Iterable[str]) -> None:
+        super().__init__(problems)
+        self.guards = frozenset(guards)
 
 
 class Source(Protocol):
@@ -63,6 +74,11 @@ class SourceState:
     kind: str
     place: str
     state: Literal["Ready", "Reconciling", "Stalled", "Suspended"] = "Reconciling"
+    reason: str = "NotRead"
+    """The state's cause in one word: `Applied`; `NotRead`, `Applying`, `Unreachable`, `Failed`; or of what is stalled
+    `Invalid`, `Emptied`, `Guarded`, or the source's own, such as `Unverified`."""
+    since: float = 0.0
+    """Since when it is in this state for this reason."""
     message: str = ""
     last_seen: float = 0.0
     last_applied: float = 0.0
@@ -76,6 +92,17 @@ class SourceState:
     """The commit that is in force."""
     news: bool = False
     """Whether the last pass changed what is in force."""
+    unapplied_since: float = 0.0
+    """When this cluster first saw something that is not in force yet; 0 while all that was read is."""
+    tally: Tally = field(default_factory=Tally)
+
+    def turn(
+        self, state: Literal["Ready", "Reconciling", "Stalled", "Suspended"], reason: str, message: str, now: float
+    ) -> None:
+        """Come to a state for a reason."""
+        if (self.state, self.reason) != (state, reason) or not self.since:
+            self.since = now
+        self.state, self.reason, self.message = state, reason, message
 
 
 class Loop:
@@ -140,52 +167,92 @@ class Loop:
                 self.looked.set()
 
     def _suspended(self) -> None:
-        self.state.state, self.state.message, self.state.problems = "Suspended", self.suspended, ()
+        self.state.turn("Suspended", "Suspended", self.suspended, self._clock.time())
+        self.state.problems = ()
         self._changed(self.state)
 
     async def _reconcile(self) -> bool:
         if self.suspended:
             self._suspended()
             return True
+        self.state.news = False
+        loaded = await self._read()
+        if loaded is None:
+            return False
         try:
-            self.state.news = False
-            loaded = await self._source.load()
-            self.declared = frozenset((one.kind, one.name) for one in loaded.resources)
-            self.state.last_seen, self.state.attempted_commit = self._clock.time(), loaded.commit
             problems = [*loaded.problems, *plain_secrets((*loaded.resources, *loaded.remnants))]
             if problems:
-                await self._stall([*problems, *await self._service.faults(self._source.name, loaded)])
+                problems += await self._service.faults(self._source.name, loaded)
+                await self._stall(problems, loaded.refusal or "Invalid")
                 return True
             await self._apply(loaded.resources, loaded.commit)
+        except Guarded as error:
+            await self._stall(error.problems, "Emptied" if error.guards == {_EMPTIED} else "Guarded")
         except Invalid as error:
-            await self._stall(error.problems)
+            await self._stall(error.problems, "Invalid")
         except (TeleportError, OSError) as error:
-            log.warning("source %s: %s", self._source.name, error)
-            self.state.state, self.state.message = "Reconciling", str(error)
-            self._changed(self.state)
+            self.state.tally.apply_failures += 1
+            self._failed("Failed", error)
             return False
         return True
+
+    async def _read(self) -> Loaded | None:
+        """What is declared now; nothing if that cannot be found out. Tells of a commit that is new."""
+        state, began = self.state, self._clock.monotonic()
+        state.tally.reads += 1
+        try:
+            loaded = await self._source.load()
+        except Invalid as error:
+            loaded = Loaded(problems=error.problems, commit=state.attempted_commit)
+        except (TeleportError, OSError) as error:
+            state.tally.read_failures += 1
+            self._failed("Unreachable", error)
+            return None
+        finally:
+            state.tally.read_seconds += self._clock.monotonic() - began
+        self.declared = frozenset((one.kind, one.name) for one in loaded.resources)
+        state.last_seen, new = self._clock.time(), loaded.commit != state.attempted_commit
+        state.attempted_commit = loaded.commit
+        if new and loaded.commit != state.applied_commit:
+            state.unapplied_since = state.unapplied_since or state.last_seen
+            state.turn("Reconciling", "Applying", "", state.last_seen)
+            self._changed(state)
+        return loaded
+
+    def _failed(self, reason: str, error: Exception) -> None:
+        log.warning("source %s: %s", self._source.name, error)
+        self.state.turn("Reconciling", reason, str(error), self._clock.time())
+        self._changed(self.state)
 
     async def _apply(self, resources: Sequence[AnyResource], commit: str) -> None:
         revision, changed, warnings = await self._service.apply(self._source.name, resources, commit=commit)
         if self._applied is not None:
             await self._applied(commit)
-        state = self.state
-        if changed or state.state != "Ready" or state.applied_commit != commit:
+        state, now = self.state, self._clock.time()
+        if changed or state.applied_commit != commit:
+            state.tally.applied += 1
+        if changed or state.applied_commit != commit or not state.last_applied:
+            state.last_applied = now
+        if changed or state.state != "Ready":
             log.info("source %s: %d objects, %d changed, revision %d", state.name, len(resources), changed, revision)
-            state.last_applied = self._clock.time()
         for warning in warnings if warnings != state.warnings else ():
             log.warning("source %s: %s", state.name, warning)
-        state.state, state.message, state.problems, state.applied_commit = "Ready", "", (), commit
+        state.turn("Ready", "Applied", "", now)
+        state.problems, state.applied_commit, state.unapplied_since = (), commit, 0.0
         state.revision, state.objects, state.warnings = revision, len(resources), warnings
         state.news = bool(changed)
         self._changed(state)
 
-    async def _stall(self, problems: Sequence[Problem]) -> None:
+    async def _stall(self, problems: Sequence[Problem], reason: str) -> None:
         found = tuple(sorted(set(problems)))
         state, news = self.state, found != self.state.problems
-        state.state, state.problems = "Stalled", found
-        state.message = f"{found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+        state.problems = found
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        state.turn("Stalled", reason, f"{found[0]}{more}", self._clock.time())
+        if not state.attempted_commit or state.attempted_commit != state.applied_commit:
+            state.unapplied_since = state.unapplied_since or state.last_seen
+        if news:
+            state.tally.refused[reason] += 1
         self._changed(state)
         if news:
             for problem in found[:20]:

@@ -104,6 +104,11 @@ class Mirror:
     async def knows(self, commit: str) -> bool:
         return (await self._git("cat-file", "-e", f"{commit}^{{commit}}")).status == 0
 
+    async def named(self, beginning: str) -> str:
+        """The one commit whose name begins so, in full; nothing if there is none, or several."""
+        ended = await self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{beginning}^{{commit}}")
+        return ended.output.decode().strip() if ended.status == 0 else ""
+
     async def line(self, since: str, until: str, limit: int) -> list[str]:
         """New commits on the first-parent line, oldest first; of the last commit alone if `since` is empty."""
         span = [f"{since}..{until}", f"--max-count={limit}"] if since else [until, "--max-count=1"]

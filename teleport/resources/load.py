@@ -45,6 +45,8 @@ class Loaded:
     """What is left of those documents without their faults: for the judge to find more in, and for nothing else."""
     commit: str = ""
     """Which commit all of it was read from, where there is one."""
+    refusal: str = ""
+    """In one word, why a source does not even look at what is declared; its problems say it in full."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from teleport.audit.chain import CheckpointSigner
 from teleport.audit.events import SERVICE, Actor, PolicyApplied, PolicyStalled
 from teleport.audit.log import AuditLog
 from teleport.auth import keys
-from teleport.auth.approvals import Approvals
+from teleport.auth.approvals import Approvals, GuardRefused
 from teleport.auth.authorities import AuthoritySet, ensure_authorities
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
@@ -36,7 +36,7 @@ from teleport.core.aio import Clock, cancel_and_wait, utc
 from teleport.core.errors import Problem, TeleportError
 from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.fields import differing
-from teleport.gitops.loop import SourceState
+from teleport.gitops.loop import Guarded, SourceState
 from teleport.gitops.review import Check
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -65,12 +65,17 @@ class AuthService:
     replica: Replica
     authorities: AuthoritySet
     reviewer: Reviewer
+    watchers: list[Callable[[SourceState], None]] = field(default_factory=list)
+    """Called whenever a source was looked at."""
 
     async def apply(
         self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
     ) -> tuple[int, int, tuple[Problem, ...]]:
         """See `gitops.loop.PolicyService`."""
-        applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
+        try:
+            applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
+        except GuardRefused as error:
+            raise Guarded(error.problems, error.guards) from None
         if applied.changed and not applied.repaired:
             await self.auth.audit.append(
                 PolicyApplied(
@@ -97,6 +102,7 @@ class AuthService:
         """Keep what `tctl policy status` shows of a source."""
         status = SourceStatus(
             name=state.name, kind=state.kind, place=state.place, state=state.state, message=state.message,
+            reason=state.reason, since=state.since, unapplied_since=state.unapplied_since,
             last_seen=state.last_seen, last_applied=state.last_applied, revision=state.revision, objects=state.objects,
             problems=tuple(problem.to_wire() for problem in state.problems),
             warnings=tuple(problem.to_wire() for problem in state.warnings),
@@ -104,6 +110,8 @@ class AuthService:
             ceiling=ceiling.to_wire() if ceiling is not None else None,
         )  # fmt: skip
         self.auth.surroundings.sources = {**self.auth.surroundings.sources, state.name: status}
+        for watcher in self.watchers:
+            watcher(state)
 
 
 def _actor(source: str) -> Actor:

@@ -9,6 +9,7 @@ import teleport
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.core.errors import TeleportError
+from teleport.resources.reading import own_reads
 from teleport.service.site import Member, Site
 
 __all__ = ["Heart"]
@@ -19,6 +20,8 @@ _SECONDS: Final = 10.0
 _TTL: Final = 30.0
 _GATHER: Final = 0.2
 """Changes that come together are told together."""
+_IN_FULL: Final = 30
+"""Every so many beats it is told in full what the service reads: an auth service that was restarted asks nobody."""
 
 
 class Heart:
@@ -28,6 +31,7 @@ class Heart:
         self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = ""
     ) -> None:
         self._site, self._member, self._labels, self._address = site, member, labels, address
+        self._reads, self._beats = own_reads(), 0
         self._news = asyncio.Event()
         self.known = asyncio.Event()
         """Set once auth has taken a heartbeat: from then on the service can be found."""
@@ -44,7 +48,9 @@ class Heart:
             try:
                 await self._member.client.call(r.HEARTBEAT, self._heartbeat())
                 self.known.set()
+                self._beats += 1
             except TeleportError as error:
+                self._beats = 0
                 log.warning("the heartbeat of the %s was not taken: %s", self._member.name, error)
             try:
                 async with asyncio.timeout(_SECONDS):
@@ -54,9 +60,12 @@ class Heart:
                 continue
 
     def _heartbeat(self) -> m.Heartbeat:
-        policy = self._member.policy.current
+        policy, reads = self._member.policy.current, None
+        if self._beats % _IN_FULL == 0:
+            reads = m.ReadsFormat(versions=self._reads.versions, fields=tuple(sorted(self._reads.fields)))
         return m.Heartbeat(
             revision=policy.revision, version=teleport.__version__, hostname=self._site.config.nodename,
             labels=dict(self._labels()) if self._labels is not None else None, ttl=_TTL, address=self._address,
             problems=(*(f"{ref}: {why}" for ref, why in policy.unreadable.items()), *self._site.health.warnings),
+            format=self._reads.format, reads=reads,
         )  # fmt: skip

@@ -1,9 +1,8 @@
 """The state of a process as Prometheus metrics, read when they are asked for. `docs/operations.md` explains each."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -13,15 +12,9 @@ import teleport
 from teleport.audit.events import UserLogin
 from teleport.service.disk import room
 from teleport.service.site import Site
+from teleport.service.source_metrics import SOURCE_METRICS, Metric, Sample, of_notifications, of_sources
 
 __all__ = ["METRICS", "Metrics"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    type: Literal["gauge", "counter"]
-    help: str
-    labels: tuple[str, ...] = ()
 
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -35,10 +28,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "teleport_policy_age_seconds": Metric("gauge", "since the auth service was last heard of", ("service",)),
     "teleport_policy_unreadable": Metric("gauge", "resources that cannot be read and so deny", ("service",)),
     "teleport_policy_emergencies": Metric("gauge", "emergency changes in force, past their source", ("service",)),
-    "teleport_source_state": Metric("gauge", "1 for the state that a source of policy is in", ("source", "state")),
-    "teleport_source_applied_seconds": Metric("gauge", "since the source last changed something", ("source",)),
-    "teleport_source_seen_seconds": Metric("gauge", "since the source was last read", ("source",)),
-    "teleport_source_problems": Metric("gauge", "faults for which the source is stalled", ("source",)),
+    **SOURCE_METRICS,
     "teleport_audit_events_total": Metric("counter", "events written to the audit log"),
     "teleport_audit_failures_total": Metric("counter", "writes of records that failed", ("service",)),
     "teleport_spool_event_bytes": Metric("gauge", "events that wait to be sent to auth", ("service",)),
@@ -50,11 +40,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "teleport_certificate_expiry_seconds": Metric("gauge", "until a service's certificates run out", ("service",)),
 }
 
-_STATES: Final = ("Ready", "Reconciling", "Stalled", "Suspended")
 _OUTCOMES: Final = ("ended", "withdrawn", "denied", "unavailable")
-
-Sample = tuple[str, Sequence[str], float]
-"""A metric's name, the values of its labels, and its value."""
 
 
 class Metrics:
@@ -102,7 +88,9 @@ def _samples(site: Site) -> Iterator[Sample]:
         yield "teleport_disk_size_bytes", (), disk.size
     yield from _of_members(site)
     yield from _of_auth(site)
-    yield from _of_sources(site, now)
+    yield from of_sources(site.sources, now)
+    if site.notifier is not None:
+        yield from of_notifications(site.notifier)
 
 
 def _of_members(site: Site) -> Iterator[Sample]:
@@ -135,15 +123,3 @@ def _of_auth(site: Site) -> Iterator[Sample]:
     yield "teleport_policy_age_seconds", ("auth",), policy.age()
     yield "teleport_policy_unreadable", ("auth",), len(policy.current.unreadable)
     yield "teleport_policy_emergencies", ("auth",), len(policy.current.overlays)
-
-
-def _of_sources(site: Site, now: float) -> Iterator[Sample]:
-    for loop in site.sources:
-        state, label = loop.state, (loop.state.name,)
-        for known in _STATES:
-            yield "teleport_source_state", (state.name, known), float(state.state == known)
-        if state.last_applied:
-            yield "teleport_source_applied_seconds", label, now - state.last_applied
-        if state.last_seen:
-            yield "teleport_source_seen_seconds", label, now - state.last_seen
-        yield "teleport_source_problems", label, len(state.problems)

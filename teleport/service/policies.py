@@ -17,6 +17,7 @@ from teleport.gitops.guards.settings import GuardSettings
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.values import Duration, Switch, Text, duration_text
 from teleport.service.ceiling import CeilingSection
+from teleport.service.notifications import CommitStatus, Receiver, receiver_faults
 from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
@@ -105,6 +106,9 @@ class Git(Section):
     )
     verify: Verify | None = Field(
         default=None, description="whose signatures every new commit needs; without it, whoever can push governs"
+    )
+    commit_status: CommitStatus | None = Field(
+        default=None, description="the forge that shows beside each commit what became of it"
     )
 
     @model_validator(mode="after")
@@ -210,6 +214,7 @@ class Policies(Section):
     break_glass: BreakGlass | None = Field(
         default=None, description="what those may do whose rules name the verb break_glass; without it, nothing"
     )
+    notify: tuple[Receiver, ...] = Field(default=(), description="who else is told what becomes of the policy")
 
     @model_validator(mode="after")
     def _sensible(self) -> "Policies":
@@ -228,6 +233,7 @@ class Policies(Section):
                 if field in self.model_fields_set and getattr(self, field):
                     yield Fault((field,), f"each of several sources has its own {field}", "remove it")
         yield from self._source_faults()
+        yield from (Fault(("notify", *one.path), one.message, one.hint) for one in receiver_faults(self.notify))
 
     def _source_faults(self) -> Iterator[Fault]:
         names = [one.name for one in self.sources]

@@ -122,8 +122,10 @@ class Process:
 
             await start_node(site)
         if site.auth is not None and config.policies is not None:
+            from teleport.service.notifier import start_notifier
             from teleport.service.source import start_sources
 
+            start_notifier(site, site.auth, config.policies)
             start_sources(site, site.auth, config.policies)
         for wait in site.ready_when:
             await wait()

@@ -65,6 +65,7 @@ class Reviewer:
         proposed = await self._proposed(proposal)
         verdict = await asyncio.to_thread(review, proposed, (*self.standing, *self.checks))
         refused: list[Problem] = []
+        guards = []
         reviewed = Reviewed(verdict.warnings)
         for guard, found in groupby(verdict.violations, key=lambda one: one.guard):
             finding = _Finding(guard, tuple(found))
@@ -73,8 +74,9 @@ class Reviewer:
                 reviewed = _both(reviewed, waived)
             else:
                 refused += waived
+                guards.append(guard)
         if refused:
-            raise GuardRefused(refused)
+            raise GuardRefused(refused, guards)
         return reviewed
 
     async def _proposed(self, proposal: Proposal) -> Proposed:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from teleport.gitops.loop import Loop
     from teleport.proxy.tunnels import Tunnels
     from teleport.service.auth import AuthService
+    from teleport.service.notify import Notifier
 
 __all__ = ["Cluster", "Member", "Prepare", "Site"]
 
@@ -83,6 +84,7 @@ class Site:
     tunnels: "Tunnels | None" = None
     members: list[Member] = field(default_factory=list)
     sources: "list[Loop]" = field(default_factory=list)
+    notifier: "Notifier | None" = None
     credentials: dict[str, HostCredentials] = field(default_factory=dict)
     """By service; those of auth too."""
     hasher: "PasswordHasher | None" = None

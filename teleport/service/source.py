@@ -66,7 +66,7 @@ def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | No
     surroundings.governed = {**surroundings.governed, entry.name: governed}
     site.health.remark(remarks)
     site.ready_when.append(loop.looked.wait)
-    site.life.background(_run(loop, auth, watch, before), f"policies {entry.name}")
+    site.life.background(_run(site, loop, auth, watch, before), f"policies {entry.name}")
     return loop
 
 
@@ -79,7 +79,7 @@ def _try_again(loops: Iterable[Loop], state: SourceState) -> None:
 
 
 async def _run(
-    loop: Loop, auth: AuthService, watch: Callable[[], AsyncIterator[None]] | None, before: Loop | None
+    site: Site, loop: Loop, auth: AuthService, watch: Callable[[], AsyncIterator[None]] | None, before: Loop | None
 ) -> None:
     """Of two that are read for the first time and declare one object, the one that is named first owns it."""
     name = loop.state.name
@@ -87,6 +87,8 @@ async def _run(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await before.looked.wait()
+    if site.notifier is not None:
+        site.notifier.remember(loop.state)
     loop.state.applied_commit = await auth.auth.writer.applied_commit(name)
     note = await auth.store.get(keys.suspended(name))
     loop.suspended = suspension(json.loads(note.value)) if note is not None else ""
@@ -127,6 +129,7 @@ def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[
     surroundings.rollbacks = {**surroundings.rollbacks, name: accept}
     history = SourceHistory(source, partial(auth.auth.writer.applied_commit, name), clock=site.clock)
     surroundings.histories = {**surroundings.histories, name: history}
+    surroundings.commits = {**surroundings.commits, name: source.within}
     return loop
 
 

@@ -414,3 +414,17 @@ async def test_what_is_in_force_is_not_asked_again_for_its_signature(
 
     assert (await place.apply()).problems == ()
     assert json.loads((place.data / "mark.json").read_text())["applied"] == upstream.head
+
+
+async def test_which_head_contains_a_commit_is_known_by_the_beginning_of_its_name_too(
+    upstream: Upstream, place: Place
+) -> None:
+    first = (await place.apply()).commit
+    upstream.commit({"p/b.yaml": role("b")})
+    second = (await place.apply()).commit
+
+    assert await place.source.within(first[:10], second) == first
+    assert await place.source.within(second, first) == ""
+    assert await place.source.within("0" * 40, second) == ""
+    assert await place.source.within(first, "") == ""
+    assert await place.source.within("--help", second) == ""

@@ -9,7 +9,7 @@ import pytest
 from teleport.core.aio import SystemClock
 from teleport.core.errors import Invalid, Problem, Unavailable
 from teleport.gitops.folder import FolderSource
-from teleport.gitops.loop import Loop, SourceState
+from teleport.gitops.loop import Guarded, Loop, SourceState
 from teleport.gitops.watch import watch_folder
 from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
@@ -225,3 +225,75 @@ async def test_what_a_source_declares_is_known_though_it_is_refused() -> None:
 
     assert loop.declared == {("lock", "a")}
     assert loop.looked.is_set()
+
+
+async def test_a_source_says_in_a_word_why_it_is_in_its_state_and_since_when() -> None:
+    source, cluster, clock = Source(lock("a")), Cluster(), FakeClock(100.0)
+    loop = Loop(source, cluster, clock=clock, interval=30, changed=lambda state: None)
+    found = [(loop.state.state, loop.state.reason)]
+
+    async def after(**changes: object) -> None:
+        for name, value in changes.items():
+            setattr(cluster if hasattr(cluster, name) else source, name, value)
+        clock.advance(10)
+        await loop.reconcile()
+        found.append((loop.state.state, loop.state.reason))
+
+    await after()
+    await after()
+    since = loop.state.since
+    await after(loaded=Loaded((), (Problem("x", 1, 1, "bad"),)))
+    await after(loaded=Loaded((), (Problem("commit c", 0, 0, "unsigned"),), refusal="Unverified"))
+    await after(loaded=Loaded(), refusal=Guarded([Problem("x", 0, 0, "nothing is left")], ["emptied"]))
+    await after(loaded=Loaded((lock("b"),)), refusal=Guarded([Problem("x", 1, 1, "many")], ["people", "emptied"]))
+    await after(refusal=Invalid([Problem("x", 1, 1, "taken")]))
+    await after(refusal=Unavailable("the disk is full"))
+    await after(refusal=None, failure=Unavailable("no server"))
+
+    assert since == 110.0
+    assert found == [
+        ("Reconciling", "NotRead"), ("Ready", "Applied"), ("Ready", "Applied"), ("Stalled", "Invalid"),
+        ("Stalled", "Unverified"), ("Stalled", "Emptied"), ("Stalled", "Guarded"), ("Stalled", "Invalid"),
+        ("Reconciling", "Failed"), ("Reconciling", "Unreachable"),
+    ]  # fmt: skip
+    assert loop.state.tally.refused == {"Invalid": 2, "Unverified": 1, "Emptied": 1, "Guarded": 1}
+    assert (loop.state.tally.reads, loop.state.tally.read_failures, loop.state.tally.apply_failures) == (9, 1, 1)
+
+
+async def test_what_is_not_in_force_ages_from_when_it_was_first_seen_and_not_anew_with_each_commit() -> None:
+    source, cluster, clock = Source(lock("a")), Cluster(), FakeClock(100.0)
+    loop = Loop(source, cluster, clock=clock, interval=30, changed=lambda state: None)
+    found = []
+
+    async def after(loaded: Loaded | None) -> None:
+        source.failure = None if loaded else Unavailable("no server")
+        source.loaded = loaded or source.loaded
+        clock.advance(10)
+        await loop.reconcile()
+        found.append(loop.state.unapplied_since)
+
+    bad = (Problem("x", 1, 1, "bad"),)
+    await after(Loaded((lock("a"),), commit="c1"))
+    await after(Loaded((), bad, commit="c2"))
+    await after(Loaded((), bad, commit="c3"))
+    await after(None)
+    await after(Loaded((lock("a"),), commit="c4"))
+    await after(Loaded((), bad, commit="c5"))
+    await after(Loaded((lock("a"),), commit="c4"))
+    await after(Loaded((), bad, commit="c4"))
+
+    assert found == [0.0, 120.0, 120.0, 120.0, 0.0, 160.0, 0.0, 0.0]
+
+
+async def test_a_new_commit_is_told_of_before_it_is_judged() -> None:
+    source, cluster, states = Source(lock("a")), Cluster(), list[tuple[str, str]]()
+    loop = Loop(
+        source, cluster, clock=FakeClock(), interval=30,
+        changed=lambda state: states.append((state.reason, state.attempted_commit)),
+    )  # fmt: skip
+    source.loaded = Loaded((lock("a"),), commit="c1")
+
+    await loop.reconcile()
+    await loop.reconcile()
+
+    assert states == [("Applying", "c1"), ("Applied", "c1"), ("Applied", "c1")]

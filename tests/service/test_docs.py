@@ -12,7 +12,7 @@ import pytest
 from teleport.service.reload import LIVE
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "docs" / name for name in ("operations.md", "installing.md", "backup.md")]
+PAGES = [ROOT / "docs" / name for name in ("operations.md", "installing.md", "backup.md", "watching.md")]
 PROGRAMS = {
     "teleport": ("teleport.service.__main__", "cli"),
     "tctl": ("teleport.cli.tctl", "cli"),

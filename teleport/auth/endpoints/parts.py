@@ -97,6 +97,8 @@ class Surroundings:
     """By source: has it look at once at what it declares."""
     histories: Mapping[str, PolicyHistory] = field(default_factory=dict)
     """By source, of those that have commits."""
+    commits: Mapping[str, Callable[[str, str], Awaitable[str]]] = field(default_factory=dict)
+    """By source: the full name of the first commit if the second one contains it, else nothing."""
 
 
 @dataclass

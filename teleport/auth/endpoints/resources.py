@@ -188,7 +188,9 @@ def _row(stored: Stored, revision: int, *, secrets: bool) -> m.Resource:
     if not secrets:
         body["metadata"]["name"] = shown(resource.kind, resource.name)
     origin = resource.origin
-    return m.Resource(resource=body, revision=revision, source=stored.owner, file=origin.file, line=origin.line)
+    return m.Resource(
+        resource=body, revision=revision, source=stored.owner, file=origin.file, line=origin.line, commit=origin.commit
+    )
 
 
 def _undeclared(resource: AnyResource, source: str) -> m.Resource:

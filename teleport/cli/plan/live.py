@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from teleport.access.readers import Reader, unsaid
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
@@ -13,6 +14,7 @@ from teleport.resources.codec import UnknownVersion, from_dict
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.model import Origin
 from teleport.resources.node import Node
+from teleport.resources.reading import Reads, own_reads
 
 __all__ = ["hosts_of", "live_state"]
 
@@ -31,6 +33,7 @@ async def live_state(client: ApiClient, source: str) -> State:
     hosts, _ = _parsed(row for row in rows if row.source == _PRESENCE)
     owner = source or _only_source(resources)
     status, told = await _status(client)
+    notes, readers = await _services(client, status)
     return State(
         "the running cluster",
         tuple(resources),
@@ -38,7 +41,8 @@ async def live_state(client: ApiClient, source: str) -> State:
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *told, *_old_services(status)),
+        notes=(*_tokens(), *told, *notes),
+        readers=readers,
         ceiling=_ceiling(status, owner),
     )
 
@@ -89,7 +93,10 @@ async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[st
     try:
         return await client.call(r.POLICY_STATUS, m.Empty()), ()
     except AccessDenied:
-        return None, ("whether the source has a ceiling is not known: that takes the right to read policy",)
+        return None, (
+            "whether the source has a ceiling, and what services can read, is not known: that takes the right to read "
+            "policy",
+        )
     except TeleportError as error:
         return None, (f"what connected services can read is not known: {error.message}",)
 
@@ -99,10 +106,21 @@ def _ceiling(status: m.PolicyStatus | None, source: str) -> Ceiling | None:
     return Ceiling.from_wire(found) if found is not None else None
 
 
-def _old_services(status: m.PolicyStatus | None) -> Sequence[str]:
-    """What connected services say they cannot read."""
-    return [
+async def _services(client: ApiClient, status: m.PolicyStatus | None) -> tuple[Sequence[str], Sequence[Reader]]:
+    """What connected services report that they cannot read, and what they read."""
+    if status is None:
+        return (), ()
+    services, formats = status.services, (await client.call(r.FORMATS, m.Empty())).formats
+    known, own = {name: Reads.of(one.versions, one.fields) for name, one in formats.items()}, own_reads().format
+    readers = [
+        Reader(one.hostname, one.version, known.get(one.format))
+        for one in services
+        if one.format != own  # who reads what this program reads, reads all that it can compare
+    ]
+    reports = [
         f"the service on {one.hostname} (version {one.version}) reports: {problem}"
-        for one in (status.services if status is not None else ())
+        for one in services
         for problem in one.problems
     ]
+    silent = unsaid(readers)
+    return [*reports, *([silent] if silent else [])], readers

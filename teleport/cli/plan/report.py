@@ -12,6 +12,7 @@ from teleport.access.idle import idle
 from teleport.access.impact import Change as Kind
 from teleport.access.impact import Impact
 from teleport.access.judge import judge
+from teleport.access.readers import not_read_by
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.unheld import Unheld, changed_unheld
@@ -107,8 +108,9 @@ def compared(
     (before, after), hosts = written.snapshots, written.targets
     promised = judged(Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now)
     verdict = review(written, [*checks, *_ceiling(old)])
-    told = (*judgement.warnings, *verdict.warnings)
-    warnings = _warnings(told, judge(old.resources).warnings, (before, after), hosts)
+    told = ((*judge(old.resources).warnings, *not_read_by(old.readers, old.resources)),
+            (*judgement.warnings, *verdict.warnings, *not_read_by(old.readers, written.after.values())))  # fmt: skip
+    warnings = _warnings(told, (before, after), hosts)
     foreign = _foreign(new.resources, made, by_label=old.ceiling is None)
     return Report(
         new.title, old.title, made, before, after, hosts, written.impact,
@@ -152,13 +154,13 @@ def _refs(resources: Iterable[AnyResource]) -> dict[Ref, AnyResource]:
 
 
 def _warnings(
-    found: Sequence[Problem], earlier: Sequence[Problem], snapshots: tuple[Snapshot, Snapshot],
+    told: tuple[Sequence[Problem], Sequence[Problem]], snapshots: tuple[Snapshot, Snapshot],
     hosts: tuple[tuple[Target, ...], tuple[Target, ...]],
 ) -> tuple[Warned, ...]:  # fmt: skip
     """Those of the proposed state; a line that moved makes none of them new."""
     before, after = (
-        (*told, *idle(snapshot, Fleet("node", fleet)))
-        for told, snapshot, fleet in zip((earlier, found), snapshots, hosts, strict=True)
+        (*known, *idle(snapshot, Fleet("node", fleet)))
+        for known, snapshot, fleet in zip(told, snapshots, hosts, strict=True)
     )
     known = {(one.file, one.message) for one in before}
     warned = (Warned(one, (one.file, one.message) not in known) for one in after)

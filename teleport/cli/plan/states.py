@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from teleport.access.readers import Reader
 from teleport.core.errors import BadInput, Invalid, Problem
 from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.folder import MAX_BYTES, read_folder
@@ -43,6 +44,8 @@ class State:
     notes: tuple[str, ...] = ()
     ceiling: Ceiling | None = None
     """In a running cluster, of the source that is planned for, where it has one."""
+    readers: Sequence[Reader] = ()
+    """The services that would enforce it."""
 
 
 def offline_state(word: str, beside: str, loader: Loader) -> State:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from teleport.api.client import ApiClient
     from teleport.api.models import Resource
 
-__all__ = ["get"]
+__all__ = ["fetch", "get", "wanted"]
 
 Wanted = tuple[str, str]
 """A kind, and a name or nothing for all of it."""
@@ -23,12 +23,13 @@ Wanted = tuple[str, str]
 @click.command()
 @click.argument("what", nargs=-1, required=True, metavar="KIND[/NAME]...")
 @click.option("--with-secrets", is_flag=True, help="Also what is secret, such as the names of join tokens.")
-@output_option("text", "yaml", "json")
+@output_option("text", "wide", "yaml", "json")
 @click.pass_obj
 def get(target: Target, /, what: tuple[str, ...], with_secrets: bool, form: str) -> None:
     """Show resources: kinds or single ones, also several separated by commas, or all.
 
-    The table says where each is declared. YAML can be loaded again with `tctl create`; JSON is always a list.
+    The table says where each is declared; the wide one also the source, the commit that changed its file last, and
+    its revision. YAML can be loaded again with `tctl create`; JSON is always a list.
 
     Example: tctl get roles,users
     """
@@ -36,11 +37,11 @@ def get(target: Target, /, what: tuple[str, ...], with_secrets: bool, form: str)
     from teleport.cli.connect import run
     from teleport.cli.documents import to_yaml
 
-    wanted, everything = list(_wanted(what)), "all" in _words(what)
+    pairs, everything = list(wanted(what)), "all" in _words(what)
 
     async def ask() -> list["Resource"]:
         async with administer(target) as client:
-            return [one for pair in wanted for one in await _fetch(client, pair, with_secrets, lenient=everything)]
+            return [one for pair in pairs for one in await fetch(client, pair, with_secrets, lenient=everything)]
 
     found = run(ask())
     if form == "json":
@@ -48,14 +49,15 @@ def get(target: Target, /, what: tuple[str, ...], with_secrets: bool, form: str)
     elif form == "yaml":
         write(to_yaml(found))
     else:
-        write(_tables([kind for kind, _ in wanted], found, sparse=everything))
+        write(_tables([kind for kind, _ in pairs], found, sparse=everything, wide=form == "wide"))
 
 
 def _words(what: Iterable[str]) -> list[str]:
     return [word for text in what for word in text.split(",") if word]
 
 
-def _wanted(what: Iterable[str]) -> Iterator[Wanted]:
+def wanted(what: Iterable[str]) -> Iterator[Wanted]:
+    """What KIND[/NAME] and words with commas mean. Raises BadInput."""
     from teleport.resources.kinds import KINDS, kind_named
 
     for word in _words(what):
@@ -68,13 +70,15 @@ def _wanted(what: Iterable[str]) -> Iterator[Wanted]:
         yield kind_named(kind).kind, name
 
 
-async def _fetch(client: "ApiClient", wanted: Wanted, secrets: bool, *, lenient: bool) -> Sequence["Resource"]:
+async def fetch(
+    client: "ApiClient", pair: Wanted, secrets: bool = False, *, lenient: bool = False
+) -> Sequence["Resource"]:
     """Where everything is asked for, what the caller may not list is left out."""
     from teleport.api import models as m
     from teleport.api import routes as r
     from teleport.cli.documents import name_of
 
-    kind, name = wanted
+    kind, name = pair
     if name:
         return [await client.call(r.RESOURCE, m.ResourceRead(kind=kind, name=name, secrets=secrets))]
     try:
@@ -86,14 +90,14 @@ async def _fetch(client: "ApiClient", wanted: Wanted, secrets: bool, *, lenient:
     return sorted(found, key=name_of)
 
 
-def _tables(kinds: Sequence[str], found: Sequence["Resource"], *, sparse: bool) -> str:
+def _tables(kinds: Sequence[str], found: Sequence["Resource"], *, sparse: bool, wide: bool) -> str:
     from teleport.cli.documents import columns, row
 
     shown = []
     for kind in dict.fromkeys(kinds):
-        rows = [row(one) for one in found if one.resource["kind"] == kind]
+        rows = [row(one, wide=wide) for one in found if one.resource["kind"] == kind]
         if rows or not sparse:
-            shown.append(table(columns(kind), rows))
+            shown.append(table(columns(kind, wide=wide), rows))
     return "\n".join(shown) or _nothing()
 
 
