@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from teleport.core.errors import BadInput
 from teleport.gitops.guards.settings import GuardSettings, checks
 from teleport.gitops.review import Check
+from teleport.gitops.weakened import weakened
 from teleport.resources.yaml_reader import read
 
 __all__ = ["guards"]
@@ -19,7 +20,7 @@ def guards(config: Path | None, *, max_people: int | None, max_pairs_percent: fl
     given = {"max_people": max_people, "max_pairs_percent": max_pairs_percent}
     written |= {name: value for name, value in given.items() if value is not None}
     try:
-        return checks(GuardSettings.model_validate(written))
+        return checks(GuardSettings.model_validate(written), weakened=weakened)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in ("policies", "guards", *first["loc"]))
