@@ -165,8 +165,9 @@ def test_a_plan_that_breaks_a_promise_is_refused_and_says_which(policies: Path, 
 
     assert (text.status, markdown.status) == (4, 4)
     assert "1 of 2 tests and invariants hold." in text.output
-    assert "dev_only.yaml:8: access_test/dev: expected cannot deploy on env=prod" in " ".join(text.output.split())
-    assert "- **Refused:** `dev_only.yaml:8: access_test/dev" in markdown.output
+    refusal = "tests: dev_only.yaml:8:7: access_test/dev: expected cannot deploy on env=prod"
+    assert refusal in " ".join(text.output.split())
+    assert "- **Refused:** tests: `dev_only.yaml:8:7: access_test/dev" in markdown.output
     assert [(one["name"], one["passed"]) for one in document["tests"]] == [("dev", False), ("no-root", True)]
     assert [(one["guard"], one["file"], one["line"]) for one in document["violations"]] == [
         ("tests", "dev_only.yaml", 8)
@@ -178,7 +179,10 @@ def test_a_plan_that_removes_what_it_would_break_is_refused_too(policies: Path, 
 
     found = json.loads(plan(policies, changed, "-o", "json").output)
 
-    assert [one["guard"] for one in found["violations"]] == ["weakened"]
+    assert [(one["guard"], one["message"].partition(";")[0]) for one in found["violations"]] == [
+        ("weakened", "access_test/dev is deleted"),
+        ("weakened", "access_test/dev: expected cannot deploy on env=prod"),
+    ]
 
 
 def test_what_was_broken_before_only_warns_in_a_plan(policies: Path, changed: Path) -> None:
