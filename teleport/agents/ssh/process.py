@@ -163,7 +163,7 @@ class Program:
     async def wait(self) -> int:
         """The exit status; negative for the signal that killed it."""
         process = self.process
-        for descriptor in process.watch() if isinstance(process, Spawned) else (os.pidfd_open(process.pid),):
+        for descriptor in process.watch() if isinstance(process, Spawned) else [os.pidfd_open(process.pid)]:
             await _readable(descriptor)
         self._note_audit_session()
         return self.process.wait()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,9 +33,12 @@ class Spawned:
         self._line, self._ended = line, os.pidfd_open(pid)
         self._lock = threading.Lock()
 
-    def watch(self) -> tuple[int, ...]:
-        """Descriptors, the caller's, that are all readable when it has ended and `wait` knows how."""
-        return os.dup(self._ended), os.dup(self._line.fileno())
+    def watch(self) -> Iterator[int]:
+        """Descriptors, the caller's to close, which are readable one after the other when `wait` knows how it ended."""
+        if self.returncode is None:
+            yield os.dup(self._ended)
+        if self.returncode is None:
+            yield os.dup(self._line.fileno())
 
     def poll(self) -> int | None:
         """Its status, None while it runs."""
@@ -140,12 +143,17 @@ class Spawner:
                 self._hang_up()
 
     def _start(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SPAWNER), str(theirs.fileno())], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True, env={}, cwd="/",
-            )  # fmt: skip
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_SPAWNER), str(theirs.fileno())], stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True, env={}, cwd="/",
+                )  # fmt: skip
+        except BaseException:
+            control.close()
+            raise
+        self._control = control
 
     def _hang_up(self) -> None:
         if self._control is not None:

@@ -111,6 +111,21 @@ async def test_how_a_program_ended_is_told(spawner: Spawner, command: str, statu
     close(program)
 
 
+async def test_who_stops_waiting_for_a_program_keeps_nothing_of_it(spawner: Spawner) -> None:
+    program = run("exec cat", spawner)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(program.wait(), 0.05)
+
+    after = len(os.listdir("/proc/self/fd"))
+
+    assert after == before
+    program.process.kill()
+    program.process.wait()
+    wait_until(lambda: not exists(program.process.pid))
+    close(program)
+
+
 def test_a_program_that_runs_has_no_status_yet(spawner: Spawner) -> None:
     program = run("cat", spawner)
 
