@@ -14,7 +14,7 @@ EDITABLE := --config-settings editable_mode=compat -e
 
 .PHONY: demo test unit services e2e fuzz faults limits lint fmt generate bench clean
 
-$(PROGRAM): pyproject.toml constraints.txt
+$(PROGRAM): pyproject.toml constraints.txt bin/tsh
 	scripts/make-venv "$(PYTHON)" $(VENV)
 	$(PIP) $(EDITABLE) .
 	touch $@

@@ -103,24 +103,23 @@ def our_world(folder: Path) -> "Iterator[tuple[World, list[str]]]":
 
 @contextmanager
 def plain_sshd(folder: Path, login: str) -> Iterator[list[str]]:
-    key, host = folder / "id", folder / "host"
-    for path in (key, host):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    """The command that reaches an sshd as Debian sets one up, with certificates on both sides, as ours has them."""
     folder.chmod(0o755)
-    authorized = folder / "authorized"
-    authorized.write_text(key.with_suffix(".pub").read_text())
-    authorized.chmod(0o644)
+    key, host = certified_keys(folder, login)
     Path("/run/sshd").mkdir(exist_ok=True)
     port = 22_022
     options = {
-        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": host, "AuthorizedKeysFile": authorized, "UsePAM": "no",
-        "StrictModes": "no", "MaxStartups": "200:100:200", "PidFile": "none", "PasswordAuthentication": "no",
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": host, "HostCertificate": f"{host}-cert.pub",
+        "TrustedUserCAKeys": folder / "ca.pub", "AuthorizedKeysFile": "none", "PidFile": "none",
+        "MaxStartups": "200:100:200",
     }  # fmt: skip
     flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", "/dev/null", *flags])
+    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", "/etc/ssh/sshd_config", *flags])
     command = [
-        "ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
-        "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-p", str(port), f"{login}@127.0.0.1",
+        "ssh", "-F", "none", "-i", str(key), "-o", f"CertificateFile={key}-cert.pub", "-o", "IdentitiesOnly=yes",
+        "-o", f"UserKnownHostsFile={folder / 'known'}", "-o", "GlobalKnownHostsFile=/dev/null",
+        "-o", "StrictHostKeyChecking=yes", "-o", "PreferredAuthentications=publickey", "-p", str(port),
+        f"{login}@127.0.0.1",
     ]  # fmt: skip
     try:
         wait_for(lambda: subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0)
@@ -128,6 +127,18 @@ def plain_sshd(folder: Path, login: str) -> Iterator[list[str]]:
     finally:
         server.terminate()
         server.wait()
+
+
+def certified_keys(folder: Path, login: str) -> tuple[Path, Path]:
+    """The client's key and the host's, each with a certificate of the authority beside them."""
+    key, host, authority = folder / "id", folder / "host", folder / "ca"
+    for path in (key, host, authority):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    sign = ["ssh-keygen", "-q", "-s", str(authority), "-I", "bench"]
+    subprocess.run([*sign, "-n", login, f"{key}.pub"], check=True)
+    subprocess.run([*sign, "-h", "-n", "127.0.0.1", f"{host}.pub"], check=True)
+    (folder / "known").write_text(f"@cert-authority * {authority.with_suffix('.pub').read_text()}")
+    return key, host
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from teleport.core.errors import Unavailable
 
-__all__ = ["Batcher", "append_durably", "mend", "sync_directory", "try_append", "write_durably"]
+__all__ = ["Batcher", "append_durably", "mend", "replace_whole", "sync_directory", "try_append", "write_durably"]
 
 log = logging.getLogger(__name__)
 
@@ -117,18 +117,24 @@ def append_durably(path: Path, data: bytes) -> None:
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace a file as a whole: readers see the old one or the new one. Raises OSError."""
+    replace_whole(path, data, mode=mode, sync=True)
+    sync_directory(path.parent)
+
+
+def replace_whole(path: Path, data: bytes, *, mode: int = 0o600, sync: bool = False) -> None:
+    """The same for readers; but unless it is synced, a crash of the machine may leave the old one, or an empty one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
 
 
 def sync_directory(directory: Path) -> None:

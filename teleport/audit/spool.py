@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from teleport.audit.events import Event
-from teleport.audit.files import Batcher, append_durably, mend, try_append, write_durably
+from teleport.audit.files import Batcher, append_durably, mend, replace_whole, try_append, write_durably
 from teleport.audit.recording import META, OUTPUT, START, TIMING, Sign, seal_folder
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import AccessDenied, BadInput, Conflict, TeleportError
@@ -106,9 +106,9 @@ class Spool:
         folder.rename(refused / folder.name)
 
     def mark_sent(self, position: int) -> None:
-        """Remember that everything before a position is at auth."""
+        """Remember that everything before a position is at auth. Not durably: what a crash forgets is sent again."""
         with self._files:
-            write_durably(self._sent, str(position).encode())
+            replace_whole(self._sent, str(position).encode())
 
     def _position(self) -> int:
         try:

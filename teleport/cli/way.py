@@ -1,8 +1,9 @@
-"""A connection to a host by way of the proxy. Plain sockets and nothing heavy: ssh starts it for every session.
+"""A connection to a host by way of the proxy. Plain sockets and nothing heavy, not even click: ssh starts it.
 
-Not even click: the program `tsh` begins here (`begin`), and goes on at `teleport.cli.tsh` with everything else.
+What ssh takes for every session is `straight`, as long as everything is as usual; this does the rest of it.
 """
 
+import _socket
 import errno
 import json
 import os
@@ -17,36 +18,53 @@ from pathlib import Path
 from typing import Any
 
 from teleport.cli import profile as p
+from teleport.cli import straight
 from teleport.cli.freshness import is_damaged, keep_fresh
 from teleport.core.errors import BadInput, TeleportError, Unauthenticated, Unavailable, from_wire
 
-__all__ = ["begin", "carry", "lead", "question", "reach", "split"]
+__all__ = [
+    "carry",
+    "go_on",
+    "keep",
+    "lead",
+    "lead_by",
+    "lead_keeping",
+    "not_passed_on",
+    "question",
+    "reach",
+    "refuse",
+    "split",
+    "unanswered",
+    "unreached",
+]
 
 _KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
-_PATIENCE = 60.0
-"""Seconds for the proxy to answer: longer than it waits for a host itself."""
-_BANNER_PATIENCE = 40.0
-"""Seconds for a host's first bytes, which it says unasked."""
+_PATIENCE, _BANNER_PATIENCE = straight.PATIENCE, straight.BANNER_PATIENCE
 _CHUNK = 64 * 1024
 _LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
-def begin() -> None:
-    """Entry point of `tsh`: straight on for what `tsh config` makes ssh run; all else is for click."""
-    words = sys.argv[1:]
-    if words[:3] != ["proxy", "ssh", "--proxy"] or words[4:5] != ["--fdpass"] or len(words) != 6 or words[5][:1] == "-":
-        from teleport.cli.tsh import main
-
-        main()
-        return
+def go_on(rest: "straight.Rest") -> None:
+    """What `straight` has left to do, and the end of the program."""
     try:
-        lead(p.current(words[3]), words[5], fdpass=True)
+        rest(sys.modules[__name__])
     except TeleportError as error:
         from teleport.core.output import complain
 
         sys.exit(complain("tsh", error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def lead_by(proxy: str, destination: str) -> None:
+    """The whole way by a proxy, and ssh gets the connection. Raises TeleportError."""
+    lead(p.current(proxy), destination, fdpass=True)
+
+
+def lead_keeping(proxy: str, destination: str) -> None:
+    """The way in TLS alone, which a network needs that has just swallowed the other. Raises TeleportError."""
+    profile = p.current(proxy)
+    keep(*_reach_keeping(profile, None, question(profile, *split(destination), ""), remember=True))
 
 
 def lead(
@@ -61,7 +79,7 @@ def lead(
     if not fdpass:
         carry(connection, rest, sys.stdin.fileno(), sys.stdout.fileno())
     elif isinstance(connection, ssl.SSLSocket):
-        _carry_in_background(connection, rest)
+        keep(connection, rest)
     else:
         _pass_on(connection)
 
@@ -77,9 +95,7 @@ def reach(profile: p.Profile, credentials: Path | None, wanted: dict[str, str]) 
     Where the cluster has it so, TLS ends here and SSH protects its own bytes. A network that does not let that pass is
     noticed by the host's silence, and remembered for a day.
     """
-    network = p.home() / f"{profile.proxy.replace(':', '-')}.keeps-tls"
-    known = _is_fresh(network)
-    if not known:
+    if not _is_fresh(_network(profile)):
         connection = _connect(profile, credentials, (_LEAVES, _KEEPS))
         rest = _ask(connection, wanted)
         if connection.selected_alpn_protocol() == _KEEPS:
@@ -87,12 +103,24 @@ def reach(profile: p.Profile, credentials: Path | None, wanted: dict[str, str]) 
         plain = _leave(connection)
         if plain is not None:
             return plain, b""
+        return _reach_keeping(profile, credentials, wanted, remember=True)
+    return _reach_keeping(profile, credentials, wanted, remember=False)
+
+
+def _reach_keeping(
+    profile: p.Profile, credentials: Path | None, wanted: dict[str, str], *, remember: bool
+) -> tuple[ssl.SSLSocket, bytes]:
     connection = _connect(profile, credentials, (_KEEPS,))
     rest = _ask(connection, wanted)
-    if not known:
+    if remember:
         with suppress(OSError):  # a day of trying twice, where nothing can be written
-            network.touch(mode=0o600)
+            _network(profile).touch(mode=0o600)
     return connection, rest
+
+
+def _network(profile: p.Profile) -> Path:
+    """What is remembered of the network to a proxy."""
+    return p.home() / f"{profile.proxy.replace(':', '-')}.keeps-tls"
 
 
 def _is_fresh(path: Path) -> bool:
@@ -121,17 +149,13 @@ def _leave(connection: ssl.SSLSocket) -> socket.socket | None:
 
 
 def _pass_on(connection: socket.socket) -> None:
-    """Give ssh the connection; it waits for a byte with a descriptor on our standard output (ssh_config(5))."""
     try:
-        with socket.socket(fileno=os.dup(sys.stdout.fileno())) as ssh_waits:
-            socket.send_fds(ssh_waits, [b"\0"], [connection.fileno()])
+        straight.pass_on(_socket, connection, sys.stdout.fileno())
     except OSError as error:
-        raise Unavailable(
-            f"standard output takes no connection: {error}", hint="--fdpass goes with `ssh -o ProxyUseFdpass=yes`"
-        ) from None
+        raise not_passed_on(error) from None
 
 
-def _carry_in_background(connection: ssl.SSLSocket, rest: bytes) -> None:
+def keep(connection: "ssl.SSLSocket | straight.Kept", rest: bytes) -> None:
     """Give ssh one end of a pair, and carry between the other and TLS after this program has ended for ssh."""
     ours, theirs = socket.socketpair()
     _pass_on(theirs)
@@ -175,7 +199,7 @@ def _connect(profile: p.Profile, credentials: Path | None, protocols: Sequence[s
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return context.wrap_socket(plain, server_hostname=f"proxy.{profile.cluster}")
     except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"the proxy {profile.proxy} is not reached: {error}") from None
+        raise unreached(profile.proxy, error) from None
 
 
 def through(address: tuple[str, int]) -> socket.socket:
@@ -197,10 +221,32 @@ def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:
         line, _, rest = buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
     except (OSError, ValueError) as error:
-        raise Unavailable(f"the proxy did not answer: {error}") from None
+        raise unanswered(error) from None
     if "error" in answer:
-        raise from_wire(answer)
+        refuse(answer)
     return rest
+
+
+# -- what goes wrong
+
+
+def unreached(proxy: str, error: Exception) -> TeleportError:
+    return Unavailable(f"the proxy {proxy} is not reached: {error}")
+
+
+def unanswered(error: Exception) -> TeleportError:
+    return Unavailable(f"the proxy did not answer: {error}")
+
+
+def refuse(answer: dict[str, Any]) -> None:
+    """Raises what the proxy has answered."""
+    raise from_wire(answer)
+
+
+def not_passed_on(error: OSError) -> TeleportError:
+    return Unavailable(
+        f"standard output takes no connection: {error}", hint="--fdpass goes with `ssh -o ProxyUseFdpass=yes`"
+    )
 
 
 class _Interest:
@@ -228,7 +274,7 @@ class _Interest:
         return {key.fd for key, _ in self._selector.select()}
 
 
-def carry(connection: socket.socket, rest: bytes, source: int, sink: int) -> None:
+def carry(connection: "socket.socket | straight.Kept", rest: bytes, source: int, sink: int) -> None:
     """Both ways until either ends, in one thread, with buffers that make the faster side wait."""
     wire = connection.fileno()
     connection.setblocking(False)
@@ -270,7 +316,7 @@ def _drain(sink: int, buffer: bytearray) -> None:
     _flush(sink, buffer)
 
 
-def _send(connection: socket.socket, buffer: bytearray) -> bool:
+def _send(connection: "socket.socket | straight.Kept", buffer: bytearray) -> bool:
     try:
         while buffer:
             sent = connection.send(bytes(buffer[:_CHUNK]))
@@ -282,7 +328,7 @@ def _send(connection: socket.socket, buffer: bytearray) -> bool:
     return True
 
 
-def _receive(connection: socket.socket) -> bytes | None:
+def _receive(connection: "socket.socket | straight.Kept") -> bytes | None:
     """What is there, empty for nothing yet, None for the end."""
     try:
         return connection.recv(_CHUNK) or None

@@ -9,8 +9,8 @@
 - Fairness: what comes in is worked off in portions, so that a flood of tiny packets (each costs a copy of all that
   waits) leaves time for other connections; what goes out waits when the transport is full, whatever window a client
   offers, and packets are not cut into crumbs for it.
-- Speed: packets of one turn of the loop leave together, and the empty message that asyncssh puts before each of them
-  (it makes the vectors of CBC, which is not offered, unpredictable) is left out.
+- Speed: packets of one turn of the loop leave together, the empty message that asyncssh puts before each of them (it
+  makes the vectors of CBC, which is not offered, unpredictable) is left out, and data goes the way of `asyncssh_bulk`.
 - Starting a server connection on a transport that exists already (TLS inside, or a plain socket).
 """
 
@@ -28,6 +28,7 @@ from asyncssh.constants import MSG_CHANNEL_REQUEST, MSG_GLOBAL_REQUEST, MSG_IGNO
 from asyncssh.kex import get_kex_algs
 from asyncssh.packet import SSHPacket, String
 
+from teleport.net.asyncssh_bulk import BulkConnection
 from teleport.net.coalesce import CoalescingTransport
 
 __all__ = ["Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "new_connection", "server_options"]
@@ -122,8 +123,24 @@ class _Bounds(SSHChannel[bytes]):
         connection = self._connection
         if connection is not None and connection.full:
             self._pause_resume_writing()
-        else:
-            super()._flush_send_buf()
+            return
+        if connection is not None:
+            self._send_what_fits(connection)
+        super()._flush_send_buf()  # says what is left to say when all has been sent
+
+    def _send_what_fits(self, connection: "Connection") -> None:
+        """As asyncssh does it, but for the way that data takes."""
+        while self._send_buf and self._send_window:
+            waiting, datatype = self._send_buf[0]
+            data = waiting[: min(self._send_window, self._send_pktsize)]
+            if len(data) < len(waiting):
+                del waiting[: len(data)]
+            else:
+                del self._send_buf[0]
+            self._send_buf_len -= len(data)
+            self._send_window -= len(data)
+            assert self._send_chan is not None
+            connection.send_data(self._send_chan, datatype, data)
 
     def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         if len(self._request_queue) >= _MAX_REQUESTS:
@@ -206,7 +223,7 @@ class _Opening:
         return self._open().__await__()
 
 
-class Connection(SSHServerConnection):
+class Connection(BulkConnection):
     """A server connection whose certificates we judge ourselves."""
 
     check: CredentialCheck
@@ -235,9 +252,8 @@ class Connection(SSHServerConnection):
         super().connection_made(self._together)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        working = bool(self._unread)
         self._unread += data
-        if not working:
+        if not self._held:
             self._work_off()
 
     def eof_received(self) -> None:
@@ -245,21 +261,26 @@ class Connection(SSHServerConnection):
         super().eof_received()
 
     def _work_off(self, *, later: bool = True) -> None:
-        """Take what came, a portion at a time; when the turn is over, the rest after others had theirs."""
-        over, at, unread = time.monotonic() + _TURN, 0, self._unread
-        while at < len(unread) and not (at and later and time.monotonic() > over):
-            portion = unread[at : at + _PORTION]
-            at += len(portion)
-            if not self._may_say(len(portion)):
-                break
-            super().data_received(portion)
+        """Take what came, a packet or a portion at a time; when the turn is over, the rest after others had theirs."""
+        over, at, unread, whole = time.monotonic() + _TURN, 0, memoryview(self._unread), True
+        while whole and at < len(unread) and not (at and later and time.monotonic() > over):
+            taken = self.take(unread[at:])
+            if taken is None:
+                taken = self._take_portion(bytes(unread[at : at + _PORTION]))
+            whole = taken > 0
+            at += taken
             if self._transport is None or self._transport.is_closing():
-                break
-        else:
-            self._unread = unread[at:]
-            self._read_on(later=bool(self._unread))
-            return
-        self._unread = b""
+                self._unread = b""
+                return
+        self._unread = self._unread[at:]
+        if at:
+            self._reset_keepalive_timer()
+        self._read_on(later=whole and bool(self._unread))
+
+    def _take_portion(self, portion: bytes) -> int:
+        if self._may_say(len(portion)):
+            super().data_received(portion)
+        return len(portion)
 
     def _read_on(self, *, later: bool) -> None:
         transport = self._transport

@@ -30,6 +30,7 @@ class SSHLogin:
         tell: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._read, self._refused, self._tell = read, refused, tell
+        self._offered: tuple[bytes, SSHUser] | None = None
         loop = asyncio.get_running_loop()
         self.proved: asyncio.Future[tuple[SSHUser, str]] = loop.create_future()
         """Who has proved to hold a certificate, and the login that was asked for."""
@@ -40,11 +41,14 @@ class SSHLogin:
         """The key that has to sign, if a certificate is good, and once it is proved, if its holder may enter."""
         if _CERTIFICATE not in line[:_LONGEST_KIND]:
             return None  # clients offer bare keys too, before or after their certificate
+        if not proved and self._offered is not None and self._offered[0] == line:
+            return self._offered[1].public_key  # which has to sign; whether it is still good is asked after that
         try:
             user = self._read(line)
         except Unauthenticated as error:
             await self._refused(login, error)
             return None
+        self._offered = line, user
         if not proved:
             return user.public_key
         if self.proved.done():

@@ -1,8 +1,6 @@
 """Which way `tsh proxy ssh` takes through a network, and what it remembers of that."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -92,40 +90,3 @@ def test_what_cannot_be_written_down_keeps_nobody_out(
     reach()
 
     assert len(tried) == 2
-
-
-def test_what_ssh_runs_for_every_session_imports_neither_click_nor_the_rest_of_the_program() -> None:
-    heavy = "{'click', 'pydantic', 'asyncio', 'rich'}"
-    script = f"import sys, teleport.cli.way; print(sorted({heavy} & set(sys.modules)))"
-
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-
-    assert ended.stdout == "[]\n"
-
-
-def test_what_ssh_runs_fails_as_every_command_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        sys, "argv", ["tsh", "proxy", "ssh", "--proxy", "x.example.com:3080", "--fdpass", "root@db-1:22"]
-    )
-
-    with pytest.raises(SystemExit) as ended:
-        way.begin()
-
-    assert ended.value.code not in (None, 0)
-    assert capsys.readouterr().err.startswith("tsh: error: not logged in")
-
-
-@pytest.mark.parametrize("words", [["--help"], ["--proxy", "x:1", "--fdpass", "--help"]])
-def test_everything_else_is_the_programs(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["tsh", "proxy", "ssh", *words])
-
-    with pytest.raises(SystemExit) as ended:
-        way.begin()
-
-    assert ended.value.code == 0
-    assert "Usage: tsh proxy ssh" in capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Becomes a login user and runs one program. Started by `process` as a script, with nothing of ours imported.
+"""Becomes a login user and runs one program. In a fork of `spawner`, or started by `process` as a script, with nothing
+of ours imported.
 
 Reads its orders as JSON from the descriptor named in its only argument, then gives up everything it was started
 with, in this order: session and terminal, audit login uid, groups, gid, uid. No path is touched before that.
@@ -17,14 +18,13 @@ import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # without importing what only types need: this starts with every session
-    from typing import Any
+    from typing import Any, NoReturn
 
 MESSAGES = ("/run/motd.dynamic", "/etc/motd")
 MAX_MESSAGE = 16 * 1024
 
 
-def main() -> None:
-    channel = int(sys.argv[1])
+def main(channel: int) -> None:
     with os.fdopen(channel, "rb") as orders:
         wanted = json.load(orders)
     if wanted["terminal"]:
@@ -93,10 +93,14 @@ def heed_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def fail(error: BaseException) -> NoReturn:
+    sys.stderr.write(f"teleport: the program could not be started: {error}\r\n")
+    sys.stderr.flush()
+    os._exit(254)
+
+
 if __name__ == "__main__":
     try:
-        main()
+        main(int(sys.argv[1]))
     except BaseException as error:
-        sys.stderr.write(f"teleport: the program could not be started: {error}\r\n")
-        sys.stderr.flush()
-        os._exit(254)
+        fail(error)

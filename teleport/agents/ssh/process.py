@@ -21,6 +21,7 @@ from teleport.agents.ssh import members
 from teleport.agents.ssh.census import Census
 from teleport.agents.ssh.pump import wide_pipe
 from teleport.agents.ssh.reaping import Reaper
+from teleport.agents.ssh.spawning import Spawned, Spawner
 from teleport.agents.ssh.terminal import open_terminal
 from teleport.core.errors import AccessDenied, Unavailable
 
@@ -124,21 +125,24 @@ class Leash:
     reaper: Reaper | None = None
     census: Census = field(default_factory=Census)
     """Who is asked what lives of it; shared, because many are often ended together."""
+    spawner: Spawner | None = None
+    """Who begins it; None for a process of the agent itself, which takes longer."""
 
 
 class Custody:
-    """A host's means to end what it runs."""
+    """A host's means to begin what it runs, and to end it."""
 
     def __init__(self) -> None:
-        self._cgroups, self._census, self._reaper = Cgroups(), Census(), Reaper(grace=GRACE)
+        self._cgroups, self._census, self._reaper, self._spawner = Cgroups(), Census(), Reaper(grace=GRACE), Spawner()
 
     def leash(self, sid: str) -> Leash:
         """For one program of a session."""
-        return Leash(self._cgroups.create(sid), self._reaper, self._census)
+        return Leash(self._cgroups.create(sid), self._reaper, self._census, self._spawner)
 
     def close(self) -> None:
         """Nothing is started any more; what is still there ends now."""
         self._reaper.close()
+        self._spawner.close()
 
 
 @dataclass(eq=False)
@@ -148,7 +152,7 @@ class Program:
     On a terminal `output` is its master, which takes the input too, and `errors` is -1.
     """
 
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Spawned"
     input: int
     output: int
     errors: int
@@ -158,15 +162,9 @@ class Program:
 
     async def wait(self) -> int:
         """The exit status; negative for the signal that killed it."""
-        descriptor = os.pidfd_open(self.process.pid)
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
-        try:
-            await ended
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+        process = self.process
+        for descriptor in process.watch() if isinstance(process, Spawned) else [os.pidfd_open(process.pid)]:
+            await _readable(descriptor)
         self._note_audit_session()
         return self.process.wait()
 
@@ -279,6 +277,18 @@ class Program:
             cgroup.rmdir()
 
 
+async def _readable(descriptor: int) -> None:
+    """Until a descriptor is; it is closed then."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
 def _group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)
@@ -313,11 +323,7 @@ def start(
         orders = json.dumps(_orders(who, arguments, environment, program=program, terminal=terminal is not None))
         if len(orders) > _MAX_ORDERS:
             raise OSError(errno.E2BIG, "the command or the environment is too long")
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_CHILD), str(orders_out)],
-            stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], pass_fds=(orders_out,), start_new_session=True,
-            env={}, cwd="/",
-        )  # fmt: skip
+        process = _begin([*theirs, orders_out], leash.spawner)
         if leash.cgroup is not None:
             with contextlib.suppress(OSError):
                 (leash.cgroup / "cgroup.procs").write_text(str(process.pid))
@@ -335,6 +341,18 @@ def start(
     if terminal is not None:
         return Program(process, ours[0], ours[0], -1, leash)
     return Program(process, ours[0], ours[1], ours[2], leash)
+
+
+def _begin(descriptors: Sequence[int], spawner: Spawner | None) -> "subprocess.Popen[bytes] | Spawned":
+    """A child that waits for its orders, given standard input, output, error and where they come. Raises OSError."""
+    if spawner is not None:
+        return spawner.spawn(descriptors)
+    *standard, orders = descriptors
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_CHILD), str(orders)],
+        stdin=standard[0], stdout=standard[1], stderr=standard[2], pass_fds=(orders,), start_new_session=True,
+        env={}, cwd="/",
+    )  # fmt: skip
 
 
 def _orders(

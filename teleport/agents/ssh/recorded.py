@@ -236,10 +236,7 @@ class Recording:
         """Whether everything has been written. May be asked again."""
         digest, size = await self._seal()
         try:
-            for event in self._last_events(reason, status, error, digest=digest, size=size):
-                if type(event) not in self._told:
-                    await self._emit_last(event)
-                    self._told.add(type(event))
+            await self._tell_last(self._last_events(reason, status, error, digest=digest, size=size))
             await asyncio.to_thread(self._host.spool.finished, self.sid)
         except (TeleportError, OSError) as failure:
             log.warning("the end of session %s is not recorded yet: %s", self.sid, failure)
@@ -277,12 +274,24 @@ class Recording:
                 **self.about(), outcome=outcome, command=self._request.command, exitCode=status, exitError=error,
             )  # fmt: skip
 
+    async def _tell_last(self, events: Iterable[Event]) -> None:
+        """Those that are not written yet, in order; in the spool, with one write. Raises TeleportError."""
+        missing = [event for event in events if type(event) not in self._told]
+        if self._mode.endswith("-sync"):
+            for event in missing:
+                await self._emit_last(event)
+            return
+        for outcome in await asyncio.gather(*map(self._emit_last, missing), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
     async def _emit_last(self, event: Event) -> None:
         """At auth if the mode says so and it answers, otherwise in the spool, from where it will get there."""
         try:
             await self._sink.emit(event)
         except TeleportError:
             await self._host.spool.emit(event)
+        self._told.add(type(event))
 
     def _end(self, reason: str, *, digest: str = "", size: int = 0) -> SessionEnded:
         return SessionEnded(

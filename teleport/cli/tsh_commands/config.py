@@ -52,15 +52,17 @@ def _echo_block(head: str, options: Mapping[str, str]) -> None:
 
 
 def _refresh_command(profile: p.Profile) -> str:
-    """What ssh runs before it reads the certificate. `find` says in no time that nothing is due; `tsh` takes longer.
+    """What ssh runs before it reads the certificate. `find` knows in no time whether anything is due, and fails where
+    there is nothing to look at; `tsh` takes longer.
 
     ssh knows no way to write a quotation mark inside of quotation marks that all its versions read alike.
     """
     words = [freshness.program(), "refresh", "--if-due", "--proxy", profile.proxy]
     if "TELEPORT_HOME" in os.environ:
         words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
-    recent = ["find", str(profile.folder), "-name", profile.refreshed.name, "-mmin", f"-{freshness.INTERVAL / 60:g}"]
-    command = f"{shlex.join(recent)} | grep -q . || {shlex.join(words)}".replace("%", "%%")
+    minutes = f"-{freshness.INTERVAL / 60:g}"
+    due = shlex.join(["find", str(profile.refreshed), "!", "-mmin", minutes, "-exec", *words, ";"])
+    command = f"{due} || {shlex.join(words)}".replace("%", "%%")
     if '"' in command or "\\" in command:
         raise BadInput(
             f"ssh's configuration cannot hold the path of {p.home()} or {freshness.program()}",

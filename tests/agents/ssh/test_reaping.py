@@ -22,11 +22,12 @@ AGENT = """
 import os, pwd, sys, time
 from teleport.agents.ssh.process import Leash, account, start
 from teleport.agents.ssh.reaping import Reaper
+from teleport.agents.ssh.spawning import Spawner
 
 who, reaper = account(pwd.getpwuid(os.geteuid()).pw_name, forbidden_uid=None), Reaper(grace=float(sys.argv[2]))
 program = start(
     who, ["sh", "-c", sys.argv[1]], {"PATH": "/usr/bin:/bin"}, program="/bin/sh",
-    terminal=({}, 24, 80) if sys.argv[3] == "terminal" else None, leash=Leash(None, reaper),
+    terminal=({}, 24, 80) if sys.argv[3] == "terminal" else None, leash=Leash(None, reaper, spawner=Spawner()),
 )
 os.set_blocking(program.output, True)
 print(int(os.read(program.output, 100)), flush=True)

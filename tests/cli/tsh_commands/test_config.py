@@ -58,6 +58,16 @@ def test_ssh_calls_tsh_where_nothing_was_refreshed_of_late_and_otherwise_does_no
     assert called.read_text() == f"{home} refresh --if-due --proxy {PROFILE.proxy}\n"
 
 
+def test_a_shell_calls_tsh_where_nobody_knows_when_it_was_last(
+    tmp_path: Path, called: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
+
+    subprocess.run(["sh", "-c", config._refresh_command(PROFILE)], check=True, capture_output=True)
+
+    assert called.read_text() == f"{tmp_path} refresh --if-due --proxy {PROFILE.proxy}\n"
+
+
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a'b"])
 def test_what_sshs_configuration_cannot_hold_is_not_written(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("TELEPORT_HOME", f"/home/{name}")
@@ -72,5 +82,5 @@ def test_a_shell_sees_the_words_as_they_are(monkeypatch: pytest.MonkeyPatch, nam
 
     words = shlex.split(config._refresh_command(PROFILE))
 
-    assert words[:2] == ["find", f"/home/{name}/keys/proxy.example.com-3080"]
+    assert words[:2] == ["find", f"/home/{name}/keys/proxy.example.com-3080/.refreshed"]
     assert words[-4:] == ["refresh", "--if-due", "--proxy", PROFILE.proxy]
