@@ -110,6 +110,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return went
 
 
+def noise(size: int) -> bytes:
+    """Random bytes that are no errors to `Echo`, wherever they are cut."""
+    return os.urandom(size).replace(b"!", b"?").replace(b"f", b"g")
+
+
 async def echoed(client: asyncssh.SSHClientConnection, data: bytes) -> tuple[bytes, bytes]:
     done = await asyncio.wait_for(client.run("echo", input=data, encoding=None), 20)
     assert isinstance(done.stdout, bytes)
@@ -119,7 +124,7 @@ async def echoed(client: asyncssh.SSHClientConnection, data: bytes) -> tuple[byt
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 4096, 32_768, 32_769, 3_000_000])
 async def test_data_comes_back_as_it_was_sent(short: list[str], size: int) -> None:
-    data = b"x" + os.urandom(size - 1)
+    data = b"x" + noise(size - 1)
     async with connected() as (client, _):
         assert await echoed(client, data) == (data, b"")
 
@@ -139,19 +144,19 @@ async def test_several_channels_are_told_apart() -> None:
 
 
 async def test_keys_are_changed_under_way(short: list[str]) -> None:
-    data = os.urandom(2_000_000)
+    data = noise(2_000_000)
     async with connected(rekey_bytes="200K") as (client, server):
-        ciphers = set()
+        changes = []
         send = server.send_newkeys
 
         def counted(*args: Any) -> None:
-            ciphers.add(id(server._send_encryption))
+            changes.append(len(short))
             send(*args)
 
         server.send_newkeys = counted  # type: ignore[method-assign, assignment]
         assert await echoed(client, b"x" + data) == (b"x" + data, b"")
 
-    assert len(ciphers) > 3
+    assert len(changes) > 3
     assert {"in", "out"} <= set(short)
 
 
