@@ -11,6 +11,7 @@ from typing import Any, Final
 from teleport.access.everybody import Everybody
 from teleport.access.expectations import Examiner, Row, imagined_hosts
 from teleport.access.fleet import Fleet
+from teleport.access.inventory import declared_hosts
 from teleport.access.proof import Finding, Proof
 from teleport.access.prove import Prover
 from teleport.access.snapshot import Snapshot
@@ -84,6 +85,13 @@ class State:
     targets: Sequence[Target]
 
     @property
+    def hosts(self) -> list[Target]:
+        """Those there are, and the declared ones that are not here yet: promises hold when they come, too."""
+        here = {one.name for one in self.targets}
+        away = {name: node for name, node in self.snapshot.nodes.items() if name not in here}
+        return [*self.targets, *declared_hosts(away)]
+
+    @property
     def promises(self) -> dict[Ref, AccessTest | AccessInvariant]:
         return {
             ref: one for ref, one in self.resources.items() if isinstance(one, AccessTest | AccessInvariant)
@@ -116,7 +124,7 @@ def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: f
     if not wanted:
         return ()
     imagined = imagined_hosts(one for one in wanted if isinstance(one, AccessTest))
-    fleet = Fleet("node", [*state.targets, *imagined])
+    fleet = Fleet("node", [*state.hosts, *imagined])
     everybody = Everybody(state.snapshot, fleet, now=now, imagined=fleet.those(one.uid for one in imagined))
     examiner, prover = Examiner(everybody), Prover(everybody)
     return tuple(

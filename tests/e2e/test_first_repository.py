@@ -66,7 +66,7 @@ class Reader:
 
         def status() -> str:
             told = self.run(command, self.policy).output
-            return told if f"): {state}" in told and f"{head} read last" in told else ""
+            return told if f"\n  {state}" in told and f"{head} read last" in told else ""
 
         return str(wait_until(status, what=f"{state} at {head}"))
 

@@ -88,13 +88,20 @@ def test_the_socket_and_the_data_are_private(world: World) -> None:
     assert others == []
 
 
+def of_cluster(pid: int) -> list[int]:
+    """The service's process and those below it: one of them starts people's programs."""
+    below = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    return [pid, *(one for child in below for one in of_cluster(int(child)))]
+
+
 def limit_processes(pid: int, number: str) -> str:
-    """How many its user may have, as the service's process sees it; what it was before."""
+    """How many its user may have, as the service's processes see it; what it was before."""
     if reason := missing("prlimit"):
         pytest.skip(reason)
     line = next(one for one in Path(f"/proc/{pid}/limits").read_text().splitlines() if one.startswith("Max processes"))
     own = ("setpriv", f"--reuid={LOGIN}", f"--regid={LOGIN}", "--clear-groups") if os.geteuid() == 0 else ()
-    subprocess.run([*own, "prlimit", f"--pid={pid}", f"--nproc={number}:"], check=True)
+    for one in of_cluster(pid):
+        subprocess.run([*own, "prlimit", f"--pid={one}", f"--nproc={number}:"], check=True)
     return line.split()[2]
 
 

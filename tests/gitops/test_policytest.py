@@ -134,6 +134,14 @@ def test_a_host_that_reports_itself_later_makes_no_unrelated_change_impossible()
     assert (verdict.violations, len(verdict.warnings)) == ((), 1)
 
 
+def test_a_declared_host_is_promised_about_before_it_is_here() -> None:
+    node = reported("db-1", env="prod")
+    named = expects({"cannot": "root", "hosts": {"name": "db-1"}})
+
+    assert guards(change([], [DEV, ANN, node, named])) == []
+    assert guards(change([], [WIDE, ANN, node, named])) == [TESTS]
+
+
 def test_what_failed_before_and_gets_worse_is_refused() -> None:
     more = change([WIDE, ANN, demands()], [WIDE, ANN, demands(), user("bob", ["dev"])])
     wider = change([WIDE, ANN, demands()], [role("dev", allow=rule("ann", "root", **{"*": "*"})), ANN, demands()])
