@@ -20,8 +20,9 @@ ROUNDS = 200 if os.environ.get("TELEPORT_FULL") else 2
 class Governed:
     """A cluster, the repository that governs it, and somebody who may sign."""
 
-    def __init__(self, world: World, upstream: Upstream, signer: Key) -> None:
-        self.world, self.upstream, self.signer = world, upstream, signer
+    def __init__(self, world: World, upstream: Upstream, signer: Key, former: Key) -> None:
+        """`former` is the key of somebody who left long ago."""
+        self.world, self.upstream, self.signer, self.former = world, upstream, signer, former
 
     def push(self, files: dict[str, str], *, signed: bool = True) -> str:
         return self.upstream.commit({f"policies/{name}": text for name, text in files.items()},
@@ -44,8 +45,8 @@ class Governed:
 @pytest.fixture(scope="module")
 def governed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("git")
-    signer, upstream = key(root, "ann@example.com"), Upstream(root / "upstream")
-    (root / "allowed_signers").write_text(signer.allowed())
+    signer, former, upstream = key(root, "ann@example.com"), key(root, "old@example.com"), Upstream(root / "upstream")
+    (root / "allowed_signers").write_text(signer.allowed() + former.allowed('valid-before="20200101"'))
     config = root / "teleport.yaml"
     config.write_text(
         "version: v3\npolicies:\n  git:\n"
@@ -53,7 +54,7 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Any:
         f"    verify: {{allowed_signers: {root / 'allowed_signers'}}}\n"
     )
     world = World(root, arguments=("--demo", "-c", str(config)), by_folder=False)
-    cluster = Governed(world, upstream, signer)
+    cluster = Governed(world, upstream, signer, former)
     cluster.push({"roles/dev.yaml": ROLE, "users/ann.yaml": user("ann"), "users/bob.yaml": user("bob")})
     world.start()
     yield cluster
@@ -123,6 +124,21 @@ def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(gover
     governed.wait("Ready", good)
 
 
+def test_a_back_dated_commit_is_refused_and_what_was_in_force_stays(governed: Governed) -> None:
+    good = governed.push({"roles/dev.yaml": ROLE, "users/cleo.yaml": user("cleo")})
+    governed.wait("Ready", good)
+
+    governed.upstream.write("policies/users/mallory.yaml", user("mallory"))
+    dated = governed.upstream.commit(by=governed.former, when=int(time.mktime((2019, 6, 1, 0, 0, 0, 0, 0, 0))))
+    status = governed.wait("Stalled", dated)
+
+    assert "was valid when it was signed and when it was first seen" in status["message"]
+    assert (status["reason"], status["applied_commit"]) == ("Unverified", good)
+    assert governed.world.tctl("get", "user/mallory").status != 0
+    governed.upstream.git("reset", "-q", "--hard", good)
+    governed.wait("Ready", good)
+
+
 ANN_CAN = """\
 kind: access_test
 version: v1
@@ -156,6 +172,10 @@ def test_a_commit_that_breaks_what_is_promised_is_refused_and_what_was_in_force_
     narrow, opposite = ROLE.replace('"*": "*"', "env: nowhere"), ANN_CAN.replace("can:", "cannot:")
     hiding = governed.push({"roles/dev.yaml": narrow, "promises/ann.yaml": opposite})
     hides = governed.wait("Stalled", hiding)
+    governed.upstream.git("reset", "-q", "--hard", good)
+    (governed.upstream.folder / "policies/promises/dev.yaml").unlink()
+    deleting = governed.push({})
+    deletes = governed.wait("Stalled", deleting)
 
     assert "promises/ann.yaml:6" in fails["message"]
     assert f"access_test/ann-works: expected can {LOGIN} on any host; {LOGIN} is denied on" in fails["message"]
@@ -164,7 +184,8 @@ def test_a_commit_that_breaks_what_is_promised_is_refused_and_what_was_in_force_
     hidden = [one["message"] for one in hides["problems"]]
     assert "refused by the guard weakened" in hides["message"]
     assert any(one.endswith("(as it is in force; this change alters or removes it)") for one in hidden)
-    for status in (fails, breaks, hides):
+    assert "refused by the guard weakened: access_invariant/only-dev" in deletes["message"]
+    for status in (fails, breaks, hides, deletes):
         assert (status["applied_commit"], status["revision"]) == (good, revision)
     assert world.wait_event("policy.stalled", commit=breaking)
     assert world.tctl("get", "user/zed").status != 0

@@ -29,7 +29,7 @@ PASSED, REFUSED = 0, 4
 def test(what: str, fleet: Path | None, form: str) -> int:
     """Judge the tests and invariants of a folder, or of a git revision, as a cluster does before it applies one.
 
-    No cluster is needed. The hosts are those of --inventory, or else the declared nodes.
+    No cluster is needed. The hosts are the declared nodes, and those of --inventory.
 
     Exits with 0 if all of them hold, with 4 if one does not, and with 1 if something is wrong.
 

@@ -100,7 +100,7 @@ def test_junit_has_a_suite_for_each_and_survives_names_that_xml_could_not_hold(p
     assert "role/dev allows deploy on env=prod" in str(failure.get("message"))
 
 
-def test_the_hosts_of_an_inventory_take_the_place_of_the_declared_ones(
+def test_declared_hosts_count_beside_those_of_an_inventory(
     policies: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     fleet = tmp_path_factory.mktemp("fleet") / "fleet.json"
@@ -108,8 +108,7 @@ def test_the_hosts_of_an_inventory_take_the_place_of_the_declared_ones(
 
     ended = judged(policies, "--inventory", str(fleet))
 
-    assert ended.status == 4
-    assert "no host db-1 is known" in ended.output
+    assert (ended.status, ended.errors) == (0, "")
 
 
 def test_a_git_revision_is_judged_like_a_folder(
