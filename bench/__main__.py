@@ -1,5 +1,6 @@
 """Runs every measurement, or those that are named, and prints one table."""
 
+import os
 import sys
 
 from bench import access, bulk, command_line, fleet, impact, sessions, spliced
@@ -16,6 +17,7 @@ def main() -> None:
     rows: list[Row] = []
     for name in wanted:
         sys.stderr.write(f"measuring {name} …\n")
+        os.sync()  # what the one before has written would slow the disk of this one
         rows += MEASUREMENTS[name].measure()
     sys.stdout.write(show(rows))
 
