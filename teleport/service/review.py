@@ -80,7 +80,7 @@ class Reviewer:
         return reviewed
 
     async def _proposed(self, proposal: Proposal) -> Proposed:
-        actor, endorsed = proposal.actor, self.signed.get(proposal.source)
+        actor, endorsed = proposal.actor, self._endorsed(proposal.source, proposal.commit)
         return Proposed(
             source=proposal.source,
             before={ref: stored.resource for ref, stored in proposal.found.items()},
@@ -94,11 +94,15 @@ class Reviewer:
             provenance=await endorsed.provenance(proposal.commit) if endorsed is not None else None,
         )
 
+    def _endorsed(self, source: str, commit: str) -> Endorsed | None:
+        """Who can say who signed it. What comes past a source, in an emergency, has no commit that anybody signed."""
+        return self.signed.get(source) if commit else None
+
     async def _waived(self, proposed: Proposed, found: "_Finding") -> Reviewed | list[Problem]:
         """What comes of an override; or why it is refused, and what would override that."""
         if found.guard not in OVERRIDABLE:
             return [one.to_problem() for one in found.violations]
-        endorsed = self.signed.get(proposed.source)
+        endorsed = self._endorsed(proposed.source, proposed.commit)
         if endorsed is not None:
             return await self._signed(endorsed, proposed, found)
         return await self._approved(proposed, found)

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from teleport.api import models as m
+from teleport.audit.events import HUMAN, Actor
 from teleport.auth.approvals import GuardRefused
+from teleport.auth.policy import Proposal
 from teleport.core.errors import Problem
 from teleport.gitops.guards.settings import GuardSettings, checks
+from teleport.gitops.provenance import Override, Provenance
 from teleport.gitops.review import Proposed, Verdict, Violation
 from teleport.resources.load import load
 from teleport.resources.node import Node
@@ -96,3 +99,28 @@ async def test_what_nobody_can_enforce_is_a_warning_on_each_pass(tmp_path: Path)
         assert [[one.message for one in warnings] for warnings in told] == [
             ["the guard beneficiary is not enforceable: nobody signs what is in the source folder"]
         ] * 2
+
+
+class NeverSigned:
+    """A source that is signed, and knows nothing about what has no commit."""
+
+    async def provenance(self, commit: str) -> Provenance:
+        assert commit
+        return Provenance()
+
+    async def overrides(self, commit: str) -> Sequence[Override]:
+        assert commit
+        return ()
+
+
+async def test_an_emergency_past_a_signed_source_is_asked_of_no_commit(tmp_path: Path) -> None:
+    async with Cluster.open(tmp_path / "data", checks=checks(GuardSettings(), {})) as cluster:
+        await cluster.declare(role("dev"), user("ann", "dev"), source="git")
+        cluster.service.reviewer.signed["git"] = NeverSigned()
+        _, found = await cluster.auth.writer.stored()
+        after = {ref: one.resource for ref, one in found.items()}
+        actor = Actor("ann", HUMAN)
+
+        assert await cluster.auth.writer.consider(Proposal("git", actor, found, after)) is not None
+        with pytest.raises(GuardRefused, match="declares nothing"):
+            await cluster.auth.writer.consider(Proposal("git", actor, found, {}))
