@@ -106,6 +106,8 @@ class Recording:
         on_full: Callable[[bool], None],
     ) -> None:  # fmt: skip
         self.sid = str(uuid.uuid4())
+        self._end_uid = str(uuid.uuid4())
+        """Of the session's end, whoever writes it: a restart may write it again, and auth takes one of them."""
         self._host, self._session, self._request, self._on_failure = host, session, request, on_failure
         self._on_full = on_full
         self._mode = session.conditions.recording_mode
@@ -295,8 +297,9 @@ class Recording:
 
     def _end(self, reason: str, *, digest: str = "", size: int = 0) -> SessionEnded:
         return SessionEnded(
-            **self.about(), interactive=self._request.interactive, participants=tuple(self._participants),
-            session_start=self._started, session_stop=utc(self._host.clock.time()), session_recording=self._mode,
+            **self.about(), uid=self._end_uid, interactive=self._request.interactive,
+            participants=tuple(self._participants), session_start=self._started,
+            session_stop=utc(self._host.clock.time()), session_recording=self._mode,
             initial_command=self._command(), reason=reason, recording_sha256=digest, recording_bytes=size,
             recording_error=self._lost, policy_revision=self._session.decision.revision,
         )  # fmt: skip

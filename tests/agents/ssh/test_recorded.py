@@ -99,6 +99,20 @@ async def test_a_session_is_recorded_sealed_and_ended(host: RecordingHost) -> No
     assert list(host.spool.live.iterdir()) == []
 
 
+async def test_an_end_that_a_restart_writes_again_is_the_same_event_to_auth(host: RecordingHost) -> None:
+    recording = await Recording.begin(host, session(), SHELL, on_failure=lambda _: None)
+    marker = host.spool.live / f"{recording.sid}.json"
+    before = marker.read_bytes()
+
+    await recording.end(reason="done")
+    marker.write_bytes(before)
+    await host.spool.recover(lambda _: "signed")
+
+    ends = [event for event in spooled(host) if event["event"] == "session.end"]
+    assert [one["reason"] for one in ends] == ["done", "the agent stopped"]
+    assert ends[0]["uid"] == ends[1]["uid"]
+
+
 async def test_a_command_leaves_its_status_and_only_the_head_of_its_output(host: RecordingHost) -> None:
     recording = await Recording.begin(host, session(), COMMAND, on_failure=lambda _: None)
     recording.output(b"0123456789 and much more")
