@@ -16,7 +16,7 @@ from teleport.resources.values import Switch, Text, Texts
 
 __all__ = ["RoleMapping", "TrustedCluster", "TrustedClusterSpec", "cluster_name_faults"]
 
-_NAME: Final = re.compile(r"(?=.{1,200}\Z)[a-zA-Z0-9]+([.-][a-zA-Z0-9]+)*")
+_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.-]{0,199}")
 _PIN: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})\Z")
 
