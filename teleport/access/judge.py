@@ -81,7 +81,7 @@ def _faults(resource: AnyResource, roles: set[str]) -> Iterator[Fault]:
         yield from _role_faults(resource.spec.only.roles, ("spec", "only", "roles"), roles, exact=True)
         yield from _label_faults(resource.spec.may.labels, ("spec", "may", "labels"))
     elif isinstance(resource, AccessTest) and resource.spec.given is not None:
-        yield from _role_faults(resource.spec.given.roles, ("spec", "given", "roles"), roles, exact=True)
+        yield from _role_faults(resource.spec.given.roles_here, ("spec", "given", "roles"), roles, exact=True)
 
 
 def _condition_faults(condition: Condition, path: Path, roles: set[str]) -> Iterator[Fault]:
