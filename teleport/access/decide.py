@@ -94,7 +94,7 @@ def decide(snapshot: Snapshot, request: AccessRequest, *, now: float) -> Decisio
 
 def _decide(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
     identity, target = request.identity, request.target
-    user = snapshot.user(identity.name) if identity.is_user else None
+    user = snapshot.holder(identity) if identity.is_user else None
     obstacle = standing(snapshot, identity, now) or snapshot.blind_for(target.kind)
     if obstacle or user is None:
         return Decision(False, (obstacle,), revision=snapshot.revision)
@@ -174,6 +174,8 @@ def standing(snapshot: Snapshot, identity: Identity, now: float) -> str:
         return f"the policy holds what this version cannot read: {', '.join(snapshot.blind)}"
     if not identity.is_user:
         return "only users have sessions"
+    if identity.passage is not None:
+        return _visiting(snapshot, identity)
     user = snapshot.user(identity.name)
     if user is None:
         return f"user {identity.name} does not exist"
@@ -185,6 +187,20 @@ def standing(snapshot: Snapshot, identity: Identity, now: float) -> str:
     for expires in (declared.metadata.expires, declared.spec.expires):
         if expires is not None and parse_timestamp(expires) <= now:
             return f"user {identity.name} expired at {expires}"
+    return ""
+
+
+def _visiting(snapshot: Snapshot, identity: Identity) -> str:
+    """Why somebody from another cluster has no standing here, or nothing."""
+    user = snapshot.visitor(identity)
+    if user is None:
+        return f"the cluster {identity.cluster} is not trusted"
+    if not user.role_names:
+        return f"no role of {user.name} in {identity.cluster} is a role here"
+    if user.unreadable:
+        return f"{_listed(user.unreadable)} cannot be read by this version"
+    if user.blinded:
+        return f"{_listed(user.blinded)} reads traits that may not pass from {identity.cluster}"
     return ""
 
 

@@ -41,7 +41,10 @@ class Everybody:
 
     def joined(self, user: User) -> "Everybody":
         """The same policy with one more user, alone."""
-        alone = replace(self.snapshot, users={user.name: user}, _bound={})
+        return self.only(replace(self.snapshot, users={user.name: user}, _bound={}))
+
+    def only(self, alone: Snapshot) -> "Everybody":
+        """The people of another policy, on the same fleet."""
         return Everybody(alone, self.fleet, now=self.now, imagined=self._imagined, sets=self.sets)
 
     def values_of(self, key: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ is expected of hosts with certain labels is also expected of one that has no oth
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,9 +13,13 @@ from teleport.access.decide import Decision
 from teleport.access.everybody import Everybody
 from teleport.access.fleet import positions
 from teleport.access.holdings import Holding
+from teleport.access.partners import blinded
 from teleport.access.proof import NOWHERE, Place, counted, labels_shown, place_of_decision
 from teleport.access.selection import Selection
+from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
+from teleport.access.trust import mapped
+from teleport.access.unheld import ANYBODY, partners_alone
 from teleport.resources.access_test import AccessTest, Exactly, Expectation, Given, Verb
 from teleport.resources.model import Metadata
 from teleport.resources.promises import EVERY_LOGIN, Where
@@ -80,6 +84,7 @@ class Examiner:
     def __init__(self, everybody: Everybody) -> None:
         self._now, self._fleet = everybody, everybody.fleet
         self._at: dict[float, Everybody] = {everybody.now: everybody}
+        self._visitors: dict[float, Everybody] = {}
 
     def examine(self, test: AccessTest) -> tuple[Row, ...]:
         """Each row of a test, in order."""
@@ -112,20 +117,54 @@ class Examiner:
         return found
 
     def _expect(self, test: AccessTest, given: Given, everybody: Everybody) -> Iterator[Row]:
-        name = given.user or _ANYBODY
-        unknown = given.user and name not in everybody.snapshot.users
-        person = _Person(given, name, everybody if given.user else everybody.joined(_somebody(given)))
+        name, unknown = given.user or _ANYBODY, _unknown(given, everybody.snapshot)
+        person = _Person(
+            given, name, everybody if given.user else everybody.joined(_somebody(given, everybody.snapshot))
+        )
         for row, at in _placed(test, test.spec.expect, "expect"):
             hosts = self._hosts(row.hosts)
             if unknown or not hosts:
-                yield Row(str(row), at, f"user {name} is not declared" if unknown else _nowhere(row.hosts))
+                yield Row(str(row), at, unknown or _nowhere(row.hosts))
             else:
                 yield person.row(row, at, hosts)
 
     def _exactly(self, test: AccessTest, everybody: Everybody) -> Iterator[Row]:
         for row, at in _placed(test, test.spec.exactly, "exactly"):
             hosts = self._hosts(row.hosts)
-            yield _complete(row, at, everybody, hosts) if hosts else Row(str(row), at, _nowhere(row.hosts))
+            yield self._complete(row, at, everybody, hosts) if hosts else Row(str(row), at, _nowhere(row.hosts))
+
+    def _complete(self, row: Exactly, at: Place, everybody: Everybody, hosts: int) -> Row:
+        found = _complete(row, at, everybody, hosts)
+        if everybody.now not in self._visitors:
+            self._visitors[everybody.now] = everybody.only(partners_alone(everybody.snapshot))
+        visiting = _visiting(row, self._visitors[everybody.now], hosts)
+        if not visiting:
+            return found
+        facts = "; ".join((*((found.fact,) if found.fact else ()), *visiting))
+        because = found.because or "role maps are part of the policy: see `tctl access who`"
+        return replace(found, fact=facts, because=because, about=found.about | frozenset(visiting))
+
+
+def _unknown(given: Given, snapshot: Snapshot) -> str:
+    """Why nothing can be said of somebody, or nothing."""
+    if given.user and given.user not in snapshot.users:
+        return f"user {given.user} is not declared"
+    trusted = snapshot.trusted.get(given.cluster)
+    if given.cluster and (trusted is None or not trusted.spec.enabled):
+        return f"cluster {given.cluster} is not trusted"
+    return ""
+
+
+def _visiting(row: Exactly, visitors: Everybody, hosts: int) -> list[str]:
+    """What is not as listed of those who hold a role of a trusted cluster."""
+    listed = {f"{role} of {cluster}" for cluster, roles in row.partners.items() for role in roles}
+    logins = (*row.logins, *ANYBODY) if row.logins else ()
+    found = set(visitors.people.listed(visitors.users_on(hosts, logins)))
+    extra, lacking = sorted(found - listed), sorted(listed - found)
+    return [
+        *([f"holders of {', '.join(extra)} reach it too"] if extra else []),
+        *([f"holders of {', '.join(lacking)} do not reach it"] if lacking else []),
+    ]
 
 
 def _nowhere(where: Where) -> str:
@@ -257,11 +296,15 @@ def _fact(verb: Verb, decision: Decision) -> str:
     return "allowed without a second factor" if verb == "needs_mfa" else "allowed"
 
 
-def _somebody(given: Given) -> User:
+def _somebody(given: Given, snapshot: Snapshot) -> User:
+    """Somebody who need not exist: one of another cluster as the role map has it."""
+    roles, traits = given.roles, given.traits
+    if given.cluster and (trusted := snapshot.trusted.get(given.cluster)) is not None:
+        here = mapped(trusted.spec.role_map, roles, traits)
+        roles, traits = (() if blinded(snapshot, here) else here.roles), dict(here.traits)
     return User.model_construct(
-        version="v2", metadata=Metadata.model_construct(name=_ANYBODY),
-        spec=UserSpec(roles=given.roles, traits=given.traits),
-    )  # fmt: skip
+        version="v2", metadata=Metadata.model_construct(name=_ANYBODY), spec=UserSpec(roles=roles, traits=traits)
+    )
 
 
 def _placed(test: AccessTest, rows: Sequence[Any], field: str) -> Iterator[tuple[Any, Place]]:

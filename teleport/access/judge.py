@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from teleport.access.expressions import LABELS, WHERE, Environment, ExpressionError, compile_expression
 from teleport.access.labels import EVERYTHING
 from teleport.access.patterns import pattern
-from teleport.access.roles import TARGETS
+from teleport.access.roles import TARGETS, TEMPLATED
 from teleport.access.surprises import surprises
 from teleport.access.templates import check_pattern, template
+from teleport.access.trust import map_faults, map_surprises
 from teleport.core.errors import Problem
 from teleport.resources.access_invariant import AccessInvariant
 from teleport.resources.access_test import AccessTest
@@ -24,16 +25,12 @@ from teleport.resources.nouns import nearest
 from teleport.resources.presets import preset_roles
 from teleport.resources.requests import ClaimMapping
 from teleport.resources.role import Condition, KubernetesResource, Role
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
 __all__ = ["Judgement", "judge"]
 
 Path = tuple[str | int, ...]
-
-_TEMPLATED = (
-    "logins", "kubernetes_groups", "kubernetes_users", "db_names", "db_users", "db_roles", "windows_desktop_logins",
-    "desktop_groups", "host_groups", "host_sudoers", "aws_role_arns", "azure_identities", "gcp_service_accounts",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,16 @@ def judge(resources: Iterable[AnyResource], *, broken: Iterable[tuple[str, str]]
     """
     everything = tuple(resources)
     roles = {role.name for role in preset_roles()} | {one.name for one in everything if isinstance(one, Role)}
+    declared = (*preset_roles(), *(one for one in everything if isinstance(one, Role)))
     roles |= {name for kind, name in broken if kind == Role.kind}
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for resource in everything:
         problems += (_problem(resource, fault) for fault in _faults(resource, roles))
         warnings += (_problem(resource, fault) for fault in surprises(resource))
+    for trusted in (one for one in everything if isinstance(one, TrustedCluster)):
+        problems += (_problem(trusted, fault) for fault in map_faults(trusted, declared))
+        warnings += (_problem(trusted, fault) for fault in map_surprises(trusted, declared, known=roles))
     problems += _clashing_nodes([one for one in everything if isinstance(one, Node)])
     return Judgement(tuple(sorted(problems)), tuple(sorted(warnings)))
 
@@ -80,11 +81,11 @@ def _faults(resource: AnyResource, roles: set[str]) -> Iterator[Fault]:
         yield from _role_faults(resource.spec.only.roles, ("spec", "only", "roles"), roles, exact=True)
         yield from _label_faults(resource.spec.may.labels, ("spec", "may", "labels"))
     elif isinstance(resource, AccessTest) and resource.spec.given is not None:
-        yield from _role_faults(resource.spec.given.roles, ("spec", "given", "roles"), roles, exact=True)
+        yield from _role_faults(resource.spec.given.roles_here, ("spec", "given", "roles"), roles, exact=True)
 
 
 def _condition_faults(condition: Condition, path: Path, roles: set[str]) -> Iterator[Fault]:
-    for name in _TEMPLATED:
+    for name in TEMPLATED:
         for index, entry in enumerate(getattr(condition, name)):
             yield from _parsed((*path, name, index), template, entry)
     for target in TARGETS:

@@ -6,7 +6,7 @@ wrong; *violated* comes with an example that `decide` allows; *not provable* say
 Locks prove nothing: they come and go without anybody judging again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -16,6 +16,7 @@ from teleport.access.everybody import Everybody
 from teleport.access.fleet import positions
 from teleport.access.imagined import Imagined, LabelsKnown, imagine
 from teleport.access.labels import SelectorTemplate
+from teleport.access.partners import held_here, partners
 from teleport.access.proof import (
     Finding,
     Proof,
@@ -28,6 +29,7 @@ from teleport.access.proof import (
     traits_shown,
 )  # fmt: skip
 from teleport.access.roles import CompiledRole
+from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.views import (
     Block,
@@ -38,7 +40,7 @@ from teleport.access.views import (
     login_possible,
     selector_block,
 )
-from teleport.access.ways import Way, ways
+from teleport.access.ways import Elsewhere, Way, ways
 from teleport.resources.access_invariant import AccessInvariant, AccessInvariantSpec
 from teleport.resources.model import Metadata
 from teleport.resources.user import User, UserSpec
@@ -65,9 +67,9 @@ class _Question:
 class Prover:
     """Judges invariants under one policy on one fleet; what they have in common is computed once."""
 
-    def __init__(self, everybody: Everybody, *, elsewhere: Mapping[str, str] | None = None) -> None:
-        """`elsewhere` are roles that people come to hold in ways the policy does not tell, and what gives them."""
-        self._everybody, self._elsewhere = everybody, elsewhere or {}
+    def __init__(self, everybody: Everybody, *, elsewhere: Iterable[Elsewhere] = ()) -> None:
+        """`elsewhere` are people who hold roles in ways the policy does not tell, beside those of trusted clusters."""
+        self._everybody, self._elsewhere = everybody, (*_of_partners(everybody.snapshot), *elsewhere)
         self._snapshot, self._fleet, self._people = everybody.snapshot, everybody.fleet, everybody.people
         self._views: dict[str, View] = {}
         self._logins: dict[str, tuple[int, dict[str, int]]] = {}
@@ -272,6 +274,12 @@ class Prover:
         if way.through:
             return f"{who} may come to hold it, as {way.through}" if names else way.through
         return f"{who} {'holds' if len(names) == 1 else 'hold'} it"
+
+
+def _of_partners(snapshot: Snapshot) -> Iterator[Elsewhere]:
+    for one in partners(snapshot):
+        through = f"trusted_cluster/{one.cluster} gives it to holders of {one.role} there"
+        yield Elsewhere(held_here(snapshot, one).roles, through)
 
 
 class _Lazy(Mapping[str, Sequence[str]]):

@@ -64,7 +64,7 @@ def reach(snapshot: Snapshot, identity: Identity, fleet: Fleet, *, now: float) -
 
 def _opened(snapshot: Snapshot, identity: Identity, fleet: Fleet, now: float) -> dict[str, int]:
     """Each login with the hosts it opens: what is granted, less what each obstacle of `decide` shuts."""
-    user = snapshot.user(identity.name) if identity.is_user else None
+    user = snapshot.holder(identity) if identity.is_user else None
     if user is None or standing(snapshot, identity, now) or snapshot.blind_for(fleet.kind) or _never(snapshot):
         return {}
     field_ = LOGINS[fleet.kind]

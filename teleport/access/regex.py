@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import re2
 
-__all__ = ["MAX_PATTERN", "Regex", "compile_regex", "escape", "expand_with", "opens_group"]
+__all__ = ["MAX_PATTERN", "Regex", "compile_regex", "escape", "expand_with", "opens_group", "references_in"]
 
 MAX_PATTERN: Final = 2048
 """Characters in one written pattern."""
@@ -31,20 +31,34 @@ class Regex:
         """Whether the expression matches anywhere; anchors decide the rest."""
         return self._compiled.search(_encodable(value)) is not None
 
+    def groups_of(self, value: str) -> "Groups | None":
+        """The groups of the first match; None where there is none."""
+        match = self._compiled.search(_encodable(value))
+        return None if match is None else _groups(match)
+
+    @property
+    def names(self) -> frozenset[int | str]:
+        """The numbers and names of its groups."""
+        return frozenset((*range(self._compiled.groups + 1), *self._compiled.groupindex))
+
     def replace(self, value: str, expand: Callable[[Groups], str]) -> str:
         """Every match replaced by what `expand` makes of its groups."""
 
         def one(match: Any) -> str:
-            def group(name: int | str) -> str:
-                try:
-                    return match[name] or ""
-                except (IndexError, KeyError):
-                    return ""
-
-            return expand(group)
+            return expand(_groups(match))
 
         replaced: str = self._compiled.sub(one, _encodable(value))
         return replaced
+
+
+def _groups(match: Any) -> Groups:
+    def group(name: int | str) -> str:
+        try:
+            return match[name] or ""
+        except (IndexError, KeyError):
+            return ""
+
+    return group
 
 
 def _encodable(value: str) -> str:
@@ -112,6 +126,12 @@ def expand_with(template: str) -> Callable[[Groups], str]:
         return "".join(group(part[0]) if isinstance(part, tuple) else part for part in parts)
 
     return expand
+
+
+def references_in(template: str) -> frozenset[int | str]:
+    """The groups that a replacement names."""
+    found = _REFERENCE.finditer(template)
+    return frozenset(_group(match[2] or match[3]) for match in found if not match[1])
 
 
 def _group(name: str) -> int | str:

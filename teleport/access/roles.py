@@ -17,7 +17,7 @@ from teleport.resources.model import Origin
 from teleport.resources.role import Condition, KubernetesResource, Role, RoleOptions, Rule
 
 __all__ = [
-    "LOGINS", "NAMED", "TARGETS", "BoundRole", "CompiledRole", "Names", "RoleSide", "Side", "compile_role",
+    "LOGINS", "NAMED", "TARGETS", "TEMPLATED", "BoundRole", "CompiledRole", "Names", "RoleSide", "Side", "compile_role",
     "expand_names", "valid_login",
 ]  # fmt: skip
 
@@ -33,6 +33,12 @@ NAMED: Final[Mapping[str, str]] = {
     "logins": "login", "windows_desktop_logins": "Windows login", "db_users": "database user", "db_names": "database",
 }  # fmt: skip
 """Fields of a role that must name what is asked for, and what people call one entry."""
+
+TEMPLATED: Final = (
+    "logins", "kubernetes_groups", "kubernetes_users", "db_names", "db_users", "db_roles", "windows_desktop_logins",
+    "desktop_groups", "host_groups", "host_sudoers", "aws_role_arns", "azure_identities", "gcp_service_accounts",
+)  # fmt: skip
+"""Fields of a side whose entries are templates."""
 
 _LOGIN: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_.-]{0,31}|[A-Za-z0-9_.-]{0,30}\$)\Z")
 _WILDCARD: Final[Mapping[str, tuple[str, ...]]] = {EVERYTHING: ("*",)}

@@ -12,10 +12,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 from teleport.access.overlays import Laid, Overlay
 from teleport.access.roles import BoundRole, CompiledRole, compile_role
+from teleport.access.trust import mapped, printed_name, traits_read
+from teleport.core.identity import Identity, Passage
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 from teleport.resources.node import Node
 from teleport.resources.presets import preset_roles
+from teleport.resources.remote_cluster import RemoteCluster
 from teleport.resources.role import Role
 from teleport.resources.settings import (
     AuthPreference,
@@ -25,12 +28,15 @@ from teleport.resources.settings import (
     RecordingConfig,
     RecordingConfigSpec,
 )
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
 __all__ = ["BoundUser", "Declared", "Snapshot", "Tables", "compile_snapshot"]
 
 
-_HARMLESS: Final = frozenset({"role", "user", "node", "token", "access_test", "access_invariant"})
+_HARMLESS: Final = frozenset(
+    {"role", "user", "node", "token", "access_test", "access_invariant", "trusted_cluster", "remote_cluster"}
+)
 
 
 class Tables(Protocol):
@@ -72,9 +78,14 @@ class BoundUser:
     """Roles that the user names and that do not exist: they give nothing."""
     unreadable: tuple[str, ...] = ()
     """Roles of this user that cannot be read: their denials are unknown, so everything is denied."""
+    blinded: tuple[str, ...] = ()
+    """Roles of somebody from another cluster that read traits which may not pass: what they deny is unknown, too."""
+    within: tuple[str, ...] | None = None
+    """Of somebody from another cluster, what the scope of the certificate comes to here."""
 
     def scoped(self, requested: tuple[str, ...] | None) -> tuple[BoundRole, ...]:
         """The roles that may allow: all, or those that the certificate was restricted to."""
+        requested = requested if self.within is None else self.within
         if requested is None:
             return self.roles
         return tuple(role for role in self.roles if role.name in requested)
@@ -93,6 +104,10 @@ class Snapshot:
     auth: AuthPreferenceSpec
     network: NetworkingConfigSpec
     recording: RecordingConfigSpec
+    trusted: Mapping[str, TrustedCluster] = field(default_factory=dict)
+    """Declared clusters whose users may come here, by name; enabled or not."""
+    remotes: Mapping[str, RemoteCluster] = field(default_factory=dict)
+    """Declared clusters that trust this one, by name: their labels."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     overlays: tuple[Overlay, ...] = ()
     """Emergency changes that are part of this, instead of what is declared."""
@@ -101,6 +116,32 @@ class Snapshot:
     until: float = math.inf
     """When the first of them ends, in seconds since the epoch: from then on this is not the policy any more."""
     _bound: dict[str, BoundUser] = field(default_factory=dict)
+    _visitors: dict[tuple[object, ...], BoundUser] = field(default_factory=dict)
+
+    def holder(self, identity: Identity) -> BoundUser | None:
+        """Whoever an identity names: a user of this cluster, or one of another with what the role map gives."""
+        return self.user(identity.name) if identity.passage is None else self.visitor(identity)
+
+    def visitor(self, identity: Identity) -> BoundUser | None:
+        """Somebody from another cluster; None unless that is trusted at the moment."""
+        passage, trusted = identity.passage, self.trusted.get(identity.cluster)
+        if passage is None or trusted is None or not trusted.spec.enabled:
+            return None
+        key = (identity.cluster, identity.uid, identity.requested_roles, passage)
+        found = self._visitors.get(key)
+        if found is None:
+            found = self._visitors[key] = self._bind_visitor(trusted, identity, passage)
+        return found
+
+    def _bind_visitor(self, trusted: TrustedCluster, identity: Identity, passage: Passage) -> BoundUser:
+        entries, scope = trusted.spec.role_map, identity.requested_roles
+        given = mapped(entries, passage.roles, dict(passage.traits))
+        bound = self._bind(printed_name(passage.user, identity.cluster), identity.uid, given.roles, given.traits)
+        blinded = tuple(role.name for role in bound.roles if not traits_read(role.role) <= given.passing)
+        within = None
+        if scope is not None:
+            within = mapped(entries, [role for role in passage.roles if role in scope], {}).roles
+        return replace(bound, blinded=blinded, within=within)
 
     def user(self, name: str) -> BoundUser | None:
         """A user of this cluster with roles bound; computed once per snapshot."""
@@ -114,22 +155,22 @@ class Snapshot:
 
     def bind(self, user: User) -> BoundUser:
         """Bind a user who need not be part of the snapshot."""
-        names, traits = user.spec.roles, user.spec.traits
+        return self._bind(user.name, user.uid, user.spec.roles, user.spec.traits)
+
+    def _bind(self, name: str, uid: str, roles: tuple[str, ...], traits: Mapping[str, tuple[str, ...]]) -> BoundUser:
         return BoundUser(
-            name=user.name,
-            uid=user.uid,
-            role_names=names,
+            name=name,
+            uid=uid,
+            role_names=roles,
             traits=traits,
-            roles=tuple(
-                self.roles[name].bind(user.name, names, traits) for name in dict.fromkeys(names) if name in self.roles
-            ),
-            missing=tuple(name for name in names if name not in self.roles and f"role/{name}" not in self.unreadable),
-            unreadable=tuple(name for name in names if f"role/{name}" in self.unreadable),
+            roles=tuple(self.roles[one].bind(name, roles, traits) for one in dict.fromkeys(roles) if one in self.roles),
+            missing=tuple(one for one in roles if one not in self.roles and f"role/{one}" not in self.unreadable),
+            unreadable=tuple(one for one in roles if f"role/{one}" in self.unreadable),
         )
 
     def with_user(self, user: User) -> "Snapshot":
         """The same policy with one user replaced: for questions of the form what if."""
-        return replace(self, users={**self.users, user.name: user}, _bound={})
+        return replace(self, users={**self.users, user.name: user}, _bound={}, _visitors={})
 
     @cached_property
     def blind(self) -> tuple[str, ...]:
@@ -184,6 +225,8 @@ def compile_snapshot(tables: Tables, *, previous: Snapshot | None = None) -> Sna
         auth=_setting(AuthPreference, tables, AuthPreferenceSpec()),
         network=_setting(NetworkingConfig, tables, NetworkingConfigSpec()),
         recording=_setting(RecordingConfig, tables, RecordingConfigSpec()),
+        trusted=_only(TrustedCluster, tables.of_kind("trusted_cluster").values()),
+        remotes=_only(RemoteCluster, tables.of_kind("remote_cluster").values()),
         unreadable=unreadable,
         overlays=tables.overlays if isinstance(tables, Laid) else (),
         until=tables.until if isinstance(tables, Laid) else math.inf,

@@ -1,6 +1,6 @@
 """Who comes to hold which role: by declaration, or by asking for it. Sets of users are the bits of integers.
 
-Ways that the policy itself does not tell (connectors, role maps of other clusters) are given by whoever knows them.
+Ways that the policy itself does not tell are given by whoever knows them.
 """
 
 import re
@@ -14,7 +14,7 @@ from teleport.access.roles import CompiledRole
 from teleport.access.snapshot import Snapshot
 from teleport.resources.requests import RequestConditions
 
-__all__ = ["People", "Way", "ways"]
+__all__ = ["Elsewhere", "People", "Way", "ways"]
 
 _GROUP: Final = re.compile(r"\$(\d+|\{\w+\})")
 
@@ -28,6 +28,14 @@ class Way:
     """Those declared who hold it, or may ask for it; none where only people of elsewhere do."""
     through: str = ""
     """What lets them have it, where they are not given it."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """People who are not declared here, by all that they hold together, and what gives it to them."""
+
+    roles: tuple[str, ...]
+    through: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +84,8 @@ class People:
         return [self.names[position] for position in positions(users)]
 
 
-def ways(people: People, outsiders: int, inside: Iterable[str], elsewhere: Mapping[str, str]) -> Iterator[Way]:
-    """Each role that one of these people can come to hold, but those that make them insiders; each once.
-
-    `elsewhere` are roles that others come to hold, with what gives them.
-    """
+def ways(people: People, outsiders: int, inside: Iterable[str], elsewhere: Iterable[Elsewhere]) -> Iterator[Way]:
+    """Each role that one of these people can come to hold, but those that make them insiders; each once."""
     closed = set(inside)
     found: dict[str, Way] = {}
     queue: list[Way] = []
@@ -97,8 +102,9 @@ def ways(people: People, outsiders: int, inside: Iterable[str], elsewhere: Mappi
     for role in sorted(people.holders):
         if people.holders[role] & outsiders:
             reach(Way(role, people.holders[role] & outsiders))
-    for role, through in sorted(elsewhere.items()):
-        reach(Way(role, 0, through))
+    for others in elsewhere:
+        for role in others.roles if closed.isdisjoint(others.roles) else ():
+            reach(Way(role, 0, others.through))
     while queue:
         way = queue.pop(0)
         for role in people.requestable.get(way.role, ()):

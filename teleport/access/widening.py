@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from teleport.access.impact import Difference, Effect, impact
+from teleport.access.partners import held_here, partners
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
-from teleport.access.unheld import changed_unheld
+from teleport.access.unheld import changed_partners, changed_unheld
 from teleport.resources.model import Model
 from teleport.resources.role import Role
 from teleport.resources.times import parse_duration
@@ -28,12 +29,26 @@ def widened(before: Snapshot, after: Snapshot, hosts: Hosts, *, now: float) -> t
     hosts = (tuple(hosts[0]), tuple(hosts[1]))
     people = {one.user for one in impact(before, after, hosts, now=now).effects() if _is_more(one)}
     holders = {one.user for one in changed_unheld(before, after, hosts, now=now).impact.effects() if _is_more(one)}
+    visitors = {one.user for one in changed_partners(before, after, hosts, now=now).impact.effects() if _is_more(one)}
     beyond = {name for name in before.roles.keys() | after.roles.keys() if _beyond_hosts(before, after, name)}
     people |= {name for name, user in after.users.items() if not beyond.isdisjoint(user.spec.roles)}
     people |= set(_otherwise_more(before, after))
     held = {role for user in after.users.values() for role in user.spec.roles}
     told = (f"whoever holds role/{name}" for name in sorted(holders | (beyond - held)))
-    return (*sorted(people), *told, *_unlocked(before, after), *_settings(before, after))
+    mapped = (f"whoever holds {name}" for name in sorted(visitors | _passes_more(before, after)))
+    return (*sorted(people), *told, *mapped, *_unlocked(before, after), *_settings(before, after))
+
+
+def _passes_more(before: Snapshot, after: Snapshot) -> set[str]:
+    """Partners who come to roles that say something beyond hosts, or to whom one is no longer denied by."""
+    found = set[str]()
+    for one in partners(before, after):
+        had, has = (held_here(snapshot, one) for snapshot in (before, after))
+        gained = set(has.roles) if has.passing - had.passing else set(has.roles) - set(had.roles)
+        lost = set(had.roles) - set(has.roles)
+        if any(_says_more(after, role) for role in gained) or any(_denies_more(before, role) for role in lost):
+            found.add(str(one))
+    return found
 
 
 def _is_more(effect: Effect) -> bool:

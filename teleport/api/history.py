@@ -162,6 +162,8 @@ class Person(Message):
     user: str
     logins: tuple[str, ...]
     role: str
+    partner: str = ""
+    """Instead of a user: the role of a trusted cluster whose holders reach it."""
 
 
 class People(Message):

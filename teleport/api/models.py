@@ -389,6 +389,7 @@ class TokenSecret(Message):
     roles: tuple[str, ...]
     ca_pins: tuple[str, ...]
     proxy_address: str
+    cluster: str = ""
 
 
 class IdentityRequest(Message):

@@ -255,6 +255,76 @@ class NodeChanged(ResourceChanged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustedClusterChanged(ResourceChanged):
+    event = "trusted_cluster.create"
+    codes = ("T7000I",)
+    summary = "a cluster is trusted, or trusted otherwise than before"
+    action: str = ""
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustedClusterDeleted(ResourceChanged):
+    event = "trusted_cluster.delete"
+    codes = ("T7001I",)
+    summary = "a cluster is trusted no more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteClusterChanged(ResourceChanged):
+    event = "remote_cluster.update"
+    codes = ("TRC00I",)
+    summary = "the labels of a cluster that trusts this one were declared, changed or deleted"
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterJoined(_Remote):
+    """On the root the leaf's view of itself, on the leaf the root's; `role` says which of the two this cluster is."""
+
+    event = "trusted_cluster.join"
+    codes = ("TTC00I", "TTC00E")
+    summary = "authorities were exchanged with another cluster, or that was refused"
+    name: str = ""
+    role: str = ""
+    token_name: str = ""
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterForgotten(Event):
+    event = "trusted_cluster.forget"
+    codes = ("TTC01I",)
+    summary = "the authorities of another cluster were removed"
+    name: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunnelRefused(_Remote):
+    event = "trusted_cluster.tunnel"
+    codes = ("TTC02W",)
+    summary = "a tunnel of another cluster was refused"
+    outcome: str = "W"
+    name: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassageIssued(_Remote):
+    """`name` is the cluster that the user goes to."""
+
+    event = "trusted_cluster.passage"
+    codes = ("TTC03I", "TTC03W")
+    summary = "a user was certified for one connection to another cluster, or refused"
+    name: str = ""
+    server_hostname: str = ""
+    login: str = ""
+    sid: str = ""
+    expires: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccessTestChanged(ResourceChanged):
     event = "access_test.update"
     codes = ("TAT00I",)
@@ -726,5 +796,7 @@ AGENT_EVENTS: Final = frozenset(
     }
 )  # fmt: skip
 """The types that an agent may report, of its own host; everything else only auth itself writes."""
-PROXY_EVENTS: Final = frozenset({"auth", "session.connect", "session.rejected", "client.disconnect"})
+PROXY_EVENTS: Final = frozenset(
+    {"auth", "session.connect", "session.rejected", "client.disconnect", "trusted_cluster.tunnel"}
+)
 """The types that a proxy may report."""

@@ -6,6 +6,7 @@ from teleport.audit import events as e
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 from teleport.resources.token import Token
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
 __all__ = ["change_event"]
@@ -18,6 +19,12 @@ _EVENTS: dict[str, dict[Action, type[e.ResourceChanged]]] = {
     "lock": {"create": e.LockCreated, "update": e.LockCreated, "delete": e.LockDeleted},
     "token": {"create": e.TokenCreated, "update": e.TokenCreated, "delete": e.TokenDeleted},
     "node": dict.fromkeys(("create", "update", "delete"), e.NodeChanged),
+    "trusted_cluster": {
+        "create": e.TrustedClusterChanged,
+        "update": e.TrustedClusterChanged,
+        "delete": e.TrustedClusterDeleted,
+    },
+    "remote_cluster": dict.fromkeys(("create", "update", "delete"), e.RemoteClusterChanged),
     "access_test": dict.fromkeys(("create", "update", "delete"), e.AccessTestChanged),
     "access_invariant": dict.fromkeys(("create", "update", "delete"), e.AccessInvariantChanged),
     "cluster_auth_preference": dict.fromkeys(("create", "update", "delete"), e.AuthPreferenceUpdated),
@@ -37,6 +44,8 @@ def change_event(action: str, resource: AnyResource, actor: e.Actor, *, source: 
             more |= {"target": dict(resource.spec.target.set_fields()), "message": resource.spec.message}
         elif isinstance(resource, Token):
             more |= {"roles": resource.spec.roles, "join_method": resource.spec.join_method}
+        elif isinstance(resource, TrustedCluster):
+            more["enabled"] = resource.spec.enabled
     if "action" in cls.__dataclass_fields__:
         more["action"] = action
     name = f"{resource.name[:2]}…" if resource.secret else resource.name

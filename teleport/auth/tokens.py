@@ -6,12 +6,11 @@ from typing import Final
 from teleport.api.models import TokenRequest
 from teleport.core.aio import utc
 from teleport.core.errors import BadInput
-from teleport.core.identity import HostRole
 from teleport.resources.token import Token
 
 __all__ = ["new_token"]
 
-_JOINING: Final[tuple[HostRole, ...]] = ("Node", "Proxy", "Operator")
+_JOINING: Final = ("Node", "Proxy", "Operator", "Trusted_cluster")
 """What this version can let join. A declared token may name more, for the format's sake."""
 
 
@@ -23,6 +22,8 @@ def new_token(request: TokenRequest, expires: float) -> Token:
         raise BadInput(f"nothing can join as {', '.join(unknown) or 'nothing'}", hint=f"one of {', '.join(spelled)}")
     if request.value and len(request.value) < 16:
         raise BadInput("a token of fewer than 16 characters could be guessed")
+    if "trusted_cluster" in map(str.lower, request.roles) and len(request.roles) > 1:
+        raise BadInput("a token with which a cluster joins is for nothing else beside")
     if ("operator" in map(str.lower, request.roles)) is not bool(request.sources):
         raise BadInput("a token for operators, and no other, says which sources they feed", hint="--source NAME")
     body = {

@@ -23,6 +23,8 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "token": {"Roles": "spec.roles", "Method": "spec.join_method", "Expires": "metadata.expires"},
     "node": {"Hostname": "spec.hostname", "Address": "spec.addr", "Labels": "metadata.labels"},
     "lock": {"Target": "spec.target", "Message": "spec.message", "Expires": "spec.expires"},
+    "trusted_cluster": {"Enabled": "spec.enabled", "Proxy": "spec.web_proxy_addr", "Role map": "spec.role_map"},
+    "remote_cluster": {"Labels": "metadata.labels"},
     "access_test": {"Given": "spec.given", "Expects": "spec.expect|spec.exactly"},
     "access_invariant": {"Only": "spec.only", "May": "spec.may"},
     "cluster_auth_preference": {"Settings": "spec"},

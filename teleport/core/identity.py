@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-__all__ = ["HostRole", "Identity", "IdentityKind", "ssh_name_of_proxies"]
+__all__ = ["HostRole", "Identity", "IdentityKind", "Passage", "ssh_name_of_proxies"]
 
 IdentityKind = Literal["user", "host", "admin"]
 HostRole = Literal["Auth", "Proxy", "Node", "Operator"]
@@ -17,6 +17,24 @@ _VERSION = 1
 _LIMIT = 16 * 1024
 _LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999, in seconds since the epoch: what clocks and calendars can still express."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One connection of a user to another cluster: by which route, and with what that user has at home."""
+
+    user: str
+    """The name at home; there it is the identity's own, elsewhere only this."""
+    to: str
+    """The cluster that may let the user in, no other."""
+    host: str
+    login: str
+    session: str
+    """The connection, as the proxy at home calls it."""
+    proxy: str
+    """The id of that proxy: only what comes by it counts."""
+    roles: tuple[str, ...] = ()
+    traits: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,8 @@ class Identity:
     pinned_ip: str = ""
     reissuable: bool = True
     """False for certificates that must not obtain others, such as those for one session."""
+    passage: Passage | None = None
+    """For a certificate that is good for one connection to another cluster, and nowhere else."""
     local_uid: int | None = None
     """For the local administration socket: the operating system's user id."""
 
@@ -96,6 +116,8 @@ class Identity:
             _check_moment(key, body.get(key, 0.0))
         if not isinstance(body.get("pinned_ip", ""), str):
             raise ValueError("identity with a malformed pinned_ip")
+        if "passage" in body:
+            body["passage"] = _passage(body["passage"])
         return cls(**body, cluster=cluster, expires=expires)
 
     def until(self, expires: float) -> "Identity":
@@ -128,6 +150,22 @@ _ENCODED = {field.name for field in fields(Identity)} - {"cluster", "expires", "
 def _check_moment(key: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_MOMENT:
         raise ValueError(f"identity with a malformed {key}")
+
+
+_ROUTE = ("user", "to", "host", "login", "session", "proxy")
+
+
+def _passage(body: Any) -> Passage:
+    if not isinstance(body, dict) or set(body) != {*_ROUTE, "roles", "traits"}:
+        raise ValueError("identity with a malformed passage")
+    if not all(isinstance(body[key], str) for key in _ROUTE) or not isinstance(body["traits"], list):
+        raise ValueError("identity with a malformed passage")
+    traits = []
+    for pair in body["traits"]:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError("identity with malformed traits")
+        traits.append((pair[0], _texts("trait", pair[1])))
+    return Passage(**{key: body[key] for key in _ROUTE}, roles=_texts("roles", body["roles"]), traits=tuple(traits))
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ class Relay:
 
 def reaches(snapshot: Snapshot, identity: Identity, target: Target, *, now: float) -> Decision:
     """Whether some login on a host is open to an identity; without the reasons that only its agent may give."""
-    user = snapshot.user(identity.name)
+    user = snapshot.holder(identity)
     obstacle = standing(snapshot, identity, now)
     if obstacle or user is None:
         return Decision(False, (obstacle,), revision=snapshot.revision)

@@ -16,9 +16,10 @@ Verb = Literal["can", "cannot", "needs_mfa"]
 
 
 class Given(Model):
-    """Whom the expectations are about: a declared user, or somebody with these roles and traits."""
+    """Whom the expectations are about: a declared user, or somebody with these roles and traits, here or elsewhere."""
 
     user: Text = Field(default="", description="a declared user, by name")
+    cluster: Text = Field(default="", description="a trusted cluster: whose roles and traits are meant")
     roles: Texts = Field(default=(), description="roles of somebody who need not exist")
     traits: Traits = Field(default_factory=dict, description="traits of somebody who need not exist")
     mfa: Switch | None = Field(
@@ -26,6 +27,11 @@ class Given(Model):
         description="whether a second factor is shown; left out, `can` is judged without and `cannot` with one",
     )
     time: Timestamp = Field(default=None, description="when; left out, now")
+
+    @property
+    def roles_here(self) -> tuple[str, ...]:
+        """The roles that are of this cluster."""
+        return () if self.cluster else self.roles
 
     @model_validator(mode="after")
     def _somebody(self) -> "Given":
@@ -35,6 +41,9 @@ class Given(Model):
     def _faults(self) -> Iterator[Fault]:
         if self.user and (self.roles or self.traits):
             yield Fault((), "given names a user and roles or traits", "a declared user has those of the declaration")
+        if self.user and self.cluster:
+            hint = "somebody of another cluster is known by roles and traits"
+            yield Fault((), "given names a user and a cluster", hint)
 
 
 class Expectation(Model):
@@ -72,14 +81,19 @@ class Expectation(Model):
 
 
 class Exactly(Model):
-    """The complete list of declared users who reach something, a second factor taken as shown."""
+    """The complete list of those who reach something, a second factor taken as shown: users, and partners by role."""
 
     users: Texts = Field(description="everybody who reaches one of the hosts, by name; nobody else may")
+    partners: Traits = Field(
+        default_factory=dict,
+        description="by trusted cluster: the roles there whose holders reach one, and no others",
+    )
     logins: Texts = Field(default=(), description="as one of these logins; left out, as any")
     hosts: Hosts = Field(description="where")
 
     def __str__(self) -> str:
-        who = ", ".join(self.users) or "nobody"
+        partners = (f"{role} of {cluster}" for cluster, roles in self.partners.items() for role in roles)
+        who = ", ".join((*self.users, *partners)) or "nobody"
         what = f" as {', '.join(self.logins)}" if self.logins else ""
         return f"exactly {who} on {self.hosts}{what}"
 

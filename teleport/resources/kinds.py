@@ -10,9 +10,11 @@ from teleport.resources.lock import Lock
 from teleport.resources.model import Resource
 from teleport.resources.node import Node
 from teleport.resources.nouns import nearest
+from teleport.resources.remote_cluster import RemoteCluster
 from teleport.resources.role import Role
 from teleport.resources.settings import AuthPreference, NetworkingConfig, RecordingConfig
 from teleport.resources.token import Token
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
 __all__ = ["KINDS", "AnyResource", "kind_named", "shown"]
@@ -27,6 +29,8 @@ KINDS: Mapping[str, type[AnyResource]] = {
         Token,
         Node,
         Lock,
+        TrustedCluster,
+        RemoteCluster,
         AuthPreference,
         RecordingConfig,
         NetworkingConfig,

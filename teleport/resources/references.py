@@ -7,6 +7,7 @@ from teleport.resources.access_test import AccessTest
 from teleport.resources.kinds import AnyResource
 from teleport.resources.lock import Lock
 from teleport.resources.role import Condition, Role
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
 __all__ = ["Ref", "references"]
@@ -29,7 +30,9 @@ def references(resource: AnyResource) -> Iterator[Ref]:
     elif isinstance(resource, AccessInvariant):
         yield from (("role", name) for name in resource.spec.only.roles)
     elif isinstance(resource, AccessTest) and resource.spec.given is not None:
-        yield from (("role", name) for name in resource.spec.given.roles)
+        yield from (("role", name) for name in resource.spec.given.roles_here)
+    elif isinstance(resource, TrustedCluster):
+        yield from (("role", name) for entry in resource.spec.role_map for name in entry.local if "$" not in name)
 
 
 def _roles(side: Condition) -> Iterator[str]:

@@ -11,7 +11,10 @@ from teleport.auth.references import DEFAULT_PREFIX, References, Unresolved
 from teleport.core.errors import Problem
 from teleport.gitops.review import Proposed, Verdict, Violation
 from teleport.resources.faults import Fault, raise_faults
+from teleport.resources.kinds import AnyResource
+from teleport.resources.secret_ref import SecretRef
 from teleport.resources.token import Token
+from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.values import Text, Texts
 from teleport.service.sections import Section
 
@@ -69,18 +72,24 @@ class SecretsCheck:
     def __call__(self, proposed: Proposed) -> Verdict:
         violations: list[Violation] = []
         warnings: list[Problem] = []
-        for token in proposed.desired.values():
-            if not isinstance(token, Token) or token.spec.secret is None:
-                continue
-            line, column = token.origin.at("spec", "secret")
-            reason = self._permitted.forbidden(token.spec.secret)
-            if reason:
-                hint = "policies.secrets in teleport.yaml says what may be named"
-                violations.append(Violation(_GUARD, Problem(token.origin.file, line, column, reason, hint)))
-                continue
-            try:
-                self._permitted.read(token.spec.secret)
-            except Unresolved as error:
-                hint = "nobody can join with this token until it is there"
-                warnings.append(Problem(token.origin.file, line, column, str(error), hint))
+        for resource in proposed.desired.values():
+            for reference, path, hint in _references(resource):
+                line, column = resource.origin.at(*path)
+                reason = self._permitted.forbidden(reference)
+                if reason:
+                    told = "policies.secrets in teleport.yaml says what may be named"
+                    violations.append(Violation(_GUARD, Problem(resource.origin.file, line, column, reason, told)))
+                    continue
+                try:
+                    self._permitted.read(reference)
+                except Unresolved as error:
+                    warnings.append(Problem(resource.origin.file, line, column, str(error), hint))
         return Verdict(tuple(violations), tuple(warnings))
+
+
+def _references(resource: AnyResource) -> Iterator[tuple[SecretRef, tuple[str, ...], str]]:
+    """The secrets that a resource refers to, where it does, and what comes of it if there is none."""
+    if isinstance(resource, Token) and resource.spec.secret is not None:
+        yield resource.spec.secret, ("spec", "secret"), "nobody can join with this token until it is there"
+    if isinstance(resource, TrustedCluster) and resource.spec.token is not None:
+        yield resource.spec.token, ("spec", "token"), "the cluster cannot be joined until it is there"

@@ -95,7 +95,7 @@ class Gate:
         decision = self._at_the_door(request, judge)
         task = asyncio.current_task()
         assert task is not None
-        user = self._snapshots.current.user(request.identity.name)
+        user = self._snapshots.current.holder(request.identity)
         roles = user.role_names if user is not None else ()
         session = Session(request, decision, client_address, self._clock.time(), judge, user_roles=roles, _task=task)
         cancelling = task.cancelling()

@@ -243,3 +243,63 @@ def _holds(snapshot: Any, verb: str, login: str, target: Target, name: str, mfa:
     if verb == "cannot":
         return not (without if mfa is False else shown).allowed
     return shown.allowed and not without.allowed and "mfa" in without.needs
+
+
+# -- people of trusted clusters
+
+TRUSTS = resource(
+    "trusted_cluster", "acme",
+    {
+        "enabled": True, "web_proxy_addr": "acme.example:443",
+        "role_map": [{"remote": "sre", "local": ["dev"]}, {"remote": "lead-*", "local": ["own"], "traits": ["logins"]}],
+    },
+    version="v2",
+)  # fmt: skip
+OWN = role("own", allow=rule("{{external.logins}}", env="prod"))
+
+
+def test_somebody_of_a_trusted_cluster_has_what_the_role_map_gives() -> None:
+    who = {"cluster": "acme", "roles": ["sre", "dev"], "traits": {"logins": ["eve"]}}
+    expect = [
+        {"can": "root", "hosts": {"name": "dev-1"}},
+        {"cannot": "*", "hosts": {"name": "prod-1"}},
+    ]
+
+    found = examined(declared(given=who, expect=expect), DEV, OWN, TRUSTS)
+
+    assert [one.passed for one in found] == [True, True]
+
+
+def test_only_traits_that_may_pass_come_along() -> None:
+    who = {"cluster": "acme", "roles": ["lead-web"], "traits": {"logins": ["eve"], "team": ["web"]}}
+
+    (found,) = examined(declared(given=who, expect=[{"can": "eve", "hosts": {"name": "prod-1"}}]), OWN, TRUSTS)
+
+    assert found.passed
+
+
+def test_a_cluster_that_is_not_trusted_is_a_failure_and_not_nobody() -> None:
+    who = {"cluster": "globex", "roles": ["sre"]}
+
+    (found,) = examined(declared(given=who, expect=[{"cannot": "*", "hosts": "any"}]), DEV, TRUSTS)
+
+    assert found.fact == "cluster globex is not trusted"
+
+
+def test_a_complete_list_has_the_roles_of_trusted_clusters_too() -> None:
+    dev_1: dict[str, Any] = {"users": [], "hosts": {"name": "dev-1"}}
+
+    short, whole, wrong = examined(
+        declared(exactly=[dev_1, {**dev_1, "partners": {"acme": ["sre"]}}, {**dev_1, "partners": {"acme": ["ops"]}}]),
+        DEV, TRUSTS,
+    )  # fmt: skip
+
+    assert short.fact == "holders of sre of acme reach it too"
+    assert whole.passed
+    assert wrong.fact == "holders of sre of acme reach it too; holders of ops of acme do not reach it"
+
+
+def test_a_login_from_a_trait_of_a_partner_may_be_any_login() -> None:
+    (found,) = examined(declared(exactly=[{"users": [], "logins": ["root"], "hosts": {"name": "prod-1"}}]), OWN, TRUSTS)
+
+    assert found.fact == "holders of lead-* of acme reach it too"

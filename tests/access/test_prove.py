@@ -9,6 +9,7 @@ from teleport.access.fleet import Fleet
 from teleport.access.proof import Proof
 from teleport.access.prove import Prover
 from teleport.access.target import Target
+from teleport.access.ways import Elsewhere
 from teleport.resources.access_invariant import AccessInvariant
 from teleport.resources.kinds import AnyResource
 from tests.access.builders import NOW, host, lock, policy, resource, role, rule, setting, user
@@ -25,7 +26,7 @@ def invariant(only: Any = None, may: Any = None, **more: Any) -> AccessInvariant
 
 
 def prove(
-    *resources: AnyResource, hosts: tuple[Target, ...] = (), elsewhere: dict[str, str] | None = None, **spec: Any
+    *resources: AnyResource, hosts: tuple[Target, ...] = (), elsewhere: tuple[Elsewhere, ...] = (), **spec: Any
 ) -> Proof:
     """Whether only holders of platform may log in as root on production, or what the invariant says otherwise."""
     everybody = Everybody(policy(PLATFORM, *resources), Fleet("node", hosts), now=NOW)
@@ -176,7 +177,7 @@ def test_claims_that_map_to_roles_count_with_whatever_their_groups_become() -> N
 def test_ways_that_the_policy_does_not_tell_are_given_by_whoever_knows_them() -> None:
     spare = role("spare", allow=rule("root", env="prod"))
 
-    found = prove(spare, elsewhere={"spare": "the role map of partner.example maps to it"})
+    found = prove(spare, elsewhere=(Elsewhere(("spare",), "the role map of partner.example maps to it"),))
 
     assert prove(spare).answer == "proved"
     assert found.findings[0].text.endswith("the role map of partner.example maps to it")
@@ -305,3 +306,28 @@ def test_a_cluster_that_demands_what_nobody_can_show_lets_nobody_in() -> None:
     demands = setting("cluster_auth_preference", require_session_mfa="hardware_key")
 
     assert prove(dev("root", env="prod"), BOB, demands).answer == "proved"
+
+
+# -- roles of trusted clusters
+
+
+def trusting(remote: str, *local: str) -> AnyResource:
+    entry = {"remote": remote, "local": list(local)}
+    spec = {"enabled": True, "web_proxy_addr": "acme.example:443", "role_map": [entry]}
+    return resource("trusted_cluster", "acme", spec, version="v2")
+
+
+def test_what_a_role_map_gives_counts_against_an_invariant() -> None:
+    found = prove(dev("root", env="prod"), trusting("sre", "dev"))
+
+    assert found.answer == "violated"
+    assert found.findings[0].text.endswith("trusted_cluster/acme gives it to holders of sre there")
+
+
+def test_who_is_mapped_to_a_role_that_may_is_inside_with_all_of_it() -> None:
+    assert prove(dev("root", env="prod"), trusting("sre", "dev", "platform")).answer == "proved"
+
+
+def test_a_pattern_that_passes_names_through_reaches_every_role_there_is() -> None:
+    assert prove(dev("root", env="prod"), trusting("^(.*)$", "$1")).answer == "violated"
+    assert prove(dev("root", env="prod"), trusting("^x-(.*)$", "own-$1")).answer == "proved"

@@ -13,7 +13,7 @@ from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.access.widening import widened
 from teleport.resources.kinds import AnyResource
-from tests.access.builders import NOW, host, identity, lock, policy, role, rule, setting, user
+from tests.access.builders import NOW, host, identity, lock, policy, resource, role, rule, setting, user
 from tests.access.strategies import FLEETS, LOGINS, policies
 from tests.access.test_oracle import Documents, Hosts, compiled
 
@@ -30,6 +30,15 @@ def dev(*logins: str, deny: Any = None, options: Any = None, env: str = "dev", *
     return role("dev", allow={**rule(*logins, env=env), **allow}, options=options, **sides)
 
 
+RULING = role("ruling", allow={"rules": [{"resources": ["user"], "verbs": ["list"]}]})
+
+
+def trusting(remote: str, *local: str) -> AnyResource:
+    entry = {"remote": remote, "local": list(local)}
+    spec = {"enabled": True, "web_proxy_addr": "acme.example:443", "role_map": [entry]}
+    return resource("trusted_cluster", "acme", spec, version="v2")
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -44,9 +53,10 @@ def dev(*logins: str, deny: Any = None, options: Any = None, env: str = "dev", *
         ([dev("root", rules=[{"resources": ["user"], "verbs": ["list"]}]), ANN], [dev("root"), ANN]),
         ([dev("root")], [dev("root"), role("empty")]),
         ([dev("root"), user("ann", ["dev", "access"])], [dev("root"), user("ann", ["dev"])]),
+        ([dev("root"), trusting("sre", "dev")], [dev("root"), trusting("sre")]),
     ],
     ids=["nothing", "a login less", "a deny more", "a user less", "a lock more", "mfa", "ttl", "files", "a rule less",
-         "a role that gives nothing", "a role less"],
+         "a role that gives nothing", "a role less", "a role map that gives less"],
 )  # fmt: skip
 def test_what_gives_nobody_more(before: list[AnyResource], after: list[AnyResource]) -> None:
     assert gainers(before, after) == ()
@@ -70,9 +80,13 @@ def test_what_gives_nobody_more(before: list[AnyResource], after: list[AnyResour
         ([dev("root"), ANN], [dev("root"), user("ann", ["dev", "editor"])], "ann"),
         ([dev("root"), ANN], [dev("root"), ANN, setting("cluster_networking_config", client_idle_timeout="1h")],
          "everybody, by the cluster's settings (network)"),
+        ([dev("root"), trusting("sre")], [dev("root"), trusting("sre", "dev")], "whoever holds sre of acme"),
+        ([dev("root"), trusting("*", "dev")], [dev("root", env="*"), trusting("*", "dev")], "whoever holds * of acme"),
+        ([RULING, trusting("sre")], [RULING, trusting("sre", "ruling")], "whoever holds sre of acme"),
     ],
     ids=["a login", "a deny less", "a user", "unlocked", "a lock less", "mfa", "ttl", "agent", "a rule", "a database",
-         "a deny beyond hosts", "a role nobody holds", "a role of rules", "settings"],
+         "a deny beyond hosts", "a role nobody holds", "a role of rules", "settings",
+         "a role map", "a role that is mapped to", "a role map that gives rules"],
 )  # fmt: skip
 def test_what_gives_somebody_more(before: list[AnyResource], after: list[AnyResource], whom: str) -> None:
     assert whom in gainers(before, after)

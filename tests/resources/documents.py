@@ -33,10 +33,17 @@ _expect = st.sampled_from(["can", "cannot", "needs_mfa"]).flatmap(
 _exactly = st.fixed_dictionaries({"users": st.lists(_names, max_size=2), "hosts": _hosts}, optional={"logins": _texts})
 _selector = st.dictionaries(_names, st.one_of(_names, _texts), min_size=1, max_size=2)
 
+_mapping_of_roles = st.fixed_dictionaries(
+    {"remote": words.filter(bool)}, optional={"local": st.one_of(_names, _texts), "traits": _texts}
+)
+
 _BY_TYPE: Mapping[str, Strategy] = {
     "AccessTestSpec": st.one_of(
         st.fixed_dictionaries({"given": _given, "expect": st.lists(_expect, min_size=1, max_size=2)}),
         st.fixed_dictionaries({"exactly": st.lists(_exactly, min_size=1, max_size=2)}),
+    ),
+    "SecretRef": st.one_of(
+        st.builds(dict, env=st.just("TELEPORT_SECRET_X")), st.builds(dict, file=st.just("/run/secrets/x"))
     ),
     "May": st.fixed_dictionaries({"logins": _texts, "labels": _selector}),
     "name": _names,
@@ -53,6 +60,10 @@ _BY_FIELD: Mapping[str, Strategy] = {
     "kubernetes_resources": st.none(),
     "max_duration": st.sampled_from(["7d", "2h", "never"]),
     "hostname": _names,
+    "web_proxy_addr": st.builds("{}:443".format, _names),
+    "tunnel_addr": st.builds("{}:443".format, _names),
+    "ca_pin": st.lists(st.integers(0, 9).map(lambda digit: f"sha256:{str(digit) * 64}"), max_size=2),
+    "role_map": st.lists(_mapping_of_roles, max_size=3, unique_by=lambda entry: entry["remote"]),
     "is_locked": st.just("no"),
     "encryption": st.builds(dict, enabled=st.just("no")),
     "target": st.fixed_dictionaries({"user": _names}, optional={"role": _names, "login": words, "join_token": words}),

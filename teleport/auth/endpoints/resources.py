@@ -149,7 +149,7 @@ class ResourceAccess:
         await parts.writer.put([Wanted(token, 0)], parts.actor(caller))
         return m.TokenSecret(
             token=token.name, expires=expires, roles=token.spec.roles, ca_pins=parts.authorities.pins,
-            proxy_address=parts.proxy_address,
+            proxy_address=parts.proxy_address, cluster=parts.authorities.cluster,
         )  # fmt: skip
 
     def _permitted(

@@ -108,7 +108,7 @@ def changes_text(answer: h.ObjectHistory) -> str:
 
 
 def people_text(answer: h.People) -> str:
-    rows = [(one.user, listed(one.logins), one.role) for one in answer.people]
+    rows = [(one.user or f"holders of {one.partner}", listed(one.logins), one.role) for one in answer.people]
     head = _shown([f"On {answer.node}, by {_commit(answer.at)}:"])
     return f"{head}{table(('User', 'Logins', 'Role'), rows)}{_shown(_skipped(answer.skipped))}"
 

@@ -23,6 +23,8 @@ def to_document(report: Report) -> Iterator[str]:
     yield from _separated(_rows(report.impact))
     yield '],\n    "roles": ['
     yield from _separated(_rows(report.unheld.impact, named=False))
+    yield '],\n    "partners": ['
+    yield from _separated(_rows(report.partners.impact, named=False, holder="partner"))
     yield '],\n    "summary": ' + _text(_summary(report)) + "\n  }"
     yield ',\n  "tests": ' + _text([one.to_dict() for one in report.tests])
     yield ',\n  "violations": ' + _text([_violation(one) for one in report.violations])
@@ -47,10 +49,13 @@ def _summary(report: Report) -> dict[str, Any]:
     return {**totals, "hosts_known": len(report.hosts[1]), "users_known": len(report.after.users)}
 
 
-def _rows(impact: Impact, *, named: bool = True) -> Iterator[str]:
-    """One row a user, login and host. Those who are not named hold a role that nobody declared holds."""
+def _rows(impact: Impact, *, named: bool = True, holder: str = "") -> Iterator[str]:
+    """One row a user, login and host. Those who are not named hold a role that nobody declared holds.
+
+    `holder` names the field that says which role of another cluster they hold.
+    """
     for user, login, written, found in impact.effects():
-        who = {"user": user, "login": login} if named else {"login": written}
+        who = {"user": user, "login": login} if named else {**({holder: user} if holder else {}), "login": written}
         for role, conditions, hosts in found.blocks():
             head = {"change": found.change, **who, "kind": "node"}
             tail = {"role": role, "conditions": conditions}

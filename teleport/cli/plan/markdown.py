@@ -86,6 +86,10 @@ def _impact(report: Report, rows: int) -> Iterator[str]:
     if report.roles:
         told_roles = [(_code(words.role_sentence(one)),) for one in report.roles[:rows]]
         yield from _table("Roles that nobody declared holds", ("role",), told_roles, rows, of=len(report.roles))
+    if report.partner_groups:
+        told_partners = [(_code(words.partner_sentence(one)),) for one in report.partner_groups[:rows]]
+        head = "Roles of clusters that are trusted"
+        yield from _table(head, ("role",), told_partners, rows, of=len(report.partner_groups))
 
 
 def _table(

@@ -15,7 +15,7 @@ from teleport.access.judge import judge
 from teleport.access.readers import not_read_by
 from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
-from teleport.access.unheld import Unheld, changed_unheld
+from teleport.access.unheld import Unheld, changed_partners, changed_unheld
 from teleport.cli.plan.states import State
 from teleport.core.errors import Invalid, Problem, TeleportError
 from teleport.core.identity import Identity
@@ -56,6 +56,8 @@ class Report:
     hosts: tuple[tuple[Target, ...], tuple[Target, ...]]
     impact: Impact
     unheld: Unheld
+    partners: Unheld
+    """What changes for whoever holds a role of a cluster that is trusted."""
     warnings: tuple[Warned, ...]
     violations: tuple[Violation, ...]
     tests: tuple[Outcome, ...]
@@ -79,6 +81,11 @@ class Report:
     def roles(self) -> tuple[Group, ...]:
         """The groups of those who might hold a role that nobody declared holds; their people are roles."""
         return grouped(self.unheld.impact)[0]
+
+    @cached_property
+    def partner_groups(self) -> tuple[Group, ...]:
+        """The groups of those who hold a role of another cluster; their people are such roles."""
+        return grouped(self.partners.impact)[0]
 
     def decision(self, snapshot: Snapshot, user: str, login: str, target: Target) -> Decision | None:
         """What decides for somebody, a second factor taken as shown; None for nobody there."""
@@ -114,7 +121,8 @@ def compared(
     foreign = _foreign(new.resources, made, by_label=old.ceiling is None)
     return Report(
         new.title, old.title, made, before, after, hosts, written.impact,
-        changed_unheld(before, after, hosts, now=now), (*warnings, *_standing(promised)),
+        changed_unheld(before, after, hosts, now=now), changed_partners(before, after, hosts, now=now),
+        (*warnings, *_standing(promised)),
         (*verdict.violations, *promised.verdict.violations, *foreign), promised.outcomes,
         (*old.notes, *(f"{ref} cannot be read by this tctl: {why}" for ref, why in old.unreadable.items())), now,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def to_text(report: Report) -> str:
     """The whole of it; the last paragraph is the answer in short."""
     parts = [_changes(report)]
     if not report.empty:
-        parts += [*_impact(report), *_roles(report)]
+        parts += [*_impact(report), *_roles(report), *_partners(report)]
     parts += [*_tests(report), *_violations(report), *_warnings(report), *_notes(report)]
     if not report.empty:
         parts.append(summary(report))
@@ -105,13 +105,25 @@ def _roles(report: Report) -> Iterator[str]:
     if not groups and not unsaid:
         return
     words = Words(report)
-    lines = ["Roles that nobody declared holds: for people who are known at login alone, and for partners", ""]
+    lines = ["Roles that nobody declared holds: for people who are known at login alone", ""]
     for one in groups[:_GROUPS]:
         lines += [*_wrapped(f"  {printable(words.role_sentence(one))}", "    "), ""]
     for name, traits in unsaid:
         text = f"role/{name} changes; which hosts it opens depends on its holders' {listed(traits)}"
         lines += [*_wrapped(f"  {printable(text)}", "    "), ""]
     yield "\n".join(lines)
+
+
+def _partners(report: Report) -> Iterator[str]:
+    """What changes for whoever holds a role of a cluster that is trusted."""
+    if report.partner_groups:
+        words, groups = Words(report), report.partner_groups
+        lines = ["Roles of clusters that are trusted, each taken alone", ""]
+        for one in groups[:_GROUPS]:
+            lines += [*_wrapped(f"  {printable(words.partner_sentence(one))}", "    "), ""]
+        if len(groups) > _GROUPS:
+            lines += [f"  and {plural(len(groups) - _GROUPS, 'smaller change')}: -o json has all", ""]
+        yield "\n".join(lines)
 
 
 def _unsaid(report: Report) -> list[tuple[str, Sequence[str]]]:
@@ -180,7 +192,18 @@ def summary(report: Report) -> str:
     if changed.people:
         who = plural(len(changed.people), "person", "people")
         told.append(f"for {who} conditions change on {plural(len(changed.hosts), 'host')}")
+    told += _told_of_partners(report)
     return f"In all: {'; '.join(told)}."
+
+
+def _told_of_partners(report: Report) -> Iterator[str]:
+    """How many roles of other clusters gain or lose."""
+    verbs: tuple[tuple[Kind, str], ...] = (("gained", "gain"), ("lost", "lose"))
+    for kind, verb in verbs:
+        roles = {name for one in report.partner_groups if one.change == kind for name in one.people}
+        if roles:
+            s = "s" if len(roles) == 1 else ""
+            yield f"{plural(len(roles), 'role of a trusted cluster', 'roles of trusted clusters')} {verb}{s}"
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -9,6 +9,7 @@ from teleport.access.decide import Decision
 from teleport.access.fleet import Fleet, positions
 from teleport.access.groups import Group
 from teleport.access.impact import Found
+from teleport.access.unheld import Unheld
 from teleport.cli.plan.report import Report
 from teleport.gitops.fields import FieldChange
 from teleport.resources.user import User
@@ -137,14 +138,20 @@ class Words:
 
     def role_sentence(self, group: Group) -> str:
         """The same of holders of roles that nobody declared holds."""
-        depends, roles = self._report.unheld.depends, listed([f"role/{role}" for role in group.people])
-        traits = sorted({trait for role in group.people for trait in depends.get(role, ())})
-        most = f", at most: it depends on their {listed(traits)}" if traits else ""
-        return f"who holds {roles} {self.deed(group, one=True, known=False)}{most}"
+        return self._holders(group, self._report.unheld, listed([f"role/{role}" for role in group.people]))
 
-    def deed(self, group: Group, *, one: bool, known: bool = True) -> str:
-        """What happens, without to whom."""
-        s, impact = "s" if one else "", self._report.impact if known else self._report.unheld.impact
+    def partner_sentence(self, group: Group) -> str:
+        """The same of holders of roles of other clusters."""
+        return self._holders(group, self._report.partners, listed(list(group.people)))
+
+    def _holders(self, group: Group, among: Unheld, roles: str) -> str:
+        traits = sorted({trait for name in group.people for trait in among.depends.get(name, ())})
+        most = f", at most: it depends on their {listed(traits)}" if traits else ""
+        return f"who holds {roles} {self.deed(group, one=True, among=among)}{most}"
+
+    def deed(self, group: Group, *, one: bool, among: Unheld | None = None) -> str:
+        """What happens, without to whom; of people who are not declared, `among` those."""
+        s, impact, known = "s" if one else "", among.impact if among else self._report.impact, among is None
         verb = {"gained": f"gain{s}", "lost": f"lose{s}", "changed": f"keep{s}"}[group.change]
         text = f"{verb} {self.logins(group, known=known)} on {self.where(group.found(impact))}"
         if ("mfa", "required") in group.demands:

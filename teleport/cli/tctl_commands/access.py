@@ -3,6 +3,7 @@
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -139,9 +140,10 @@ def who(
     policy = _policy(folder)
     rows = policy.people(_target(policy, node, labels), login=login, now=time.time())
     if form == "json":
-        write(to_json([{"user": one.user, "logins": list(one.logins), "role": one.role} for one in rows]))
+        write(to_json([asdict(one) for one in rows]))
         return
-    write(table(("User", "Logins", "Role"), [(one.user, listed(one.logins), one.role) for one in rows]))
+    shown = [(one.user or f"holders of {one.partner}", listed(one.logins), one.role) for one in rows]
+    write(table(("User", "Logins", "Role"), shown))
 
 
 def _policy(folder: Path) -> "Policy":

@@ -24,7 +24,11 @@ def tokens() -> None:
 
 @tokens.command()
 @click.option(
-    "--type", "types", required=True, metavar="LIST", help="What may join: node, proxy, node,proxy or operator."
+    "--type",
+    "types",
+    required=True,
+    metavar="LIST",
+    help="What may join: node, proxy, node,proxy, operator or trusted_cluster.",
 )
 @click.option("--ttl", default="30m", show_default=True, metavar="DURATION", help="How long it can be used.")
 @click.option("--value", default="", metavar="TOKEN", help="Use this secret instead of a random one.")
@@ -111,18 +115,23 @@ def _ttl(text: str) -> float:
 
 
 def _where(made: "m.TokenSecret") -> str:
-    operator = "Operator" in made.roles
-    return (
-        "Where kubectl reaches the cluster"
-        if operator
-        else f"On the host that is to join as {' and '.join(made.roles)}"
-    )
+    if "Operator" in made.roles:
+        return "Where kubectl reaches the cluster"
+    if _for_cluster(made):
+        return "On the auth host of the cluster that is to trust this one"
+    return f"On the host that is to join as {' and '.join(made.roles)}"
+
+
+def _for_cluster(made: "m.TokenSecret") -> bool:
+    return "Trusted_cluster" in made.roles
 
 
 def _command(made: "m.TokenSecret") -> str:
     """What to run on the host. A proxy joins through the auth service, everything else through the proxy."""
     if "Operator" in made.roles:
         return _secret(made)
+    if _for_cluster(made):
+        return _declaration(made)
     proxy = "Proxy" in made.roles
     words = [
         "teleport", "start", "--roles", ",".join(role.lower() for role in made.roles), "--token", made.token,
@@ -138,3 +147,16 @@ def _secret(made: "m.TokenSecret") -> str:
     words = ["kubectl", "-n", "teleport", "create", "secret", "generic", "teleport-operator"]
     literals = {"token": made.token, "address": made.proxy_address or "HOST:PORT", "ca_pin": ",".join(made.ca_pins)}
     return shlex.join([*words, *(f"--from-literal={name}={value}" for name, value in literals.items())])
+
+
+def _declaration(made: "m.TokenSecret") -> str:
+    """What puts the token where a declaration may refer to it; the rest is what to write there."""
+    pins = ", ".join(made.ca_pins)
+    return (
+        f"install -m 0600 /dev/stdin /var/lib/teleport/secrets/{made.cluster} <<< {made.token}\n\n"
+        "and declare there:\n\n"
+        f"  kind: trusted_cluster\n  version: v2\n  metadata:\n    name: {made.cluster}\n  spec:\n    enabled: yes\n"
+        f"    web_proxy_addr: {made.proxy_address or 'HOST:PORT'}\n    ca_pin: [{pins}]\n"
+        f"    token: {{file: /var/lib/teleport/secrets/{made.cluster}}}\n"
+        "    role_map: [{remote: ROLE_HERE, local: [ROLE_THERE]}]"
+    )

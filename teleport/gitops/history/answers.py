@@ -5,6 +5,7 @@ Who may ask is not known here.
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Final
 
 from teleport.access.decide import place_of
@@ -92,7 +93,7 @@ class History:
         found = await asyncio.to_thread(people, state.snapshot, target, login=asked.login, now=moment)
         return h.People(
             node=target.name, at=await self._note(state.commit.id), skipped=state.skipped,
-            people=tuple(h.Person(user=one.user, logins=one.logins, role=one.role) for one in found),
+            people=tuple(h.Person(**asdict(one)) for one in found),
         )  # fmt: skip
 
     async def explain(self, asked: h.ExplainQuestion, *, at: str = "", now: float) -> h.ExplainAnswer:

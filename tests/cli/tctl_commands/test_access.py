@@ -160,17 +160,17 @@ def test_who_lists_the_users_who_reach_a_host_each_role_with_the_logins_it_gives
     )
 
     assert everybody == [
-        {"user": "ann", "logins": ["ann"], "role": "access"},
-        {"user": "ann", "logins": ["deploy"], "role": "dev"},
-        {"user": "bob", "logins": ["bob"], "role": "access"},
+        {"user": "ann", "logins": ["ann"], "role": "access", "partner": ""},
+        {"user": "ann", "logins": ["deploy"], "role": "dev", "partner": ""},
+        {"user": "bob", "logins": ["bob"], "role": "access", "partner": ""},
     ]
-    assert deploying == [{"user": "ann", "logins": ["deploy"], "role": "dev"}]
+    assert deploying == [{"user": "ann", "logins": ["deploy"], "role": "dev", "partner": ""}]
 
 
 def test_who_takes_labels_too(policies: str) -> None:
     result = tctl("access", "who", "--policies", policies, "--labels", "env=staging", "--login", "deploy", "-o", "json")
 
-    assert found(result) == [{"user": "ann", "logins": ["deploy"], "role": "dev"}]
+    assert found(result) == [{"user": "ann", "logins": ["deploy"], "role": "dev", "partner": ""}]
 
 
 def test_somebody_locked_out_reaches_nothing(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_what_never_was_declared_has_no_history(commits: list[str]) -> None:
 def test_who_reached_a_host_at_a_commit_or_a_day(commits: list[str], at: str, logins: list[str]) -> None:
     rows = found(tctl("access", "who", "--node", "db-1", "--at", at, "-o", "json"))["people"]
 
-    assert rows == [{"user": "ann", "logins": logins, "role": "dev"}]
+    assert rows == [{"user": "ann", "logins": logins, "role": "dev", "partner": ""}]
 
 
 def test_who_at_a_commit_is_a_table_below_the_commit(commits: list[str]) -> None:

@@ -160,15 +160,41 @@ def test_roles_that_nobody_declared_holds_are_told_as_roles(before: Path, after:
     text, rows = plan(after, before), json.loads(plan(after, before, "-o", "json").output)["impact"]["roles"]
 
     assert "who holds role/sso gains deploy and their own login on db-1, at most: it depends on their team" in (
-        section(
-            text.output, "Roles that nobody declared holds: for people who are known at login alone, and for partners"
-        )
+        section(text.output, "Roles that nobody declared holds: for people who are known at login alone")
     )
     assert sorted((one["login"], one["resource"]) for one in rows) == [
         ("deploy", "db-1"),
         ("{{internal.logins}}", "db-1"),
     ]
     assert "user" not in rows[0]
+
+
+TRUST = """\
+kind: trusted_cluster
+version: v2
+metadata: {name: acme}
+spec:
+  enabled: yes
+  web_proxy_addr: acme.example:443
+  ca_pin: sha256:7e12c17c20d9cb504bbcb3f0236be3f446861f1396dcbb44425fe28ec1c108f1
+  role_map: [{remote: "sre-*", local: [dev], traits: [logins]}]
+"""
+
+
+def test_an_edited_role_map_is_told_as_roles_of_the_other_cluster(before: Path, after: Path) -> None:
+    (before / "trust.yaml").write_text(TRUST.replace("[dev]", "[]"))
+    (after / "trust.yaml").write_text(TRUST)
+
+    text, found = plan(after, before), json.loads(plan(after, before, "-o", "json").output)["impact"]["partners"]
+
+    told = section(text.output, "Roles of clusters that are trusted, each taken alone")
+    assert "who holds sre-* of acme gains deploy and their own login on db-1" in told
+    assert "nobody loses; 1 role of a trusted cluster gains." in text.output
+    assert {(one["partner"], one["login"], one["resource"], one["role"]) for one in found} == {
+        ("sre-* of acme", "deploy", "db-1", "dev"),
+        ("sre-* of acme", "{{internal.logins}}", "db-1", "dev"),
+    }
+    assert "who holds sre-* of acme gains" in plan(after, before, "-o", "markdown").output
 
 
 def test_what_is_written_in_vain_is_worth_a_look_and_what_was_there_before_is_only_counted(
