@@ -6,8 +6,8 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "host",
-    "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "fed",
+    "host", "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -57,6 +57,11 @@ def approval(digest: str) -> str:
 def last_applied(source: str) -> str:
     """What a source of policy declared when it was applied last; sealed, so that only this program writes it."""
     return f"secret/last-applied/{source}"
+
+
+def fed(source: str) -> str:
+    """What an operator brought last of a source; sealed, since secrets may go with it."""
+    return f"secret/fed/{source}"
 
 
 def overlay(kind: str, name: str) -> str:

@@ -38,6 +38,7 @@ from teleport.store.replica import Replica
 __all__ = [
     "API_SOURCE",
     "Applied",
+    "Foreign",
     "PolicyWriter",
     "Proposal",
     "Ref",
@@ -68,6 +69,10 @@ class Applied:
     @property
     def changed(self) -> int:
         return len(self.created) + len(self.updated) + len(self.deleted)
+
+
+class Foreign(Invalid):
+    """What a source declares belongs to others."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +161,17 @@ class PolicyWriter:
         desired = {(one.kind, one.name): one for one in loaded.resources}
         return judge([*(rest | desired).values(), *loaded.remnants], broken=loaded.broken)
 
-    async def replace(self, source: str, desired: Sequence[AnyResource], actor: Actor, *, commit: str = "") -> Applied:
-        """Make what a source owns exactly what it declares. Raises Invalid with every problem."""
+    async def replace(
+        self, source: str, desired: Sequence[AnyResource], actor: Actor, *, commit: str = "", at: int | None = None
+    ) -> Applied:
+        """Make what a source owns exactly what it declares. Raises Invalid with every problem.
+
+        `at` is the only generation of the policy that it may take the place of, None for any. Raises Conflict.
+        """
         for _ in range(_ATTEMPTS):
             generation, found = await self.stored()
+            if at not in (None, generation):
+                break
             now = self._clock.time()
             owned = {ref: stored.resource for ref, stored in found.items() if stored.owner == source}
             plan = settled((one for one in desired if not _expired(one, now)), owned)
@@ -477,7 +489,7 @@ def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Sto
         message = f"{resource.kind}/{shown(*ref)} belongs to the source {current.owner}"
         problems.append(Problem(resource.origin.file, line, column, message, "delete it there first"))
     if problems:
-        raise Invalid(problems)
+        raise Foreign(problems)
 
 
 def _owned(current: Stored, what: str) -> Refused:

@@ -19,7 +19,7 @@ from teleport.resources.kinds import AnyResource
 from teleport.resources.load import Loaded
 from teleport.resources.secret_ref import plain_secrets
 
-__all__ = ["Guarded", "Loop", "PolicyService", "Source", "SourceState"]
+__all__ = ["Guarded", "Loop", "Outcome", "PolicyService", "Settle", "Source", "SourceState"]
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,24 @@ class PolicyService(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came into force."""
+
+    revision: int
+    changed: int
+    """How many objects."""
+    objects: int
+    """How many the source has in force now."""
+    warnings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """Why that is not all that is declared."""
+
+
+Settle = Callable[[Loaded], Awaitable[Outcome]]
+"""Brings into force what can be of a set whose objects stand alone."""
+
+
 @dataclass
 class SourceState:
     """What `tctl policy status` shows of a source."""
@@ -76,7 +94,7 @@ class SourceState:
     state: Literal["Ready", "Reconciling", "Stalled", "Suspended"] = "Reconciling"
     reason: str = "NotRead"
     """The state's cause in one word: `Applied`; `NotRead`, `Applying`, `Unreachable`, `Failed`; or of what is stalled
-    `Invalid`, `Emptied`, `Guarded`, or the source's own, such as `Unverified`."""
+    `Invalid`, `Emptied`, `Guarded`, `Partial`, or the source's own, such as `Unverified`."""
     since: float = 0.0
     """Since when it is in this state for this reason."""
     message: str = ""
@@ -111,14 +129,16 @@ class Loop:
     def __init__(
         self, source: Source, service: PolicyService, *, clock: Clock, interval: float,
         changed: Callable[[SourceState], None], applied: Callable[[str], Awaitable[None]] | None = None,
-        retry: float = _RETRY_SECONDS, suspended: str = "",
+        retry: float = _RETRY_SECONDS, suspended: str = "", settle: Settle | None = None,
     ) -> None:  # fmt: skip
         """`applied` is told the commit of what came into force; `retry` are the seconds after a failure.
+
+        `settle` is asked of sources whose objects stand alone; all others come into force whole or not at all.
 
         `suspended` says why nothing is to be read, applied or repaired for the time being.
         """
         self._source, self._service, self._clock = source, service, clock
-        self._changed, self._applied, self._retry = changed, applied, retry
+        self._changed, self._applied, self._retry, self._settle = changed, applied, retry, settle
         self.interval = interval
         """Seconds between full passes; may be changed while the loop runs."""
         self._poked = asyncio.Event()
@@ -180,6 +200,9 @@ class Loop:
         if loaded is None:
             return False
         try:
+            if self._settle is not None:
+                await self._settled(await self._settle(loaded))
+                return True
             problems = [*loaded.problems, *plain_secrets((*loaded.resources, *loaded.remnants))]
             if problems:
                 problems += await self._service.faults(self._source.name, loaded)
@@ -228,20 +251,35 @@ class Loop:
         revision, changed, warnings = await self._service.apply(self._source.name, resources, commit=commit)
         if self._applied is not None:
             await self._applied(commit)
-        state, now = self.state, self._clock.time()
-        if changed or state.applied_commit != commit:
+        self._note(Outcome(revision, changed, len(resources), warnings), commit)
+        self._ready()
+
+    async def _settled(self, outcome: Outcome) -> None:
+        self._note(outcome, "")
+        if outcome.problems:
+            await self._stall(outcome.problems, "Partial")
+        else:
+            self._ready()
+
+    def _note(self, outcome: Outcome, commit: str) -> None:
+        """What is in force now."""
+        state = self.state
+        if outcome.changed or state.applied_commit != commit:
             state.tally.applied += 1
-        if changed or state.applied_commit != commit or not state.last_applied:
-            state.last_applied = now
-        if changed or state.state != "Ready":
-            log.info("source %s: %d objects, %d changed, revision %d", state.name, len(resources), changed, revision)
-        for warning in warnings if warnings != state.warnings else ():
+        if outcome.changed or state.applied_commit != commit or not state.last_applied:
+            state.last_applied = self._clock.time()
+        if outcome.changed or state.state != "Ready":
+            log.info("source %s: %d objects, %d changed, revision %d",
+                     state.name, outcome.objects, outcome.changed, outcome.revision)  # fmt: skip
+        for warning in outcome.warnings if outcome.warnings != state.warnings else ():
             log.warning("source %s: %s", state.name, warning)
-        state.turn("Ready", "Applied", "", now)
-        state.problems, state.applied_commit, state.unapplied_since = (), commit, 0.0
-        state.revision, state.objects, state.warnings = revision, len(resources), warnings
-        state.news = bool(changed)
-        self._changed(state)
+        state.applied_commit, state.warnings, state.news = commit, outcome.warnings, bool(outcome.changed)
+        state.revision, state.objects = outcome.revision, outcome.objects
+
+    def _ready(self) -> None:
+        self.state.turn("Ready", "Applied", "", self._clock.time())
+        self.state.problems, self.state.unapplied_since = (), 0.0
+        self._changed(self.state)
 
     async def _stall(self, problems: Sequence[Problem], reason: str) -> None:
         found = tuple(sorted(set(problems)))

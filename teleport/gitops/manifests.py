@@ -1,32 +1,53 @@
-"""Kubernetes manifests as a source of policy: an index that a watch keeps fresh, and what it declares.
+"""Kubernetes manifests as a source of policy: all of one namespace, and what they declare.
 
-Knows no Kubernetes client: whoever watches puts manifests in and takes them out. A manifest has no lines, so what is
-wrong with it is told with the path of the field, and its place is `KIND/NAME`.
+Knows no Kubernetes client: whoever watches brings them. A manifest has no lines, so what is wrong with it is told with
+the path of the field, and its file is `kubernetes:NAMESPACE/KIND/NAME`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from teleport.core.errors import Problem
-from teleport.resources.custom_kinds import CustomKind, custom_kind, to_document
+from teleport.core.errors import BadInput, Problem
+from teleport.gitops.order import Ref
+from teleport.gitops.partial import ChangeSet
+from teleport.resources.custom_kinds import CustomKind, custom_kind, says, to_document
 from teleport.resources.faults import one_line
 from teleport.resources.kinds import AnyResource
-from teleport.resources.load import Loaded, parse
+from teleport.resources.load import Loaded, collection_paused, parse
 from teleport.resources.model import Origin
+from teleport.resources.wishes import IGNORE
 from teleport.resources.yaml_reader import MAX_DEPTH, MAX_DOCUMENT, MAX_NODES, Marks
 
-__all__ = ["Manifests", "place_of"]
+__all__ = ["CHANGE_SET", "Declared", "Manifests", "place_of"]
 
 Manifest = Mapping[str, Any]
 Place = str
 
+CHANGE_SET: Final = "teleport.dev/change-set"
+"""The annotation of objects that come into force together: `NAME/COUNT`."""
+_CHANGE_SET: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})/([1-9][0-9]{0,3})", re.ASCII)
 _NO_FILE_FIELDS: Final = frozenset({"kind", "version", "sub_kind"})
 
 
 def place_of(manifest: Manifest) -> Place:
-    """What a manifest is called where a file would be named: `TeleportRoleV7/dev`."""
+    """What a manifest is called within its namespace: `TeleportRoleV7/dev`."""
     return f"{manifest.get('kind')}/{(manifest.get('metadata') or {}).get('name')}"
+
+
+@dataclass(frozen=True)
+class Declared(Loaded):
+    """What a namespace declares."""
+
+    refs: Mapping[str, Ref] = field(default_factory=dict)
+    """By file, what each manifest declares or would. One that is not known at all stands for itself."""
+    sets: Mapping[Ref, ChangeSet] = field(default_factory=dict)
+    ignored: frozenset[Ref] = frozenset()
+    """What is to be left as it is, by an annotation; not all of it can be read."""
+    withheld: frozenset[str] = frozenset()
+    """Kinds of manifests that cannot be seen at the moment."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,9 @@ class _Read:
 
     version: str
     loaded: Loaded
+    ref: Ref
+    set: ChangeSet | None = None
+    ignored: bool = False
 
 
 class Manifests:
@@ -42,40 +66,48 @@ class Manifests:
 
     kind = "kubernetes"
 
-    def __init__(self, name: str, place: str) -> None:
-        self.name, self.place = name, place
+    def __init__(self, name: str, namespace: str) -> None:
+        self.name, self.namespace, self.place = name, namespace, f"kubernetes:{namespace}"
         self._manifests: dict[Place, Manifest] = {}
+        self._withheld: frozenset[str] = frozenset()
         self._read: dict[Place, _Read] = {}
 
-    def put(self, manifest: Manifest) -> bool:
-        """Note how a manifest is now. False if nothing changed that matters here: its status, for example."""
-        place = place_of(manifest)
-        before = self._manifests.get(place)
-        self._manifests[place] = manifest
-        return before is None or _version(before) != _version(manifest)
+    def take(self, manifests: Iterable[Manifest], withheld: Iterable[str] = ()) -> None:
+        """All there are now, in place of what there was. Raises BadInput for what is no manifest of this namespace."""
+        taken = {self._place(one): one for one in manifests}
+        self._manifests, self._withheld = taken, frozenset(withheld)
 
-    def remove(self, manifest: Manifest) -> bool:
-        """Note that a manifest is gone. False if it was not known."""
-        return self._manifests.pop(place_of(manifest), None) is not None
+    def _place(self, manifest: Manifest) -> Place:
+        kind, metadata = manifest.get("kind"), manifest.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
+        if not (isinstance(kind, str) and isinstance(name, str) and isinstance(metadata, Mapping)):
+            raise BadInput("a manifest has a kind and a name")
+        if metadata.get("namespace") != self.namespace:
+            raise BadInput(f"{kind}/{name} is not in the namespace {self.namespace}")
+        return f"{kind}/{name}"
 
-    def forget(self, kind: str) -> None:
-        """Take out every manifest of a kind: its definition is gone."""
-        for place in [place for place in self._manifests if place.startswith(f"{kind}/")]:
-            del self._manifests[place]
+    def file_of(self, place: Place) -> str:
+        """How `KIND/NAME` is called where a file would be named."""
+        return f"{self.place}/{place}"
 
     def __iter__(self) -> Iterator[Manifest]:
         return iter([self._manifests[place] for place in sorted(self._manifests)])
 
-    async def load(self) -> Loaded:
+    async def load(self) -> Declared:
         """What they declare together, and everything wrong with them."""
-        fresh: dict[Place, _Read] = {}
-        for place, manifest in sorted(self._manifests.items(), key=_age):
-            known, version = self._read.get(place), _version(manifest)
-            if known is None or known.version != version:
-                known = _Read(version, _loaded(manifest, place, self.name))
-            fresh[place] = known
+        return await asyncio.to_thread(self._load, sorted(self._manifests.items(), key=_age), self._withheld)
+
+    def _load(self, manifests: Sequence[tuple[Place, Manifest]], withheld: frozenset[str]) -> Declared:
+        fresh: dict[str, _Read] = {}
+        with collection_paused():
+            for place, manifest in manifests:
+                file, version = self.file_of(place), _version(manifest)
+                known = self._read.get(file)
+                if known is None or known.version != version:
+                    known = _read(manifest, file, self.name, version)
+                fresh[file] = known
         self._read = fresh
-        return _together([one.loaded for one in fresh.values()])
+        return replace(_together(fresh), withheld=withheld)
 
 
 def _age(item: tuple[Place, Manifest]) -> tuple[str, Place]:
@@ -94,26 +126,64 @@ def _version(manifest: Manifest) -> str:
     )
 
 
-def _together(parts: Sequence[Loaded]) -> Loaded:
-    """All of them. What two manifests declare is a fault of the second."""
+def _together(reads: Mapping[str, _Read]) -> Declared:
+    """All of them. What two manifests declare is a fault of the second, which then stands for itself."""
     resources: list[AnyResource] = []
-    problems: list[Problem] = [problem for part in parts for problem in part.problems]
-    remnants: list[AnyResource] = [one for part in parts for one in part.remnants]
-    first: dict[tuple[str, str], str] = {}
-    for resource in (one for part in parts for one in part.resources):
-        earlier = first.setdefault((resource.kind, resource.name), resource.origin.file)
-        if earlier == resource.origin.file:
-            resources.append(resource)
-        else:
-            hint = f"{earlier} declares it too; keep one of them"
-            problems.append(Problem(resource.origin.file, 0, 0, f"{resource.ref} is declared twice", hint))
-            remnants.append(resource)
-    broken = [one for part in parts for one in part.broken]
-    return Loaded(tuple(resources), tuple(sorted(problems)), tuple(broken), tuple(remnants))
+    problems: list[Problem] = [problem for one in reads.values() for problem in one.loaded.problems]
+    remnants: list[AnyResource] = [one for read in reads.values() for one in read.loaded.remnants]
+    refs: dict[str, Ref] = {}
+    first: dict[Ref, str] = {}
+    for file, read in reads.items():
+        earlier = first.setdefault(read.ref, file)
+        refs[file] = read.ref if earlier == file else _itself(file)
+        if earlier == file:
+            resources += read.loaded.resources
+            continue
+        hint = f"{earlier} declares it too; keep one of them"
+        problems.append(Problem(file, 0, 0, f"{'/'.join(read.ref)} is declared twice", hint))
+        remnants += read.loaded.resources
+    kept = {refs[file]: read for file, read in reads.items()}
+    return Declared(
+        tuple(resources), tuple(sorted(problems)),
+        tuple(one for read in reads.values() for one in read.loaded.broken), tuple(remnants),
+        refs=refs, sets={ref: read.set for ref, read in kept.items() if read.set is not None},
+        ignored=frozenset(ref for ref, read in kept.items() if read.ignored),
+    )  # fmt: skip
+
+
+def _itself(file: str) -> Ref:
+    kind, _, name = file.partition("/")[2].partition("/")
+    return kind, name
+
+
+def _read(manifest: Manifest, file: str, source: str, version: str) -> _Read:
+    name, kind = manifest["metadata"]["name"], custom_kind(manifest["kind"])
+    ref = (kind.resource, kind.cls.singleton or name) if kind is not None else _itself(file)
+    loaded, ignored = _loaded(manifest, file, source), says(manifest, IGNORE)
+    if ignored and loaded.problems:
+        return _Read(version, Loaded(), ref, ignored=True)
+    try:
+        return _Read(version, loaded, ref, _change_set(manifest), ignored)
+    except ValueError as error:
+        problem = Problem(file, 0, 0, f"metadata.annotations: {error}", f"write {CHANGE_SET}: NAME/COUNT")
+        remnants = (*loaded.remnants, *loaded.resources)
+        return _Read(version, Loaded(problems=(*loaded.problems, problem), broken=(ref,), remnants=remnants), ref)
+
+
+def _change_set(manifest: Manifest) -> ChangeSet | None:
+    """To which change set an object belongs. Raises ValueError."""
+    annotations = manifest["metadata"].get("annotations")
+    text = annotations.get(CHANGE_SET) if isinstance(annotations, Mapping) else None
+    if text is None:
+        return None
+    match = _CHANGE_SET.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{one_line(str(text))[:100]} is no change set")
+    return ChangeSet(match[1], int(match[2]))
 
 
 def _loaded(manifest: Manifest, place: Place, source: str) -> Loaded:
-    kind = custom_kind(str(manifest.get("kind")))
+    kind = custom_kind(manifest["kind"])
     if kind is None:
         return Loaded(problems=(Problem(place, 0, 0, "no kind that this version knows"),))
     document = to_document(manifest)
@@ -125,8 +195,8 @@ def _loaded(manifest: Manifest, place: Place, source: str) -> Loaded:
     found = tuple(_with_path(one, paths, kind) for one in problems)
     if not found:
         assert resource is not None
-        return Loaded((_placed(resource),))
-    remnants = () if resource is None else (_placed(resource),)
+        return Loaded((_placed(resource, manifest),))
+    remnants = () if resource is None else (_placed(resource, manifest),)
     return Loaded(problems=found, broken=_named(kind, document), remnants=remnants)
 
 
@@ -135,10 +205,11 @@ def _named(kind: CustomKind, document: Mapping[str, Any]) -> tuple[tuple[str, st
     return ((kind.resource, name),) if isinstance(name, str) else ()
 
 
-def _placed(resource: AnyResource) -> AnyResource:
-    """Without lines, which manifests do not have."""
-    origin = resource.origin
-    return resource.with_origin(Origin(source=origin.source, file=origin.file))
+def _placed(resource: AnyResource, manifest: Manifest) -> AnyResource:
+    """Without lines, which manifests do not have; with their generation, which is what they have of a commit."""
+    origin, generation = resource.origin, manifest["metadata"].get("generation")
+    commit = f"generation-{generation}" if isinstance(generation, int) else ""
+    return resource.with_origin(Origin(source=origin.source, file=origin.file, commit=commit))
 
 
 def _excess(document: Mapping[str, Any]) -> str:

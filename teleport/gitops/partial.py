@@ -14,7 +14,7 @@ from teleport.core.errors import Problem
 from teleport.gitops.order import Ref, in_order, references
 from teleport.resources.kinds import AnyResource
 
-__all__ = ["ChangeSet", "Partial", "Waiting", "Widens", "partial"]
+__all__ = ["ChangeSet", "Partial", "Waiting", "Widens", "groups_of", "partial"]
 
 Objects = Mapping[Ref, AnyResource]
 Widens = Callable[[Objects, Objects], Sequence[str]]
@@ -159,7 +159,7 @@ def _narrowing(
             attempt(groups[:middle])
             attempt(groups[middle:])
 
-    groups = _groups(desired, owned, members)
+    groups = groups_of(desired, owned, members)
     if groups:
         attempt(groups)
     return state, waiting
@@ -187,7 +187,7 @@ def _with(state: Objects, desired: Objects, refs: Iterable[Ref]) -> dict[Ref, An
     return changed
 
 
-def _groups(desired: Objects, owned: Objects, members: Mapping[Ref, ChangeSet]) -> list[list[Ref]]:
+def groups_of(desired: Objects, owned: Objects, members: Mapping[Ref, ChangeSet]) -> list[list[Ref]]:
     """What changes: change sets as one, in an order in which each can be made."""
     order = [ref for ref in in_order(desired.values()) if desired[ref] is not owned.get(ref)]
     gone = [ref for ref in reversed(in_order(owned.values())) if ref not in desired]

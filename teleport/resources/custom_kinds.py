@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.wishes import WISHES
 
-__all__ = ["CUSTOM_KINDS", "GROUP", "CustomKind", "custom_kind", "to_document"]
+__all__ = ["CUSTOM_KINDS", "GROUP", "CustomKind", "custom_kind", "says", "to_document"]
 
 GROUP: Final = "resources.teleport.dev"
 """The API group, which is the upstream's."""
@@ -19,6 +20,7 @@ DESCRIPTION: Final = "description"
 """The annotation that becomes the resource's description, as upstream."""
 EXPIRES: Final = "teleport.dev/expires"
 """The annotation that says when the resource ceases to exist; ours."""
+_TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def custom_kind(kind: str) -> CustomKind | None:
 def to_document(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The resource that a manifest of a known kind declares, as one would write it in a folder; not judged yet.
 
-    Labels are those of the manifest. What is no mapping where one belongs is passed on, for the loader to refuse.
+    Labels are those of the manifest, and what it asks of the reconciler by annotations, as upstream. What is no mapping
+    where one belongs is passed on, for the loader to refuse.
     """
     kind = _BY_KIND[manifest["kind"]]
     api_version = str(manifest.get("apiVersion", "")).rpartition("/")[2]
@@ -102,13 +105,25 @@ def to_document(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "metadata": _metadata(manifest.get("metadata") or {}), "spec": spec}
 
 
-def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def says(manifest: Mapping[str, Any], annotation: str) -> bool:
+    """Whether an annotation is true, in the spellings that Go takes; whatever is none of them counts for false."""
+    return _annotations(manifest.get("metadata") or {}).get(annotation) in _TRUE
+
+
+def _annotations(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     annotations = metadata.get("annotations")
-    annotations = annotations if isinstance(annotations, Mapping) else {}
+    return annotations if isinstance(annotations, Mapping) else {}
+
+
+def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    annotations, labels = _annotations(metadata), metadata.get("labels")
+    asked = {wish: "true" for wish in sorted(WISHES) if annotations.get(wish) in _TRUE}
+    if asked and (labels is None or isinstance(labels, Mapping)):
+        labels = {**(labels or {}), **asked}
     found = {
         "name": metadata.get("name"),
         "description": annotations.get(DESCRIPTION),
-        "labels": metadata.get("labels"),
+        "labels": labels,
         "expires": annotations.get(EXPIRES),
     }
     return {key: value for key, value in found.items() if value}

@@ -69,11 +69,11 @@ class AuthService:
     """Called whenever a source was looked at."""
 
     async def apply(
-        self, source: str, desired: Sequence[AnyResource], *, commit: str = ""
+        self, source: str, desired: Sequence[AnyResource], *, commit: str = "", at: int | None = None
     ) -> tuple[int, int, tuple[Problem, ...]]:
-        """See `gitops.loop.PolicyService`."""
+        """See `gitops.loop.PolicyService`; and `PolicyWriter.replace` for `at`."""
         try:
-            applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit)
+            applied = await self.auth.writer.replace(source, desired, _actor(source), commit=commit, at=at)
         except GuardRefused as error:
             raise Guarded(error.problems, error.guards) from None
         if applied.changed and not applied.repaired:

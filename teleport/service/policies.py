@@ -1,4 +1,4 @@
-"""The section `policies` of teleport.yaml: the folders and branches that govern, whose commits count, and ceilings.
+"""The section `policies` of teleport.yaml: the folders, branches and namespaces that govern, and their ceilings.
 
 Fields, types, defaults and what cannot be meant; nothing here fetches anything.
 """
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from teleport.access.overlays import LONGEST
 from teleport.gitops import address
@@ -22,7 +22,8 @@ from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
 __all__ = [
-    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"
+    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Kubernetes", "Policies", "PolicySource", "ceiling_of",
+    "may_adopt",
 ]  # fmt: skip
 
 API: Final = "api"
@@ -32,6 +33,7 @@ SETTINGS: Final = "teleport.yaml"
 _RESERVED: Final = (API, SETTINGS, "preset", "presence")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PLAIN_PATH: Final = re.compile(r"/[^\s%\"'\\]*")
 
 
@@ -138,6 +140,19 @@ class Git(Section):
         return GitAddress.checked(self.url, self.branch, self.path)
 
 
+class Kubernetes(Section):
+    """A namespace whose manifests govern, as an operator brings them."""
+
+    namespace: Text = Field(description="its name", examples=["team-b"])
+
+    @field_validator("namespace")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not _NAMESPACE.fullmatch(name):
+            raise_faults([Fault((), f"{name!r} is no name of a namespace", "small letters, digits and -")])
+        return name
+
+
 class PolicySource(Section):
     """One of several sources of policy."""
 
@@ -147,7 +162,12 @@ class PolicySource(Section):
     )
     dir: Text | None = Field(default=None, description="a folder of YAML", examples=["/etc/teleport/team-b"])
     git: Git | None = Field(default=None, description="instead of a folder: a branch of a git repository")
-    interval: Duration = Field(default=30.0, description="how often everything in a folder is compared anyway")
+    kubernetes: Kubernetes | None = Field(
+        default=None, description="instead of a folder: a namespace of Kubernetes, which an operator brings"
+    )
+    interval: Duration = Field(
+        default=30.0, description="how often everything in a folder or a namespace is compared anyway"
+    )
     ceiling: CeilingSection | None = Field(
         default=None, description="what it may own and give; required of all but the first and `api`",
         examples=[{"owns": {"role": ["team-b-*"]}, "logins": ["app"], "node_labels": {"team": "b"}}],
@@ -160,12 +180,12 @@ class PolicySource(Section):
 
     def _faults(self) -> Iterator[Fault]:
         if self.name == API:
-            if self.dir is not None or self.git is not None:
+            if (self.dir, self.git, self.kubernetes) != (None, None, None):
                 yield Fault((), "the source api is what is written through the API", "give it a ceiling alone")
             return
         yield from _name_faults(self.name)
-        if (self.dir is None) == (self.git is None):
-            yield Fault((), "a source comes from dir or from git", "set one of them")
+        if sum(one is not None for one in (self.dir, self.git, self.kubernetes)) != 1:
+            yield Fault((), "a source comes from dir, from git or from kubernetes", "set one of them")
 
 
 class Guards(GuardSettings, Section):
@@ -239,6 +259,11 @@ class Policies(Section):
         names = [one.name for one in self.sources]
         first = next((name for name in names if name != API), "")
         for index, one in enumerate(self.sources):
+            if one.kubernetes is not None and one.kubernetes in [other.kubernetes for other in self.sources[:index]]:
+                yield Fault(
+                    ("sources", index, "kubernetes", "namespace"), "another source is this namespace already",
+                    "each namespace is one source",
+                )  # fmt: skip
             if one.name in names[:index]:
                 yield Fault(("sources", index, "name"), f"two sources are named {one.name}", "objects belong to names")
             if one.ceiling is None and one.name not in (first, API):
@@ -259,10 +284,13 @@ class Policies(Section):
 
     @property
     def all(self) -> tuple[PolicySource, ...]:
-        """The folders and branches, however they are written."""
+        """The folders, branches and namespaces, however they are written."""
         if self.dir is None and self.git is None:
             return tuple(one for one in self.sources if one.name != API)
-        return (PolicySource.model_construct(name=self.source, dir=self.dir, git=self.git, interval=self.interval),)
+        alone = PolicySource.model_construct(
+            name=self.source, dir=self.dir, git=self.git, kubernetes=None, interval=self.interval
+        )
+        return (alone,)
 
     def taking(self, wanted: "Policies") -> "Policies":
         """This section with what can change while the process runs."""

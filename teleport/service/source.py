@@ -1,4 +1,4 @@
-"""Starts the folders and repositories that govern the cluster as sources of policy."""
+"""Starts the folders, repositories and namespaces that govern the cluster as sources of policy."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from teleport.auth import keys
 from teleport.auth.endpoints.sources import suspension
 from teleport.core.errors import BadInput
+from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.folder import FolderSource
 from teleport.gitops.git import GitSettings, GitSource
 from teleport.gitops.loop import Loop, SourceState
@@ -20,9 +21,11 @@ from teleport.gitops.signatures import Verification
 from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
+from teleport.service.fed import FedNamespace, NamespaceSource
 from teleport.service.governed import GovernedSource
 from teleport.service.history import SourceHistory
 from teleport.service.policies import Git, Policies, PolicySource, ceiling_of
+from teleport.service.settling import Settling
 from teleport.service.site import Site
 
 __all__ = ["start_sources"]
@@ -47,6 +50,8 @@ def _start(site: Site, auth: AuthService, entry: PolicySource, before: Loop | No
     watch: Callable[[], AsyncIterator[None]] | None = None
     if entry.git is not None:
         loop = _git(site, auth, entry.name, entry.git, changed)
+    elif entry.kubernetes is not None:
+        loop = _fed(site, auth, entry, entry.kubernetes.namespace, changed)
     else:
         path = Path(entry.dir or "")
         if not path.is_dir():
@@ -93,6 +98,22 @@ async def _run(
     note = await auth.store.get(keys.suspended(name))
     loop.suspended = suspension(json.loads(note.value)) if note is not None else ""
     await loop.run(watch)
+
+
+def _fed(
+    site: Site, auth: AuthService, entry: PolicySource, namespace: str, changed: Callable[[SourceState], None]
+) -> Loop:
+    source, settling = NamespaceSource(entry.name, namespace, auth), Settling(entry.name, auth, clock=site.clock)
+    loop = Loop(
+        source, auth, clock=site.clock, interval=entry.interval, changed=changed, retry=entry.interval, settle=settling
+    )
+
+    def ceiling() -> Ceiling | None:
+        return ceiling_of(site.config.policies, entry.name)
+
+    surroundings = auth.auth.surroundings
+    surroundings.fed = {**surroundings.fed, entry.name: FedNamespace(source, settling, loop, auth, ceiling)}
+    return loop
 
 
 def _git(site: Site, auth: AuthService, name: str, git: Git, changed: Callable[[SourceState], None]) -> Loop:

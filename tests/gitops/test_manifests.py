@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleport.gitops.manifests import Manifests
-from teleport.resources.load import Loaded
+from teleport.core.errors import BadInput
+from teleport.gitops.manifests import CHANGE_SET, Declared, Manifests
+from teleport.gitops.partial import ChangeSet
 
 
 def manifest(kind: str, name: str, spec: Any, version: str = "v1", **metadata: Any) -> dict[str, Any]:
     return {
         "apiVersion": f"resources.teleport.dev/{version}", "kind": kind, "spec": spec,
-        "metadata": {"name": name, "generation": 1, **metadata},
+        "metadata": {"name": name, "namespace": "default", "generation": 1, **metadata},
     }  # fmt: skip
 
 
@@ -21,10 +22,9 @@ def lock(name: str, user: str = "ann", **metadata: Any) -> dict[str, Any]:
     return manifest("TeleportLockV2", name, {"target": {"user": user}}, **metadata)
 
 
-async def loaded(*manifests: dict[str, Any]) -> Loaded:
-    source = Manifests("kubernetes", "namespace default")
-    for one in manifests:
-        source.put(one)
+async def loaded(*manifests: dict[str, Any]) -> Declared:
+    source = Manifests("kubernetes", "default")
+    source.take(manifests)
     return await source.load()
 
 
@@ -33,7 +33,10 @@ async def test_manifests_declare_resources_of_their_source() -> None:
 
     assert [one.ref for one in found.resources] == ["lock/lost", "user/ann"]
     assert {one.origin.source for one in found.resources} == {"kubernetes"}
-    assert [one.origin.file for one in found.resources] == ["TeleportLockV2/lost", "TeleportUser/ann"]
+    assert [one.origin.file for one in found.resources] == [
+        "kubernetes:default/TeleportLockV2/lost", "kubernetes:default/TeleportUser/ann",
+    ]  # fmt: skip
+    assert {one.origin.commit for one in found.resources} == {"generation-1"}
 
 
 async def test_a_fault_is_told_with_the_path_of_its_field() -> None:
@@ -42,8 +45,8 @@ async def test_a_fault_is_told_with_the_path_of_its_field() -> None:
     found = await loaded(manifest("TeleportRoleV7", "dev", spec))
 
     assert [str(one) for one in found.problems] == [
-        "TeleportRoleV7/dev: spec.allow.rules[0].verbs[0]: unknown verb lst (did you mean list?)",
-        "TeleportRoleV7/dev: spec.dney: unknown field dney (did you mean deny?)",
+        "kubernetes:default/TeleportRoleV7/dev: spec.allow.rules[0].verbs[0]: unknown verb lst (did you mean list?)",
+        "kubernetes:default/TeleportRoleV7/dev: spec.dney: unknown field dney (did you mean deny?)",
     ]
     assert found.broken == (("role", "dev"),)
 
@@ -62,42 +65,61 @@ async def test_of_two_that_declare_the_same_the_older_keeps_it() -> None:
     found = await loaded(younger, older)
 
     assert [one.version for one in found.resources] == ["v7"]
-    assert [one.file for one in found.problems] == ["TeleportRoleV6/dev"]
+    assert [one.file for one in found.problems] == ["kubernetes:default/TeleportRoleV6/dev"]
+    assert dict(found.refs) == {
+        "kubernetes:default/TeleportRoleV7/dev": ("role", "dev"),
+        "kubernetes:default/TeleportRoleV6/dev": ("TeleportRoleV6", "dev"),
+    }
 
 
-async def test_one_that_is_gone_declares_nothing() -> None:
-    source = Manifests("kubernetes", "namespace default")
-    source.put(lock("lost"))
+@pytest.mark.parametrize("metadata", [{"namespace": "other"}, {"namespace": None}, {"name": 1}])
+def test_what_is_no_manifest_of_the_namespace_is_not_taken(metadata: dict[str, Any]) -> None:
+    source = Manifests("kubernetes", "default")
 
-    assert source.remove(lock("lost"))
-    assert not source.remove(lock("lost"))
-    assert await source.load() == Loaded()
+    with pytest.raises(BadInput):
+        source.take([lock("lost"), {**lock("other"), "metadata": {**lock("other")["metadata"], **metadata}}])
 
-
-async def test_a_kind_whose_definition_is_gone_is_forgotten() -> None:
-    source = Manifests("kubernetes", "namespace default")
-    source.put(lock("lost"))
-    source.put(manifest("TeleportUser", "ann", {}, "v2"))
-
-    source.forget("TeleportLockV2")
-
-    assert [one.ref for one in (await source.load()).resources] == ["user/ann"]
+    assert list(source) == []
 
 
-def test_a_change_of_the_status_alone_is_no_news() -> None:
-    source = Manifests("kubernetes", "namespace default")
+async def test_a_change_set_is_an_annotation() -> None:
+    found = await loaded(lock("a", annotations={CHANGE_SET: "move/2"}), lock("b"))
 
-    assert source.put(lock("lost"))
-    assert not source.put({**lock("lost"), "status": {"conditions": []}})
-    assert source.put(lock("lost", generation=2))
-    assert source.put(lock("lost", generation=2, annotations={"teleport.dev/keep": "true"}))
+    assert dict(found.sets) == {("lock", "a"): ChangeSet("move", 2)}
+
+
+@pytest.mark.parametrize("text", ["move", "move/0", "move/two", "/2", "", "move/2\n", 2, None, ["move/2"]])
+async def test_what_is_no_change_set_is_a_fault(text: Any) -> None:
+    found = await loaded(lock("a", annotations={CHANGE_SET: text}))
+
+    assert ([one.hint for one in found.problems] == [f"write {CHANGE_SET}: NAME/COUNT"]) == (text is not None)
+
+
+@pytest.mark.parametrize("wish", ["keep", "ignore", "adopt"])
+@pytest.mark.parametrize(("text", "asked"), [("true", True), ("1", True), ("yes", False), ("", False)])
+async def test_what_is_asked_by_an_annotation_is_asked_as_by_a_label(wish: str, text: str, asked: bool) -> None:
+    found = await loaded(lock("a", annotations={f"teleport.dev/{wish}": text}, labels={"a": "b"}))
+
+    labels = {"a": "b"} | ({f"teleport.dev/{wish}": "true"} if asked else {})
+    assert found.resources[0].metadata.labels == labels
+
+
+async def test_what_is_ignored_may_be_broken() -> None:
+    broken = manifest("TeleportRoleV7", "dev", {"dney": {}}, annotations={"teleport.dev/ignore": "true"})
+
+    found = await loaded(broken)
+
+    assert found.problems == ()
+    assert found.ignored == {("role", "dev")}
 
 
 async def test_what_did_not_change_is_read_once() -> None:
-    source = Manifests("kubernetes", "namespace default")
-    source.put(lock("lost"))
+    source = Manifests("kubernetes", "default")
+    source.take([lock("lost")])
+    first = await source.load()
+    source.take([{**lock("lost"), "status": {"conditions": []}}])
 
-    first, second = await source.load(), await source.load()
+    second = await source.load()
 
     assert first.resources[0] is second.resources[0]
 
@@ -129,9 +151,10 @@ anything = st.recursive(
 kinds = st.sampled_from(["TeleportRole", "TeleportRoleV7", "TeleportUser", "TeleportLockV2", "TeleportNothing"])
 
 
-@given(kinds, anything, st.dictionaries(st.sampled_from(["name", "labels", "annotations", "uid"]), anything))
+@given(kinds, anything, st.dictionaries(st.sampled_from(["labels", "annotations", "uid", "generation"]), anything))
 async def test_whatever_is_put_in_ends_in_resources_or_problems(kind: str, spec: Any, metadata: Any) -> None:
-    body = {"apiVersion": "resources.teleport.dev/v1", "kind": kind, "metadata": metadata, "spec": spec}
+    body = {"apiVersion": "resources.teleport.dev/v1", "kind": kind, "spec": spec}
+    body["metadata"] = {**metadata, "name": "x", "namespace": "default"}
 
     found = await loaded(body)
 

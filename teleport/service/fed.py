@@ -1,0 +1,111 @@
+"""A namespace of Kubernetes as a source of policy: what an operator brings of it, and what the operator is told.
+
+What was brought last is kept, sealed, so that drift is repaired while no operator is there, and so that nothing is
+emptied after a restart: a source that nobody has fed yet leaves everything as it is.
+"""
+
+import asyncio
+import json
+import zlib
+from collections.abc import Callable, Sequence
+
+from teleport.access.inventory import known_hosts
+from teleport.access.role_reach import reach_lines
+from teleport.api import models as m
+from teleport.auth import keys
+from teleport.core.errors import Unavailable
+from teleport.gitops.ceiling import Ceiling
+from teleport.gitops.loop import Loop
+from teleport.gitops.manifests import Declared, Manifests, place_of
+from teleport.resources.node import Node
+from teleport.service.auth import AuthService
+from teleport.service.settling import Settling
+from teleport.service.verdicts import Confidant, Settled, Tenant, answer_of
+
+__all__ = ["FedNamespace", "NamespaceSource"]
+
+
+class NamespaceSource:
+    """What was brought last, read as a source. See `gitops.loop.Source`."""
+
+    kind = "kubernetes"
+
+    def __init__(self, name: str, namespace: str, auth: AuthService) -> None:
+        self.name, self._auth = name, auth
+        self._manifests = Manifests(name, namespace)
+        self.namespace, self.place = namespace, self._manifests.place
+        self._brought: bytes | None = None
+
+    async def take(self, request: m.FeedRequest) -> None:
+        """All there is now. Raises BadInput for what does not belong here."""
+        self._manifests.take(request.manifests, request.withheld)
+        body = await asyncio.to_thread(_packed, self.namespace, request)
+        if body != self._brought:
+            await self._auth.store.put(keys.fed(self.name), body)
+            self._brought = body
+
+    async def load(self) -> Declared:
+        """Raises Unavailable as long as nothing was ever brought."""
+        if self._brought is None:
+            await self._remember()
+        return await self._manifests.load()
+
+    async def _remember(self) -> None:
+        record = await self._auth.store.get(keys.fed(self.name))
+        body = json.loads(zlib.decompress(record.value)) if record is not None else {}
+        if record is None or body["namespace"] != self.namespace:
+            raise Unavailable(f"no operator has brought anything of the namespace {self.namespace} yet")
+        self._manifests.take(body["manifests"], body["withheld"])
+        self._brought = record.value
+
+
+class FedNamespace:
+    """See `auth.endpoints.parts.Fed`. `ceiling` tells what the source may do at most: who has one is a tenant."""
+
+    def __init__(
+        self, source: NamespaceSource, settling: Settling, loop: Loop, auth: AuthService,
+        ceiling: Callable[[], Ceiling | None],
+    ) -> None:  # fmt: skip
+        self._source, self._settling, self._loop = source, settling, loop
+        self._auth, self._ceiling = auth, ceiling
+
+    @property
+    def namespace(self) -> str:
+        return self._source.namespace
+
+    async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
+        """Raises BadInput for what does not belong here, Unavailable if it could not be judged now."""
+        await self._source.take(request)
+        settled = await self._loop.reconcile()
+        if self._loop.suspended:
+            return _resting(request, self._loop)
+        found = self._settling.last
+        if not settled or found is None:
+            raise Unavailable(self._loop.state.message or "the source could not be reconciled")
+        nodes = await self._auth.reviewer.hosts()
+        return await asyncio.to_thread(self._answer, found, nodes)
+
+    def _answer(self, settled: Settled, nodes: Sequence[Node]) -> m.FeedAnswer:
+        snapshot = self._auth.auth.policy.current
+        hosts = known_hosts(nodes, snapshot.nodes)
+        names = [name for kind, name in settled.case.read.refs.values() if kind == "role"]
+        reader = Confidant()
+        if self._ceiling() is not None:
+            own = {name for kind, name in settled.case.read.refs.values() if kind in ("user", "node")}
+            reader = Tenant(own, (*snapshot.users, *(host.name for host in hosts)))
+        return answer_of(settled, reach_lines(snapshot, hosts, names), reader)
+
+
+def _resting(request: m.FeedRequest, loop: Loop) -> m.FeedAnswer:
+    """While the source is suspended."""
+    message = f"the source is suspended: {loop.suspended}"
+    objects = (
+        m.ObjectVerdict(place=place_of(one), state="Reconciling", reason="Suspended", message=message)
+        for one in request.manifests
+    )
+    return m.FeedAnswer(revision=loop.state.revision, objects=tuple(objects))
+
+
+def _packed(namespace: str, request: m.FeedRequest) -> bytes:
+    body = {"namespace": namespace, "manifests": request.manifests, "withheld": request.withheld}
+    return zlib.compress(json.dumps(body, separators=(",", ":"), sort_keys=True).encode())
