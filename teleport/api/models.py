@@ -847,6 +847,10 @@ class FeedRequest(Message):
     manifests: tuple[dict[str, Any], ...]
     withheld: tuple[Short, ...] = ()
     """Kinds of manifests that cannot be seen at the moment: that one is absent says nothing."""
+    refused: dict[Short, Short] = Field(default_factory=dict)
+    """By `KIND/NAME`, why the operator does not bring what a manifest refers to."""
+    secrets: dict[Short, str] = Field(default_factory=dict, repr=False)
+    """By NAME/KEY, what the Secrets hold that manifests refer to and may."""
 
 
 class ObjectVerdict(Message):

@@ -7,6 +7,7 @@ import hmac
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,14 +27,32 @@ class Unresolved(Exception):
     """A reference leads to no secret. The message names the place, never what is there."""
 
 
+@dataclass(frozen=True)
+class _Brought:
+    source: str
+    secrets: Mapping[str, str] = field(repr=False)
+
+
 class References:
     """What references may lead to."""
 
     def __init__(self, folders: Sequence[Path], *, prefix: str, environment: Mapping[str, str]) -> None:
         self._folders, self._prefix, self._environment = tuple(folders), prefix, environment
+        self._brought: dict[str, _Brought] = {}
 
-    def forbidden(self, reference: SecretRef) -> str:
-        """Why a reference must not be followed, whatever is there; nothing if it may be."""
+    def bring(self, namespace: str, source: str, secrets: Mapping[str, str]) -> None:
+        """What a namespace's Secrets hold now, NAME/KEY to value, as the source of this namespace was brought it."""
+        self._brought[namespace] = _Brought(source, secrets)
+
+    def forbidden(self, reference: SecretRef, source: str | None = None) -> str:
+        """Why a reference must not be followed, whatever is there; nothing if it may be.
+
+        `source` is who refers to it, None where that was asked before.
+        """
+        if reference.kubernetes:
+            brought = self._brought.get(reference.namespace)
+            theirs = brought is not None and source in (None, brought.source)
+            return "" if theirs else f"{reference} is in no namespace whose manifests this source consists of"
         if reference.env:
             permitted = reference.env.startswith(self._prefix) and reference.env != self._prefix
             return "" if permitted else f"{reference} does not begin with {self._prefix}"
@@ -46,7 +65,7 @@ class References:
         reason = self.forbidden(reference)
         if reason:
             raise Unresolved(reason)
-        text = self._environment.get(reference.env) if reference.env else self._file(reference)
+        text = self._text(reference)
         if text is None:
             raise Unresolved(f"{reference} is not set")
         secret = text.strip()
@@ -67,6 +86,11 @@ class References:
             if hmac.compare_digest(kept, shown) and found is None:
                 found = token
         return found
+
+    def _text(self, reference: SecretRef) -> str | None:
+        if reference.kubernetes:
+            return self._brought[reference.namespace].secrets.get(reference.secret)
+        return self._environment.get(reference.env) if reference.env else self._file(reference)
 
     def _file(self, reference: SecretRef) -> str:
         """The content of a small, regular file that is inside of a permitted folder when links are followed too."""

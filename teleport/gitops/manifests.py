@@ -70,12 +70,18 @@ class Manifests:
         self.name, self.namespace, self.place = name, namespace, f"kubernetes:{namespace}"
         self._manifests: dict[Place, Manifest] = {}
         self._withheld: frozenset[str] = frozenset()
+        self._refused: dict[Place, str] = {}
         self._read: dict[Place, _Read] = {}
 
-    def take(self, manifests: Iterable[Manifest], withheld: Iterable[str] = ()) -> None:
-        """All there are now, in place of what there was. Raises BadInput for what is no manifest of this namespace."""
+    def take(
+        self, manifests: Iterable[Manifest], withheld: Iterable[str] = (), refused: Mapping[Place, str] | None = None
+    ) -> None:
+        """All there are now, in place of what there was. Raises BadInput for what is no manifest of this namespace.
+
+        `withheld` are kinds that cannot be seen; `refused` says why manifests lack something that they refer to.
+        """
         taken = {self._place(one): one for one in manifests}
-        self._manifests, self._withheld = taken, frozenset(withheld)
+        self._manifests, self._withheld, self._refused = taken, frozenset(withheld), dict(refused or {})
 
     def _place(self, manifest: Manifest) -> Place:
         kind, metadata = manifest.get("kind"), manifest.get("metadata")
@@ -95,9 +101,12 @@ class Manifests:
 
     async def load(self) -> Declared:
         """What they declare together, and everything wrong with them."""
-        return await asyncio.to_thread(self._load, sorted(self._manifests.items(), key=_age), self._withheld)
+        manifests = sorted(self._manifests.items(), key=_age)
+        return await asyncio.to_thread(self._load, manifests, self._withheld, self._refused)
 
-    def _load(self, manifests: Sequence[tuple[Place, Manifest]], withheld: frozenset[str]) -> Declared:
+    def _load(
+        self, manifests: Sequence[tuple[Place, Manifest]], withheld: frozenset[str], refused: Mapping[Place, str]
+    ) -> Declared:
         fresh: dict[str, _Read] = {}
         with collection_paused():
             for place, manifest in manifests:
@@ -107,7 +116,11 @@ class Manifests:
                     known = _read(manifest, file, self.name, version)
                 fresh[file] = known
         self._read = fresh
-        return replace(_together(fresh), withheld=withheld)
+        lacking = {
+            file: replace(fresh[file], loaded=_lacking(fresh[file], file, reason))
+            for place, reason in refused.items() if (file := self.file_of(place)) in fresh
+        }  # fmt: skip
+        return replace(_together(fresh | lacking), withheld=withheld)
 
 
 def _age(item: tuple[Place, Manifest]) -> tuple[str, Place]:
@@ -149,6 +162,13 @@ def _together(reads: Mapping[str, _Read]) -> Declared:
         refs=refs, sets={ref: read.set for ref, read in kept.items() if read.set is not None},
         ignored=frozenset(ref for ref, read in kept.items() if read.ignored),
     )  # fmt: skip
+
+
+def _lacking(read: _Read, file: str, reason: str) -> Loaded:
+    """A manifest that cannot be what it says, since something is not there that it refers to."""
+    loaded = read.loaded
+    problems = (*loaded.problems, Problem(file, 0, 0, one_line(reason)))
+    return Loaded(problems=problems, broken=(read.ref,), remnants=(*loaded.remnants, *loaded.resources))
 
 
 def _itself(file: str) -> Ref:

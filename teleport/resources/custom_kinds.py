@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from teleport.resources.kinds import KINDS, AnyResource
+from teleport.resources.secret_ref import SecretRef, brought_secret, secret_fields
 from teleport.resources.wishes import WISHES
 
-__all__ = ["CUSTOM_KINDS", "GROUP", "CustomKind", "custom_kind", "says", "to_document"]
+__all__ = ["CUSTOM_KINDS", "GROUP", "CustomKind", "custom_kind", "says", "secrets_of", "to_document"]
 
 GROUP: Final = "resources.teleport.dev"
 """The API group, which is the upstream's."""
@@ -102,7 +105,30 @@ def to_document(manifest: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"kind": kind.resource, **({"version": version} if version else {})}
     if kind.sub_kind:
         body["sub_kind"] = kind.sub_kind
-    return {**body, "metadata": _metadata(manifest.get("metadata") or {}), "spec": spec}
+    metadata = manifest.get("metadata") or {}
+    return {**body, "metadata": _metadata(metadata), "spec": _referring(kind, spec, str(metadata.get("namespace", "")))}
+
+
+def secrets_of(manifest: Mapping[str, Any]) -> tuple[SecretRef, ...]:
+    """The Secrets that a manifest of a known kind refers to, as far as it names them rightly."""
+    kind, spec = _BY_KIND[manifest["kind"]], manifest.get("spec")
+    namespace = str((manifest.get("metadata") or {}).get("namespace", ""))
+    found = []
+    if not isinstance(spec, Mapping):
+        return ()
+    for name in secret_fields(kind.cls):
+        try:
+            found.append(SecretRef.model_validate(brought_secret(spec.get(name), namespace)))
+        except ValidationError:
+            continue
+    return tuple(one for one in found if one.namespace and one.namespace == namespace)
+
+
+def _referring(kind: CustomKind, spec: Any, namespace: str) -> Any:
+    """A spec whose references to Secrets say in which namespace these are: that of the manifest, always."""
+    fields = secret_fields(kind.cls) if isinstance(spec, Mapping) else ()
+    changed = {name: brought_secret(spec[name], namespace) for name in fields if name in spec}
+    return {**spec, **changed} if changed else spec
 
 
 def says(manifest: Mapping[str, Any], annotation: str) -> bool:

@@ -36,6 +36,7 @@ _SHAPES: Final[Mapping[str, Schema]] = {
     "labels": {"type": "object", "additionalProperties": _TEXT, "nullable": True},
     "label-selector": {"type": "object", "additionalProperties": _SEVERAL_WAYS, "nullable": True},
     "traits": {"type": "object", "additionalProperties": _SEVERAL_WAYS, "nullable": True},
+    "SecretRef": _SEVERAL_WAYS,
 }
 """The named types of values (`shapes`), as a structural schema can say them."""
 _KEPT: Final = ("minimum", "maximum", "minItems", "minProperties")

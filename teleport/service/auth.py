@@ -65,6 +65,8 @@ class AuthService:
     replica: Replica
     authorities: AuthoritySet
     reviewer: Reviewer
+    permitted: References
+    """Which secrets policy may refer to."""
     watchers: list[Callable[[SourceState], None]] = field(default_factory=list)
     """Called whenever a source was looked at."""
 
@@ -181,7 +183,7 @@ async def open_auth(
     )  # fmt: skip
     for work, name in works:
         stack.push_async_callback(cancel_and_wait, asyncio.create_task(work, name=name))
-    return AuthService(auth, store, replica, authorities, reviewer)
+    return AuthService(auth, store, replica, authorities, reviewer, permitted)
 
 
 def _differences(before: AnyResource, after: AnyResource) -> Iterator[str]:

@@ -35,11 +35,12 @@ class NamespaceSource:
         self._manifests = Manifests(name, namespace)
         self.namespace, self.place = namespace, self._manifests.place
         self._brought: bytes | None = None
+        auth.permitted.bring(namespace, name, {})
 
     async def take(self, request: m.FeedRequest) -> None:
         """All there is now. Raises BadInput for what does not belong here."""
-        self._manifests.take(request.manifests, request.withheld)
         body = await asyncio.to_thread(_packed, self.namespace, request)
+        self._take(request)
         if body != self._brought:
             await self._auth.store.put(keys.fed(self.name), body)
             self._brought = body
@@ -55,8 +56,12 @@ class NamespaceSource:
         body = json.loads(zlib.decompress(record.value)) if record is not None else {}
         if record is None or body["namespace"] != self.namespace:
             raise Unavailable(f"no operator has brought anything of the namespace {self.namespace} yet")
-        self._manifests.take(body["manifests"], body["withheld"])
+        self._take(m.FeedRequest.model_validate(body["request"]))
         self._brought = record.value
+
+    def _take(self, request: m.FeedRequest) -> None:
+        self._manifests.take(request.manifests, request.withheld, request.refused)
+        self._auth.permitted.bring(self.namespace, self.name, request.secrets)
 
 
 class FedNamespace:
@@ -107,5 +112,5 @@ def _resting(request: m.FeedRequest, loop: Loop) -> m.FeedAnswer:
 
 
 def _packed(namespace: str, request: m.FeedRequest) -> bytes:
-    body = {"namespace": namespace, "manifests": request.manifests, "withheld": request.withheld}
+    body = {"namespace": namespace, "request": request.model_dump(mode="json")}
     return zlib.compress(json.dumps(body, separators=(",", ":"), sort_keys=True).encode())

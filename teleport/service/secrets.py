@@ -72,10 +72,12 @@ class SecretsCheck:
     def __call__(self, proposed: Proposed) -> Verdict:
         violations: list[Violation] = []
         warnings: list[Problem] = []
-        for resource in proposed.desired.values():
+        for ref, resource in proposed.desired.items():
             for reference, path, hint in _references(resource):
+                if reference.kubernetes and proposed.before.get(ref) is resource:
+                    continue  # what a namespace left to others leads nowhere any more, and stands in nobody's way
                 line, column = resource.origin.at(*path)
-                reason = self._permitted.forbidden(reference)
+                reason = self._permitted.forbidden(reference, proposed.source)
                 if reason:
                     told = "policies.secrets in teleport.yaml says what may be named"
                     violations.append(Violation(_GUARD, Problem(resource.origin.file, line, column, reason, told)))

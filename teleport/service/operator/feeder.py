@@ -6,14 +6,15 @@ together are one feed, so that a thousand manifests applied at once are not a th
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from teleport.api import models as m
 from teleport.core.aio import Clock, utc
 from teleport.core.errors import TeleportError
-from teleport.resources.custom_kinds import CUSTOM_KINDS, custom_kind
+from teleport.resources.custom_kinds import CUSTOM_KINDS, GROUP, custom_kind
 from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError
+from teleport.service.operator.secrets import Secrets
 from teleport.service.operator.status import differs, status_of
 
 __all__ = ["FINALIZER", "Feed", "Feeder"]
@@ -46,6 +47,8 @@ class Feeder:
         self._listed = False
         self._changed = asyncio.Event()
         self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self._told_of_kept: dict[str, tuple[str, str]] = {}
+        self._secrets = Secrets(api, source.namespace, clock=clock, changed=self._changed.set)
         self.fed = asyncio.Event()
         """Set after every feed that the auth service answered."""
 
@@ -78,6 +81,16 @@ class Feeder:
 
     async def run(self) -> None:
         """Feed until cancelled."""
+        try:
+            await self._run()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Watch no Secret any more."""
+        await self._secrets.close()
+
+    async def _run(self) -> None:
         failures = 0
         self.relist()
         while True:
@@ -108,16 +121,19 @@ class Feeder:
         going = {kind.kind for kind in await self._api.going(suspects)}
         self._withheld = (self._withheld | going) - {kind for kind, _ in self._manifests}
         manifests = dict(self._manifests)
-        living = [one for one in manifests.values() if not one["metadata"].get("deletionTimestamp")]
-        answer = await self._feed(
-            m.FeedRequest(
-                source=self.source.name, manifests=tuple(map(_bare, living)), withheld=tuple(sorted(self._withheld))
-            )
-        )
+        answer = await self._feed(await self._request(manifests.values()))
         self._suspect.clear()
         self.fed.set()
         await self._tell(answer, manifests)
         return answer
+
+    async def _request(self, manifests: Iterable[Manifest]) -> m.FeedRequest:
+        living = [one for one in manifests if not one["metadata"].get("deletionTimestamp")]
+        secrets = await self._secrets.of(living)
+        return m.FeedRequest(
+            source=self.source.name, manifests=tuple(map(_bare, living)), withheld=tuple(sorted(self._withheld)),
+            refused=dict(secrets.refused), secrets=dict(secrets.values),
+        )  # fmt: skip
 
     @property
     def _names(self) -> tuple[str, str]:
@@ -155,8 +171,28 @@ class Feeder:
                     failed.append(error)
 
         await asyncio.gather(*(one(manifest) for manifest in manifests.values()))
+        try:
+            await self._tell_of_kept(answer.kept)
+        except KubernetesError as error:
+            failed.append(error)
         if failed:
             raise failed[0]
+
+    async def _tell_of_kept(self, kept: Iterable[m.ObjectVerdict]) -> None:
+        """What is in force though nothing in Kubernetes declares it has no status: an Event tells of it, once."""
+        verdicts = {one.place: one for one in kept}
+        self._told_of_kept = {place: said for place, said in self._told_of_kept.items() if place in verdicts}
+        for place, verdict in verdicts.items():
+            said, kind = (verdict.reason, verdict.message), custom_kind(place.partition("/")[0])
+            if kind is None or self._told_of_kept.get(place) == said:
+                continue
+            about = {
+                "apiVersion": f"{GROUP}/{kind.stored}", "kind": kind.kind,
+                "metadata": {"name": place.partition("/")[2], "namespace": self.source.namespace},
+            }  # fmt: skip
+            now = utc(self._clock.time())
+            await self._api.write_event(about, reason=verdict.reason, message=verdict.message, warning=True, now=now)
+            self._told_of_kept[place] = said
 
     async def _tell_one(self, manifest: Manifest, verdict: m.ObjectVerdict | None, revision: int) -> None:
         kind = custom_kind(manifest["kind"])

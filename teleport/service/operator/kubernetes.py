@@ -21,10 +21,16 @@ _MANAGER: Final = "teleport-operator"
 _COMPONENT: Final = "teleport-operator"
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
+_PATIENT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30)
+"""For watches, which end when something happens."""
 
 
 class KubernetesError(Unavailable):
-    """The API server refused something, or did not answer."""
+    """The API server refused something, or did not answer: then the status is 0."""
+
+    def __init__(self, message: str, answered: int = 0) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class KubernetesApi:
@@ -95,6 +101,23 @@ class KubernetesApi:
             body = {"apiVersion": "kopf.dev/v1", "kind": "KopfPeering", "metadata": {"name": name}}
             await self._send("POST", path, body, "application/json", missing=True)
 
+    async def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """One Secret; None where there is none of the name."""
+        return await self._get(f"{_secrets(namespace)}/{quote(name, safe='')}")
+
+    async def wait_secret_changes(self, namespace: str, name: str, version: str) -> None:
+        """Returns once a Secret is not as it was in some version, or when the API server ends the watch."""
+        query = f"watch=true&fieldSelector=metadata.name%3D{quote(name, safe='')}&resourceVersion={quote(version)}"
+        login, path = self._login, f"{_secrets(namespace)}?{query}"
+        self.requests += 1
+        try:
+            async with login.http.get(login.url + path, headers=login.headers, timeout=_PATIENT) as answer:
+                if answer.status >= 300:
+                    raise KubernetesError(f"GET {path}: HTTP {answer.status}", answer.status)
+                await answer.content.readline()
+        except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise KubernetesError(f"GET {path}: {str(error) or type(error).__name__}") from None
+
     async def _get(self, path: str) -> dict[str, Any] | None:
         """What stands at a path; None if nothing does."""
         answer = await self._ask("GET", path, None, "application/json", missing=True)
@@ -118,8 +141,13 @@ class KubernetesApi:
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise KubernetesError(f"{method} {path}: {str(error) or type(error).__name__}") from None
         if answer.status >= 300:
-            raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {raw[:500].decode(errors='replace')}")
+            said = raw[:500].decode(errors="replace")
+            raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {said}", answer.status)
         return raw
+
+
+def _secrets(namespace: str) -> str:
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
 
 
 def _is_going(found: Mapping[str, Any] | None) -> bool:
