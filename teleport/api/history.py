@@ -37,7 +37,8 @@ class RulePlace(Message):
     file: str = Field(default="", max_length=4096)
     line: int = Field(default=0, ge=0)
     column: int = Field(default=0, ge=0)
-    commit: str = Field(default="", pattern="^([0-9a-f]{40}|[0-9a-f]{64})?$")
+    commit: str = Field(default="", pattern="^([0-9a-f]{40}|[0-9a-f]{64}|generation-[0-9]+)?$")
+    """Of a manifest its generation, which no history knows."""
 
 
 class RuleText(Message):

@@ -847,9 +847,9 @@ class FeedRequest(Message):
     manifests: tuple[dict[str, Any], ...]
     withheld: tuple[Short, ...] = ()
     """Kinds of manifests that cannot be seen at the moment: that one is absent says nothing."""
-    refused: dict[Short, Short] = Field(default_factory=dict)
+    refused: dict[Line, Line] = Field(default_factory=dict)
     """By `KIND/NAME`, why the operator does not bring what a manifest refers to."""
-    secrets: dict[Short, str] = Field(default_factory=dict, repr=False)
+    secrets: dict[Line, Secret] = Field(default_factory=dict, repr=False)
     """By NAME/KEY, what the Secrets hold that manifests refer to and may."""
 
 

@@ -1,7 +1,7 @@
 """The ceilings of teleport.yaml: fields, types, and what cannot be meant; and which source has which."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from teleport.service.sections import Section
 
 __all__ = ["CeilingSection"]
 
+_PLACEHOLDER: Final = "{namespace}"
 _PATTERNS: Final = ("assign_roles", "logins", "join_sessions")
 _SELECTORS: Final = ("traits", "node_labels", "host_labels")
 
@@ -84,6 +85,10 @@ class CeilingSection(Section):
             for key, values in given.items():
                 yield from _pattern_faults((name, key), values)
 
+    def of(self, namespace: str) -> Ceiling:
+        """That of a namespace, among all that it holds for."""
+        return Ceiling.from_wire(_named(self.value.to_wire(), namespace)) if namespace else self.value
+
     @property
     def value(self) -> Ceiling:
         return Ceiling(
@@ -92,6 +97,15 @@ class CeilingSection(Section):
             rules=tuple((noun, one.verbs) for one in self.rules for noun in one.resources),
             join_sessions=self.join_sessions, token_roles=self.token_roles, host_labels=self.host_labels,
         )  # fmt: skip
+
+
+def _named(value: Any, namespace: str) -> Any:
+    """A value with a namespace's name in place of the word that stands for it."""
+    if isinstance(value, str):
+        return value.replace(_PLACEHOLDER, namespace)
+    if isinstance(value, Mapping):
+        return {_named(key, namespace): _named(item, namespace) for key, item in value.items()}
+    return [_named(item, namespace) for item in value]
 
 
 def _pattern_faults(path: tuple[str | int, ...], texts: Iterable[str]) -> Iterator[Fault]:

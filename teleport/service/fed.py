@@ -7,22 +7,28 @@ emptied after a restart: a source that nobody has fed yet leaves everything as i
 import asyncio
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from teleport.access.inventory import known_hosts
 from teleport.access.role_reach import reach_lines
 from teleport.api import models as m
 from teleport.auth import keys
-from teleport.core.errors import Unavailable
-from teleport.gitops.ceiling import Ceiling
+from teleport.auth.endpoints.parts import Fed
+from teleport.core.errors import NotFound, Refused, Unavailable
+from teleport.gitops.ceiling import Ceiling, Reach
 from teleport.gitops.loop import Loop
 from teleport.gitops.manifests import Declared, Manifests, place_of
 from teleport.resources.node import Node
 from teleport.service.auth import AuthService
+from teleport.service.policies import EVERYWHERE, NAMESPACE
 from teleport.service.settling import Settling
 from teleport.service.verdicts import Confidant, Settled, Tenant, answer_of
 
-__all__ = ["FedNamespace", "NamespaceSource"]
+__all__ = ["FedEverywhere", "FedNamespace", "NamespaceSource"]
+
+_MOST: Final = 2000
+"""Namespaces that one entry of teleport.yaml stands for: each is looked at every so often."""
 
 
 class NamespaceSource:
@@ -79,7 +85,9 @@ class FedNamespace:
         return self._source.namespace
 
     async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
-        """Raises BadInput for what does not belong here, Unavailable if it could not be judged now."""
+        """Raises BadInput and NotFound for what does not belong here, Unavailable if it could not be judged now."""
+        if request.source != self._source.name:
+            raise NotFound(f"teleport.yaml names no source {request.source} that an operator feeds")
         await self._source.take(request)
         settled = await self._loop.reconcile()
         if self._loop.suspended:
@@ -94,11 +102,44 @@ class FedNamespace:
         snapshot = self._auth.auth.policy.current
         hosts = known_hosts(nodes, snapshot.nodes)
         names = [name for kind, name in settled.case.read.refs.values() if kind == "role"]
-        reader = Confidant()
-        if self._ceiling() is not None:
-            own = {name for kind, name in settled.case.read.refs.values() if kind in ("user", "node")}
-            reader = Tenant(own, (*snapshot.users, *(host.name for host in hosts)))
+        reader = _reader(settled, self._source.name, self._ceiling(), (*snapshot.users, *(one.name for one in hosts)))
         return answer_of(settled, reach_lines(snapshot, hosts, names), reader)
+
+
+class FedEverywhere:
+    """Every namespace that no source of its own is named after. `start` makes one of them a source."""
+
+    namespace = EVERYWHERE
+
+    def __init__(self, name: str, others: Collection[str], start: Callable[[str], Fed]) -> None:
+        """`others` are the namespaces of other sources."""
+        self._name, self._others, self._start = name, frozenset(others), start
+        self._started: dict[str, Fed] = {}
+
+    def started(self, namespace: str) -> Fed:
+        """The source that a namespace is. Raises NotFound for those that belong to others, or are too many."""
+        found = self._started.get(namespace)
+        if found is None:
+            if namespace in self._others or not NAMESPACE.fullmatch(namespace):
+                raise NotFound(f"{namespace} is no namespace of the source {self._name}")
+            if len(self._started) >= _MOST:
+                raise Refused(f"the source {self._name} has {_MOST} namespaces already")
+            found = self._started[namespace] = self._start(namespace)
+        return found
+
+    async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
+        return await self.started(request.source.removeprefix(f"{self._name}/")).feed(request)
+
+
+def _reader(settled: Settled, source: str, ceiling: Ceiling | None, names: Iterable[str]) -> Confidant:
+    """Who is told, by what the source may do at most; `names` are those of all people and hosts."""
+    if ceiling is None:
+        return Confidant()
+    case = settled.case
+    own = {ref: one for ref, one in {**case.declared, **case.owned}.items() if ref not in case.others}
+    known = {ref[1] for ref in own if ref[0] in ("user", "node")}
+    known |= {one.hostname for one in own.values() if isinstance(one, Node)}
+    return Tenant(Reach(source, ceiling, frozenset(own)), known, names)
 
 
 def _resting(request: m.FeedRequest, loop: Loop) -> m.FeedAnswer:

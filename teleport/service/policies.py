@@ -22,18 +22,20 @@ from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
 __all__ = [
-    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Kubernetes", "Policies", "PolicySource", "ceiling_of",
-    "may_adopt",
+    "API", "EVERYWHERE", "SETTINGS", "BreakGlass", "Git", "Guards", "Kubernetes", "Policies", "PolicySource",
+    "ceiling_of", "may_adopt",
 ]  # fmt: skip
 
 API: Final = "api"
 """The source that everything written through the API belongs to."""
 SETTINGS: Final = "teleport.yaml"
 """The source of what teleport.yaml itself says of the cluster."""
+EVERYWHERE: Final = "*"
+"""Every namespace that no source names: each is a source of its own, SOURCE/NAMESPACE."""
 _RESERVED: Final = (API, SETTINGS, "preset", "presence")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+NAMESPACE: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _PLAIN_PATH: Final = re.compile(r"/[^\s%\"'\\]*")
 
 
@@ -143,12 +145,16 @@ class Git(Section):
 class Kubernetes(Section):
     """A namespace whose manifests govern, as an operator brings them."""
 
-    namespace: Text = Field(description="its name", examples=["team-b"])
+    namespace: Text = Field(
+        description="its name; `*` is every namespace that no other source names, each a source of its own, "
+        "NAME/NAMESPACE, and `{namespace}` stands for it in the ceiling",
+        examples=["team-b"],
+    )
 
     @field_validator("namespace")
     @classmethod
     def _name(cls, name: str) -> str:
-        if not _NAMESPACE.fullmatch(name):
+        if name != EVERYWHERE and not NAMESPACE.fullmatch(name):
             raise_faults([Fault((), f"{name!r} is no name of a namespace", "small letters, digits and -")])
         return name
 
@@ -172,6 +178,17 @@ class PolicySource(Section):
         default=None, description="what it may own and give; required of all but the first and `api`",
         examples=[{"owns": {"role": ["team-b-*"]}, "logins": ["app"], "node_labels": {"team": "b"}}],
     )  # fmt: skip
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is no source itself, but each namespace is one that it speaks of."""
+        return self.kubernetes is not None and self.kubernetes.namespace == EVERYWHERE
+
+    def within(self, namespace: str) -> "PolicySource":
+        """The source that one namespace is, of all."""
+        return PolicySource.model_construct(
+            name=f"{self.name}/{namespace}", kubernetes=Kubernetes(namespace=namespace), interval=self.interval
+        )
 
     @model_validator(mode="after")
     def _sensible(self) -> "PolicySource":
@@ -266,7 +283,12 @@ class Policies(Section):
                 )  # fmt: skip
             if one.name in names[:index]:
                 yield Fault(("sources", index, "name"), f"two sources are named {one.name}", "objects belong to names")
-            if one.ceiling is None and one.name not in (first, API):
+            if one.ceiling is None and one.everywhere:
+                yield Fault(
+                    ("sources", index), f"the source {one.name} has no ceiling",
+                    "whoever may make a namespace is bounded by nothing else",
+                )  # fmt: skip
+            elif one.ceiling is None and one.name not in (first, API):
                 yield Fault(
                     ("sources", index), f"the source {one.name} has no ceiling",
                     f"every source but the first, {first}, needs one: say what it may own and give",
@@ -307,11 +329,13 @@ class Policies(Section):
 
 def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:
     """A source's ceiling; None for those without one. What teleport.yaml does not name may do nothing."""
-    known = {one.name: one.ceiling for one in (*policies.sources, *policies.all)} if policies is not None else {}
-    if source not in known:
+    known = {one.name: one for one in (*policies.sources, *policies.all)} if policies is not None else {}
+    name, _, namespace = source.partition("/")
+    entry = known.get(name)
+    if entry is None or (namespace != "") != entry.everywhere:
         return None if source in (API, SETTINGS) else Ceiling()
-    ceiling = known[source]
-    return ceiling.value if ceiling is not None else None
+    ceiling = entry.ceiling
+    return ceiling.of(namespace) if ceiling is not None else None
 
 
 def may_adopt(policies: Policies | None, source: str, owner: str) -> bool:
@@ -319,7 +343,7 @@ def may_adopt(policies: Policies | None, source: str, owner: str) -> bool:
     named no more."""
     if policies is None or owner == SETTINGS or ceiling_of(policies, source) is not None:
         return False
-    return owner not in {one.name for one in policies.all}
+    return owner.partition("/")[0] not in {one.name for one in policies.all}
 
 
 def _name_faults(name: str) -> Iterator[Fault]:

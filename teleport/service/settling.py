@@ -17,7 +17,7 @@ from teleport.access.widening import widened
 from teleport.audit.events import SERVICE, Actor
 from teleport.auth.policy import Foreign, Proposal, Stored
 from teleport.core.aio import Clock
-from teleport.core.errors import Invalid, Problem
+from teleport.core.errors import Conflict, Invalid, Problem
 from teleport.gitops.loop import Guarded, Outcome
 from teleport.gitops.manifests import Declared
 from teleport.gitops.order import Ref
@@ -34,6 +34,8 @@ __all__ = ["Settling"]
 
 _ROUNDS: Final = 20
 """After so many refusals of what was left, everything that would change stays out."""
+_ATTEMPTS: Final = 4
+"""How often all is looked at anew because others wrote policy meanwhile."""
 _STATES: Final = frozenset({TESTS, INVARIANTS})
 """What refuses a state, so that the half of a change that leads to it can be told; other guards measure changes, and
 would be got round by halves."""
@@ -50,8 +52,16 @@ class Settling:
         """What was found when all of it was tried last."""
 
     async def __call__(self, loaded: Loaded) -> Outcome:
-        """See `gitops.loop.Settle`. Raises Conflict if somebody else wrote policy meanwhile."""
+        """See `gitops.loop.Settle`. Raises Conflict if others keep writing policy meanwhile."""
         assert isinstance(loaded, Declared)
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._settle(loaded)
+            except Conflict:
+                continue
+        return await self._settle(loaded)
+
+    async def _settle(self, loaded: Declared) -> Outcome:
         generation, found = await self._auth.auth.writer.stored()
         before = {ref: stored.resource for ref, stored in found.items()}
         case = await asyncio.to_thread(case_of, loaded, before, self._name, now=self._clock.time())

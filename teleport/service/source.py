@@ -10,8 +10,9 @@ from typing import Final
 from urllib.parse import quote
 
 from teleport.auth import keys
+from teleport.auth.endpoints.parts import Fed
 from teleport.auth.endpoints.sources import suspension
-from teleport.core.errors import BadInput
+from teleport.core.errors import BadInput, NotFound
 from teleport.gitops.ceiling import Ceiling
 from teleport.gitops.folder import FolderSource
 from teleport.gitops.git import GitSettings, GitSource
@@ -21,7 +22,7 @@ from teleport.gitops.signatures import Verification
 from teleport.gitops.watch import watch_folder
 from teleport.service.auth import AuthService
 from teleport.service.config import Config
-from teleport.service.fed import FedNamespace, NamespaceSource
+from teleport.service.fed import FedEverywhere, FedNamespace, NamespaceSource
 from teleport.service.governed import GovernedSource
 from teleport.service.history import SourceHistory
 from teleport.service.policies import Git, Policies, PolicySource, ceiling_of
@@ -38,7 +39,10 @@ def start_sources(site: Site, auth: AuthService, policies: Policies) -> None:
     """Reconcile them from now on. A source that is stalled is told of, but makes nothing less ready."""
     before: Loop | None = None
     for one in policies.all:
-        before = _start(site, auth, one, before)
+        if one.everywhere:
+            _everywhere(site, auth, policies, one)
+        else:
+            before = _start(site, auth, one, before)
     site.prepares.append(partial(_new_settings, site))
 
 
@@ -98,6 +102,28 @@ async def _run(
     note = await auth.store.get(keys.suspended(name))
     loop.suspended = suspension(json.loads(note.value)) if note is not None else ""
     await loop.run(watch)
+
+
+def _everywhere(site: Site, auth: AuthService, policies: Policies, entry: PolicySource) -> None:
+    """Each namespace becomes a source when it is fed first, and is one from then on."""
+    surroundings = auth.auth.surroundings
+
+    def start(namespace: str) -> Fed:
+        source = entry.within(namespace)
+        _start(site, auth, source, None)
+        return auth.auth.surroundings.fed[source.name]
+
+    others = [one.kubernetes.namespace for one in policies.all if one.kubernetes is not None]
+    everywhere = FedEverywhere(entry.name, others, start)
+    surroundings.fed = {**surroundings.fed, entry.name: everywhere}
+
+    async def remember() -> None:
+        prefix = keys.fed(f"{entry.name}/")
+        for record in (await auth.store.list(prefix)).records:
+            with contextlib.suppress(NotFound):
+                everywhere.started(record.key.removeprefix(prefix))
+
+    site.ready_when.append(remember)
 
 
 def _fed(
@@ -164,7 +190,7 @@ def _new_settings(site: Site, config: Config) -> Callable[[], None]:
         intervals = {one.name: one.interval for one in fresh.all if one.git is None}
         for loop in site.sources:
             name = loop.state.name
-            loop.interval = intervals.get(name, loop.interval)
+            loop.interval = intervals.get(name.partition("/")[0], loop.interval)
             if ceiling_of(old, name) != ceiling_of(fresh, name):
                 loop.poke()
 

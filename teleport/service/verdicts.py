@@ -11,17 +11,20 @@ from typing import Final
 
 from teleport.api import models as m
 from teleport.core.errors import Problem
+from teleport.gitops.ceiling import Reach
 from teleport.gitops.order import Ref
 from teleport.gitops.partial import Partial, Waiting
 from teleport.gitops.piecemeal import Case, Finding
 
 __all__ = ["Confidant", "Settled", "Tenant", "answer_of", "problems_of"]
 
-_WORD: Final = re.compile(r"[^\s,;:()'\"`]+")
+_WORD: Final = re.compile(r"\w+")
 _ABOUT_ITSELF: Final = ("ceiling", "emptied", "secrets")
 """Guards that speak of nothing but the source."""
 _GUARD: Final = re.compile(r"refused by the guard ([a-z_]+): ")
 _ELSEWHERE: Final = "who administers the cluster sees why: tctl policy status"
+_BEYOND: Final = "refused by the guard ceiling: the source may not own an object of this kind and name"
+"""Also where somebody else has one: whether that is so is no business of a tenant."""
 _MOST: Final = 10
 """Names that one message lists."""
 
@@ -40,37 +43,47 @@ class Confidant:
     """Is told everything."""
 
     def names(self, gainers: Collection[str]) -> str:
+        """Some people in words."""
         return _listed(sorted(gainers), 0)
 
-    def text(self, problem: Problem) -> str:
+    def text(self, problem: Problem, ref: Ref | None = None) -> str:
+        """What is wrong, with the object `ref` if it is one."""
         return _without_file(problem)
+
+    def may_own(self, ref: Ref) -> bool:
+        """Whether there may be such an object of this reader at all."""
+        return True
 
 
 class Tenant(Confidant):
     """Is told nothing that names people or hosts of others."""
 
-    def __init__(self, own: Collection[str], others: Iterable[str]) -> None:
-        """`own` are the names that the source gives itself, `others` those of people and hosts of everybody else."""
-        self._own = frozenset(own)
+    def __init__(self, reach: Reach, own: Collection[str], others: Iterable[str]) -> None:
+        """`own` are the people and hosts of the source, `others` those of everybody else, by name."""
+        self._reach, self._own = reach, frozenset(own)
         self._others: dict[str, list[str]] = {}
-        for name in others:
-            if name not in self._own:
-                for word in _WORD.findall(name)[:1]:
-                    self._others.setdefault(word, []).append(name)
+        for name in set(others) - self._own:
+            for word in _WORD.findall(name)[:1]:
+                self._others.setdefault(word, []).append(name)
 
     def names(self, gainers: Collection[str]) -> str:
         known = sorted(self._own.intersection(gainers))
         return _listed(known, len(set(gainers)) - len(known))
 
-    def text(self, problem: Problem) -> str:
+    def text(self, problem: Problem, ref: Ref | None = None) -> str:
         text, guard = _without_file(problem), _GUARD.match(problem.message)
         if guard is not None and guard[1] not in _ABOUT_ITSELF:
             return f"refused by the guard {guard[1]}; {_ELSEWHERE}"
-        return f"it concerns what others declare; {_ELSEWHERE}" if self._names(text) else text
+        return f"it concerns what others declare; {_ELSEWHERE}" if self._names(text, ref) else text
 
-    def _names(self, text: str) -> bool:
-        """Whether a text names somebody else."""
-        return any(name in text for word in _WORD.findall(text) for name in self._others.get(word, ()))
+    def may_own(self, ref: Ref) -> bool:
+        return self._reach.may_own(*ref)
+
+    def _names(self, text: str, ref: Ref | None) -> bool:
+        """Whether a text names somebody else, apart from the name that the object itself bears."""
+        known = ref[1] if ref is not None else ""
+        words = set(_WORD.findall(text))
+        return any(name in text for word in words for name in self._others.get(word, ()) if name != known)
 
 
 def problems_of(settled: Settled) -> tuple[Problem, ...]:
@@ -136,7 +149,9 @@ def _out(settled: Settled, place: str, ref: Ref, reader: Confidant) -> m.ObjectV
         message = _waits(case, ref, waiting, reader)
         return m.ObjectVerdict(place=place, state="Reconciling", reason="Waiting", message=message)
     finding = settled.findings.get(ref)
-    message = "\n".join(dict.fromkeys(reader.text(one) for one in settled.part.stalled[ref]))
+    if finding is not None and finding.reason == "NotOwned" and not reader.may_own(ref):
+        return m.ObjectVerdict(place=place, state="Stalled", reason="Guarded", message=_BEYOND)
+    message = "\n".join(dict.fromkeys(reader.text(one, ref) for one in settled.part.stalled[ref]))
     return m.ObjectVerdict(
         place=place, state="Stalled", reason=_reason(case, ref, finding),
         message=_kept(message) if case.pruned(ref) else message,

@@ -15,17 +15,25 @@ class ForOperators:
         self._parts = parts
 
     async def on_fed_sources(self, caller: Caller, request: m.Empty) -> m.FedSources:
-        """Those of this cluster that the operator's token named."""
-        named = caller.known.allowed_resources or ()
-        fed = self._parts.surroundings.fed
+        """Those of this cluster that the operator's token named; of every namespace, those that were fed before too."""
         return m.FedSources(
-            sources=tuple(m.FedSource(name=name, namespace=fed[name].namespace) for name in named if name in fed)
+            sources=tuple(
+                m.FedSource(name=name, namespace=source.namespace)
+                for name, source in self._parts.surroundings.fed.items()
+                if _feeds(caller, name)
+            )
         )
 
     async def on_feed(self, caller: Caller, request: m.FeedRequest) -> m.FeedAnswer:
-        if request.source not in (caller.known.allowed_resources or ()):
+        if not _feeds(caller, request.source):
             raise AccessDenied(f"this operator does not feed the source {request.source}")
-        source = self._parts.surroundings.fed.get(request.source)
+        fed = self._parts.surroundings.fed
+        source = fed.get(request.source) or fed.get(request.source.partition("/")[0])
         if source is None:
             raise NotFound(f"teleport.yaml names no source {request.source} that an operator feeds")
         return await source.feed(request)
+
+
+def _feeds(caller: Caller, source: str) -> bool:
+    """Whether a source, or what it is one namespace of, is one that the operator's token named."""
+    return source.partition("/")[0] in (caller.known.allowed_resources or ())

@@ -58,7 +58,9 @@ class Fed(Protocol):
     """A source whose manifests an operator brings."""
 
     @property
-    def namespace(self) -> str: ...
+    def namespace(self) -> str:
+        """`*` for all that none is named after; then what is fed is named SOURCE/NAMESPACE."""
+        ...
 
     async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
         """Take everything that the source declares now, and tell what becomes of it."""

@@ -50,6 +50,8 @@ def rule_text(means: Means, place: h.RulePlace) -> h.RuleText:
         return h.RuleText()
     if place.source == _PRESET:
         return h.RuleText(note="every cluster has this role")
+    if place.commit.startswith("generation-"):
+        return h.RuleText(note="a manifest of Kubernetes; whoever keeps these in git can say who wrote it")
     if not place.commit:
         return h.RuleText(note="that source has no commits; if its folder is kept in git, name it by --repository")
     try:

@@ -126,6 +126,8 @@ def _author(rule: h.RuleText, place: h.RulePlace) -> Iterator[str]:
     if rule.commit is not None:
         yield f"  commit {rule.commit.id}"
         yield from (f"  {line}" for line in _of(rule.commit))
+    elif place.commit.startswith("generation-"):
+        yield f"  {place.commit.replace('-', ' ')} of the manifest"
     elif place.commit:
         yield f"  commit {place.commit}"
     if rule.note:

@@ -21,7 +21,7 @@ from teleport.net import alpn
 from teleport.net.tls import client_context
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, new_credentials
 from teleport.service.join import recognise, renew
-from teleport.service.operator.feeder import Feeder
+from teleport.service.operator.feeder import Feed, Feeder
 from teleport.service.operator.kubernetes import KubernetesApi
 from teleport.service.operator.settings import Settings
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _FEED_SECONDS: Final = 120.0
 """How long the auth service may take to judge a feed."""
 _PATIENCE: Final = 10.0
+_EVERYWHERE: Final = "*"
 
 
 class Operator:
@@ -42,6 +43,9 @@ class Operator:
         self._stack = AsyncExitStack()
         self.feeders: dict[str, Feeder] = {}
         """By namespace."""
+        self._feed: Feed | None = None
+        self._everywhere = ""
+        """The source of every namespace that no other one is named after."""
 
     async def __aenter__(self) -> "Operator":
         """Join, and begin to feed. An auth service that is away is waited for. Raises AccessDenied, BadInput."""
@@ -52,11 +56,12 @@ class Operator:
                 raise AccessDenied(
                     "this operator feeds no source", hint="name its sources in teleport.yaml and in its join token"
                 )
+            self._feed = partial(client.call, r.FEED)
             for source in answer.sources:
-                feeder = Feeder(source, partial(client.call, r.FEED), self._api, clock=self._clock)
-                self.feeders[source.namespace] = feeder
-                self._background(feeder.run())
-                log.info("the namespace %s feeds the source %s", source.namespace, source.name)
+                if source.namespace == _EVERYWHERE:
+                    self._everywhere = source.name
+                else:
+                    self._begin(source)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -65,9 +70,23 @@ class Operator:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    def _begin(self, source: m.FedSource) -> Feeder:
+        assert self._feed is not None
+        feeder = self.feeders[source.namespace] = Feeder(source, self._feed, self._api, clock=self._clock)
+        self._background(feeder.run())
+        log.info("the namespace %s feeds the source %s", source.namespace, source.name)
+        return feeder
+
+    def _feeder(self, namespace: str) -> Feeder | None:
+        """Who feeds a namespace; where all are fed, one that is new gets somebody."""
+        found = self.feeders.get(namespace)
+        if found is None and self._everywhere and namespace:
+            return self._begin(m.FedSource(name=f"{self._everywhere}/{namespace}", namespace=namespace))
+        return found
+
     def note(self, manifest: dict[str, Any], *, listed: bool = False) -> None:
         """How a manifest is now; `listed` if that is known because the watch began anew."""
-        feeder = self.feeders.get(manifest["metadata"].get("namespace", ""))
+        feeder = self._feeder(manifest["metadata"].get("namespace", ""))
         if feeder is not None:
             feeder.note(manifest)
             if listed:
