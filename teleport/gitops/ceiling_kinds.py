@@ -180,7 +180,9 @@ def _holding(user: User, reach: Reach) -> Iterator[Fault]:
 
 
 def _joining(token: Token, reach: Reach) -> Iterator[Fault]:
-    yield from _unknown(token.spec, _TOKEN_KNOWN, ("spec",))
+    secret = token.spec.secret
+    own = {"secret"} if secret is not None and secret.kubernetes else set()  # that of its own namespace, or none at all
+    yield from _unknown(token.spec, _TOKEN_KNOWN | own, ("spec",))
     permitted = {role.lower() for role in reach.ceiling.token_roles}
     for index, role in enumerate(token.spec.roles):
         if role.lower() not in permitted:

@@ -49,7 +49,8 @@ def lock(name: str, user: str, **metadata: Any) -> Manifest:
 def fed_config(root: Path, *sources: Mapping[str, Any], **policies: Any) -> Config:
     """An auth service with some sources; the namespace `team-b` as the source `team-b` if none is given."""
     given = sources or ({"name": "team-b", "kubernetes": {"namespace": "team-b"}},)
-    return config(root / "data", roles="auth", policies={"sources": list(given), **policies})
+    listen = {"listen_addr": "127.0.0.1:0"}
+    return config(root / "data", roles="auth", auth_service=listen, policies={"sources": list(given), **policies})
 
 
 @dataclass
