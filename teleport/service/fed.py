@@ -153,5 +153,5 @@ def _resting(request: m.FeedRequest, loop: Loop) -> m.FeedAnswer:
 
 
 def _packed(namespace: str, request: m.FeedRequest) -> bytes:
-    body = {"namespace": namespace, "request": request.model_dump(mode="json")}
+    body = {"namespace": namespace, "request": dict(request)}
     return zlib.compress(json.dumps(body, separators=(",", ":"), sort_keys=True).encode())

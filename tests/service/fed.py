@@ -19,7 +19,7 @@ from tests.kubernetes.emulation import Emulation
 from tests.kubernetes.objects import Key
 from tests.service.support import config, running
 
-__all__ = ["CRDS", "Fed", "api_of", "fed_config", "lock", "manifest", "ready", "role", "user"]
+__all__ = ["CRDS", "Fed", "Manifest", "api_of", "fed_config", "lock", "manifest", "ready", "role", "user"]
 
 CRDS = sorted((REPOSITORY / "crds").glob("resources.*.yaml"))
 Manifest = dict[str, Any]
@@ -74,9 +74,16 @@ class Fed:
     def feeding(self, source: str = "team-b") -> Callable[[m.FeedRequest], Any]:
         return self.auth.auth.surroundings.fed[source].feed
 
-    async def feed(self, *manifests: Manifest, source: str = "team-b", **more: Any) -> m.FeedAnswer:
-        answer: m.FeedAnswer = await self.feeding(source)(m.FeedRequest(source=source, manifests=manifests, **more))
+    async def feed(self, *manifests: Manifest, source: str = "team-b", by: str = "", **more: Any) -> m.FeedAnswer:
+        """`by` is the entry of teleport.yaml that the source is one namespace of."""
+        request = m.FeedRequest(source=source, manifests=manifests, **more)
+        answer: m.FeedAnswer = await self.feeding(by or source)(request)
         return answer
+
+    async def reconcile(self, source: str = "team-b") -> None:
+        """What happens every so often anyway."""
+        (loop,) = (one for one in self.process._site.sources if one.state.name == source)
+        await loop.reconcile()
 
     async def told(self, *manifests: Manifest, source: str = "team-b", **more: Any) -> dict[str, tuple[str, str]]:
         """State and message of each."""
