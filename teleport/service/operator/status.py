@@ -15,7 +15,10 @@ _LONGEST: Final = 32768
 
 
 def status_of(verdict: ObjectVerdict, manifest: Mapping[str, Any], *, revision: int, now: str) -> dict[str, Any]:
-    """What to write below `status`; `now` is RFC 3339. What is there already decides about the transitions' times."""
+    """What to write below `status`; `now` is RFC 3339. What is there already decides about the transitions' times.
+
+    The applied revision is that at which the manifest came into force: later ones, of others, are no news of it.
+    """
     generation = manifest["metadata"].get("generation", 0)
     before = manifest.get("status") or {}
     known = {one.get("type"): one for one in before.get("conditions") or ()}
@@ -27,7 +30,10 @@ def status_of(verdict: ObjectVerdict, manifest: Mapping[str, Any], *, revision: 
         for name, holds, reason, message in _conditions(verdict)
     ]  # fmt: skip
     status = {"conditions": conditions, "observedGeneration": generation}
-    if verdict.state == "Ready":
+    settled = (
+        "Ready" in known and known["Ready"].get("status") == "True" and before.get("observedGeneration") == generation
+    )
+    if verdict.state == "Ready" and not (settled and "appliedRevision" in before):
         status["appliedRevision"] = revision
     elif "appliedRevision" in before:
         status["appliedRevision"] = before["appliedRevision"]

@@ -63,3 +63,13 @@ def test_a_message_is_no_longer_than_the_schema_takes() -> None:
     long = BROKEN.model_copy(update={"message": "x" * 100_000})
 
     assert len(status_of(long, manifest(), revision=1, now=NOW)["conditions"][0]["message"]) == 32768
+
+
+def test_a_later_revision_of_others_is_no_news_and_one_of_its_own_is() -> None:
+    before = status_of(READY, manifest(), revision=7, now=NOW)
+
+    others = status_of(READY, manifest(before), revision=9, now=LATER)
+    own = status_of(READY, {"metadata": {"name": "dev", "generation": 4}, "status": before}, revision=9, now=LATER)
+
+    assert not differs(others, manifest(before))
+    assert own["appliedRevision"] == 9
