@@ -44,7 +44,7 @@ SOURCE_METRICS: Final[Mapping[str, Metric]] = {
 
 _STATES: Final = ("Ready", "Reconciling", "Stalled", "Suspended")
 _OUTCOMES: Final = ("delivered", "failed", "dropped")
-REASONS: Final = ("Invalid", "Emptied", "Guarded", "WentBack", "Unverified", "Unapproved")
+REASONS: Final = ("Invalid", "Emptied", "Guarded", "Partial", "WentBack", "Unverified", "Unapproved")
 
 
 def of_sources(loops: Iterable[Loop], now: float) -> Iterator[Sample]:

@@ -208,6 +208,7 @@ _REASONS: Final = {
     "Invalid": "what is declared has problems; what was in force stays in force",
     "Emptied": "it is suddenly empty; what was in force stays in force",
     "Guarded": "a guard, test or invariant refuses it; what was in force stays in force",
+    "Partial": "some of its objects are refused or wait; of these what was in force stays in force",
     "WentBack": "the branch went back; what was in force stays in force",
     "Unverified": "a commit is not signed as demanded; what was in force stays in force",
     "Unapproved": "the commit waits for an approval; what was in force stays in force",
