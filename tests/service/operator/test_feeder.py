@@ -39,13 +39,14 @@ class Auth:
     fed: list[m.FeedRequest] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     away: bool = False
+    kept: tuple[m.ObjectVerdict, ...] = ()
 
     async def feed(self, request: m.FeedRequest) -> m.FeedAnswer:
         if self.away:
             raise Unavailable("no answer")
         self.fed.append(request)
         places = [f"{one['kind']}/{one['metadata']['name']}" for one in request.manifests]
-        return m.FeedAnswer(revision=7, objects=tuple(self._verdict(place) for place in places))
+        return m.FeedAnswer(revision=7, objects=tuple(self._verdict(place) for place in places), kept=self.kept)
 
     def _verdict(self, place: str) -> m.ObjectVerdict:
         if place in self.refused:
@@ -242,3 +243,21 @@ async def test_what_kubectl_and_others_note_on_a_manifest_is_not_fed(
     assert sent["metadata"]["annotations"] == {"teleport.dev/keep": "true"}
     assert "managedFields" not in sent["metadata"]
     assert "status" not in sent
+
+
+async def test_what_stays_in_force_though_it_is_gone_is_told_once_by_an_event(
+    server: Emulation, feeder: Feeder, auth: Auth
+) -> None:
+    auth.kept = (
+        m.ObjectVerdict(place="TeleportLockV2/gone", state="Stalled", reason="PruneRefused", message="still used"),
+    )
+
+    await feeder.pass_once()
+    await feeder.pass_once()
+
+    (event,) = server.objects.all_of(next(one for one in server.kinds if one.plural == "events"))
+    assert (event["reason"], event["message"], event["involvedObject"]["name"]) == (
+        "PruneRefused",
+        "still used",
+        "gone",
+    )
