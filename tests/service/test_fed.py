@@ -165,7 +165,9 @@ async def test_a_deletion_that_a_guard_refuses_keeps_only_what_gives_somebody_mo
         host = manifest("TeleportOpenSSHServerV2", "h", spec, labels={"team": "b"})
         await fed.feed(host, role("dev"), user("ann", "dev"), user("bob"))
 
-        answer = await fed.feed(host, role("dev"), role("ops", deny={"logins": ["*"]}), user("bob", "dev"))
+        answer = await fed.feed(
+            host, role("dev"), role("ops", deny={"logins": ["*"]}), user("bob", "dev", generation=2)
+        )
 
         assert [one.place for one in answer.kept] == ["TeleportUser/ann"]
         assert {one.place: one.reason for one in answer.objects} == {

@@ -140,14 +140,6 @@ class Operator:
 
     def _background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
-        task.add_done_callback(_loud)
         self._stack.push_async_callback(cancel_and_wait, task)
         with contextlib.suppress(AttributeError):
             task.set_name("operator")
-
-
-def _loud(task: "asyncio.Future[Any]") -> None:
-    """What ends by an error is not noticed otherwise before the operator stops."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        log.critical("a part of the operator has failed, and stays so until a restart", exc_info=error)
