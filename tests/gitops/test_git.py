@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from teleport.gitops.git import GitSettings, GitSource
 from teleport.gitops.mirror import GitCredentials
 from teleport.gitops.signatures import Verification
 from teleport.resources.load import Loaded
+from teleport.resources.model import Origin
+from teleport.resources.role import Role
 from tests.builders import FakeClock
 from tests.gitops.repositories import Key, Upstream, key, role
 
@@ -115,6 +118,22 @@ async def test_a_commit_is_read_once(place: Place, upstream: Upstream) -> None:
 
     assert again is first
     assert later is not first
+
+
+async def test_reading_a_big_repository_holds_nobody_else_up(
+    place: Place, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, original = set(), Role.with_origin
+
+    def noted(one: Role, origin: Origin, uid: str = "") -> Role:
+        threads.add(threading.current_thread())
+        return original(one, origin, uid)
+
+    monkeypatch.setattr(Role, "with_origin", noted)
+    await place.apply()
+
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_blobs_are_fetched_only_where_they_are_policy(place: Place, upstream: Upstream) -> None:
