@@ -119,6 +119,7 @@ def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(gover
     assert (status["applied_commit"], status["revision"]) == (good, revision)
     assert f"commit {good} in force, {unsigned} read last" in governed.world.tctl("policy", "status").output
     assert governed.world.wait_event("policy.stalled", commit=unsigned)
+    assert f"commit={unsigned}" in governed.world.tctl("audit", "search", "--type", "policy.stalled").output
     assert governed.world.tctl("get", "user/mallory").status != 0
     governed.upstream.git("reset", "-q", "--hard", good)
     governed.wait("Ready", good)
