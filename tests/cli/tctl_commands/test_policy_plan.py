@@ -262,6 +262,9 @@ def test_what_a_cluster_would_refuse_ends_with_4(before: Path, tmp_path: Path) -
     ("arguments", "message"),
     [
         (("nowhere", "--against", "live"), "nowhere is neither a folder nor a commit"),
+        (("nowhere", "--against", "elsewhere"), "is in no git repository"),
+        (("", "--against", "."), "an empty word names neither a folder nor a commit"),
+        ((".", "--against", ""), "an empty word names neither a folder nor a commit"),
         (("--bogus",), "no such option"),
         (("-o", "xml"), "invalid value for '-o'"),
         (("a", "b"), "unexpected extra argument"),
