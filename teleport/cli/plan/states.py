@@ -65,7 +65,8 @@ def offline_state(word: str, beside: str, loader: Loader) -> State:
         commit = repository.commit(revision, path)
     except BadInput as error:
         raise BadInput(
-            f"{word} is neither a folder nor a commit: {_why(repository, error)}", hint="name a folder, or a revision as git does"
+            f"{word} is neither a folder nor a commit: {_why(repository, error)}",
+            hint="name a folder, or a revision as git does",
         ) from None
     files, problems = repository.read(commit)
     where = f":{commit.path}" if commit.path else ""

@@ -82,6 +82,7 @@ def test_who_gains_and_who_loses_is_told_with_the_reason(before: Path, after: Pa
         ("lock", LOCK, "because lock/x on user ann (lock.yaml:4)"),
         ("ann", None, "because the user is deleted"),
         ("hosts", HOSTS.partition("---\n")[2], "because the host is gone"),
+        ("hosts", HOSTS.replace("{env: dev}", "{env: qa}"), "because role/dev allows env=dev|staging, which does not"),
     ],
 )  # fmt: skip
 def test_the_reason_of_a_loss_is_what_takes_it(
@@ -96,6 +97,36 @@ def test_the_reason_of_a_loss_is_what_takes_it(
 
     assert section(result.output, "Lost").strip().startswith("ann loses ann and deploy on db-1")
     assert reason in section(result.output, "Lost")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (HOSTS.replace("{env: prod}", "{env: dev}"), "because role/dev allows ann on env=dev (dev.yaml:6)"),
+        (f"{HOSTS}---\n{HOSTS.partition('---')[2].replace('db-2', 'db-3').replace('prod', 'dev')}",
+         "because the host is new: role/dev allows ann on env=dev (dev.yaml:6)"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_gain_by_a_host_alone_is_that_of_the_host_as_it_will_be(
+    text: str, reason: str, before: Path, after: Path
+) -> None:
+    (after / "hosts.yaml").write_text(text)
+
+    assert reason in section(plan(after, before).output, "Gained")
+
+
+def test_what_is_kept_by_its_label_is_not_counted_among_what_the_source_declares(before: Path, after: Path) -> None:
+    label = "labels: {teleport.dev/keep: 'true'}"
+    (before / "locks.yaml").write_text("---\n".join(LOCK.replace("name: x", f"name: x{one}, {label}") for one in "abc"))
+    edit(after / "dev.yaml", "deploy", "ops")
+
+    result = plan(after, before, "-o", "json")
+
+    found = json.loads(result.output)
+    assert found["left_alone"] == ["lock/xa", "lock/xb", "lock/xc"]
+    assert [one["message"] for one in found["violations"]] == [
+        "every lock is gone from the source, 3 at once; everything stays in force"
+    ]
 
 
 def test_conditions_of_what_is_kept_are_told_in_words(before: Path, after: Path) -> None:
