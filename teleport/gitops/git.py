@@ -158,9 +158,11 @@ class GitSource:
             if fault:
                 return "Unverified", _about(commit, fault, "")
         lacking = await verifier.lacking(head, seen=noticed.seen[head], tags_seen=noticed.of(noticed.approvals))
-        if lacking:
-            people = "another allowed signer" if lacking == 1 else f"{lacking} other allowed signers"
-            return "Unapproved", _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
+        if lacking.people:
+            people = "another allowed signer" if lacking.people == 1 else f"{lacking.people} other allowed signers"
+            vain = f"; a tag is there that does not count: {lacking.in_vain}" if lacking.in_vain else ""
+            hint = f"git tag -s approve/{head} {head}"
+            return "Unapproved", _about(head, f"needs the approval of {people}{vain}", hint)
         return None
 
     async def _notice(self, head: str) -> "_Noticed":
