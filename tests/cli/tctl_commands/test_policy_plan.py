@@ -200,6 +200,20 @@ def test_roles_that_nobody_declared_holds_are_told_as_roles(before: Path, after:
         ("{{internal.logins}}", "db-1"),
     ]
     assert "user" not in rows[0]
+    tail = "access changes for holders of role/sso, none of whom is declared."
+    assert text.output.endswith(f"In all: nobody gains; nobody loses; {tail}\n")
+    assert f"{tail}**" in plan(after, before, "-o", "markdown").output
+
+
+def test_a_role_of_which_only_traits_could_tell_more_is_named_in_each_form(before: Path, after: Path) -> None:
+    sso = DEV.replace("name: dev", "name: sso").replace("[dev, staging]", '[qa], team: "{{external.team}}"')
+    (after / "sso.yaml").write_text(sso)
+
+    text, markdown = plan(after, before), plan(after, before, "-o", "markdown")
+
+    for form in (text, markdown):
+        assert "role/sso changes; which hosts it opens depends on its holders' team" in form.output
+        assert "access changes for holders of role/sso" in form.output
 
 
 def test_what_is_written_in_vain_is_worth_a_look_and_what_was_there_before_is_only_counted(
