@@ -266,6 +266,13 @@ def test_every_option_and_field_of_a_role_that_nobody_thought_about_is_refused()
         assert any(f"sets {field}," in line for line in refused(role(f"{field}: {value}"))), field
 
 
+def test_a_token_may_say_where_its_secret_is() -> None:
+    secret = "secret: {file: /run/secrets/teleport/b}"
+
+    assert refused(other("token", f"roles: [Node], {secret}", name="b-fleet")) == []
+    assert refused(other("token", f"roles: [Proxy], {secret}", name="b-fleet")) != []
+
+
 def test_a_token_is_never_shown_by_its_name() -> None:
     found = refused(other("token", "roles: [Proxy]", name="x-secret-name"))
 

@@ -41,7 +41,7 @@ async def live_state(client: ApiClient, source: str) -> State:
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *told, *notes),
+        notes=(*_tokens(), *told, *notes, *_strange(status, source)),
         readers=readers,
         ceiling=_ceiling(status, owner),
     )
@@ -104,6 +104,15 @@ async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[st
 def _ceiling(status: m.PolicyStatus | None, source: str) -> Ceiling | None:
     found = next((one.ceiling for one in status.sources if one.name == source), None) if status is not None else None
     return Ceiling.from_wire(found) if found is not None else None
+
+
+def _strange(status: m.PolicyStatus | None, source: str) -> Sequence[str]:
+    """That no source has the name that was given, which may be a slip."""
+    names = [one.name for one in status.sources] if status is not None else []
+    if status is None or source in ("", _API, *names):
+        return ()
+    has = f"; it has {', '.join(sorted(names))}" if names else ""
+    return (f"the cluster has no source of the name {source}{has}",)
 
 
 async def _services(client: ApiClient, status: m.PolicyStatus | None) -> tuple[Sequence[str], Sequence[Reader]]:
