@@ -4,7 +4,7 @@ A change is judged under those that were in force and under its own. What failed
 fault: it warns. So a host that reports other labels, or a user who expires, stands in nobody's way.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -109,13 +109,21 @@ class Judged:
     """Those of its warnings that tell of what was so before."""
 
 
-def promises(proposed: Proposed) -> Verdict:
+Bounded = Callable[[str], bool]
+"""Whether a source has a ceiling. What such a one promises must not keep others from anything: it binds it alone."""
+
+
+def _unbounded(_: str) -> bool:
+    return False
+
+
+def promises(proposed: Proposed, *, bounded: Bounded = _unbounded) -> Verdict:
     """A check: whether a write of policy keeps what is promised."""
     if not _concerns(proposed):
         return Verdict()
     (was, will), (hosts, later) = proposed.snapshots, proposed.targets
     before, after = State(proposed.before, was, hosts), State(proposed.after, will, later)
-    return judged(before, after, now=proposed.now).verdict
+    return judged(before, after, now=proposed.now, writer=proposed.source, bounded=bounded).verdict
 
 
 def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: float) -> tuple[Outcome, ...]:
@@ -133,8 +141,10 @@ def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: f
     )
 
 
-def judged(before: State, after: State, *, now: float) -> Judged:
-    """Whether a change may land."""
+def judged(
+    before: State, after: State, *, now: float, writer: str = "", bounded: Bounded = _unbounded
+) -> Judged:  # fmt: skip
+    """Whether a change by a source may land."""
     old, new = before.promises, after.promises
     altered = {ref: one for ref, one in old.items() if ref not in new or new[ref].spec != one.spec}
     own = outcomes(after, new.values(), now=now)
@@ -143,11 +153,14 @@ def judged(before: State, after: State, *, now: float) -> Judged:
     earlier = _failed_before(before, [one for one in (*kept, *in_force) if not one.passed], now=now)
     violations: list[Violation] = []
     standing: list[Problem] = []
+    others: list[Problem] = []
     for one in own:
         known = earlier.get(_ref(one), ()) if one in kept else ()
         for failure in one.failures:
             if failure.no_worse_than(known):
                 standing.append(_standing(failure))
+            elif (source := one.resource.origin.source) != writer and bounded(source):
+                others.append(_of_another(failure, source))
             else:
                 violations.append(Violation(one.guard, failure.problem))
     for one in in_force:
@@ -155,7 +168,7 @@ def judged(before: State, after: State, *, now: float) -> Judged:
         violations += [
             Violation(WEAKENED, _in_force(failure), (one.resource.ref, failure.problem.message)) for failure in theirs
         ]
-    warnings = [*standing, *(failure.problem for one in own for failure in one.warnings)]
+    warnings = [*standing, *others, *(failure.problem for one in own for failure in one.warnings)]
     return Judged(own, Verdict(tuple(sorted(violations)), tuple(sorted(warnings))), tuple(standing))
 
 
@@ -185,6 +198,11 @@ def _in_force(failure: Failure) -> Problem:
     one = failure.problem
     message = f"{one.message} (as it is in force; this change alters or removes it)"
     return Problem(one.file, one.line, one.column, message, one.hint)
+
+
+def _of_another(failure: Failure, source: str) -> Problem:
+    one = failure.problem
+    return Problem(one.file, one.line, one.column, f"{one.message} (it binds the source {source} alone)", one.hint)
 
 
 def _standing(failure: Failure) -> Problem:

@@ -113,7 +113,10 @@ def compared(
         raise Invalid(tuple(problems))
     made = plan(new.resources, owned, old.others)
     (before, after), hosts = written.snapshots, written.targets
-    promised = judged(Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now)
+    promised = judged(
+        Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now,
+        writer=written.source, bounded=old.bounded.__contains__,
+    )  # fmt: skip
     verdict = review(written, [*checks, *_ceiling(old)])
     told = ((*judge(old.resources).warnings, *not_read_by(old.readers, old.resources)),
             (*judgement.warnings, *verdict.warnings, *not_read_by(old.readers, written.after.values())))  # fmt: skip
@@ -134,11 +137,12 @@ def _written(
     """Everything there is and everything there would be, as a cluster makes it of what is declared."""
     source, settlement = old.owner or _PLANNED, settled(new.resources, owned)
     left = {ref: one for ref, one in old.others.items() if ref not in settlement.wanted}
-    stays = {ref: one for ref, one in owned.items() if ref not in settlement.gone and ref not in settlement.wanted}
+    kept = {ref: owned[ref] for ref in settlement.kept}
+    stays = {ref: one for ref, one in owned.items() if ref in settlement.ignored}
     return Proposed(
         source=source,
         before={**old.others, **_owned_by(source, owned.values())},
-        after={**left, **stays, **_owned_by(source, settlement.wanted.values())},
+        after={**left, **stays, **_owned_by(_API, kept.values()), **_owned_by(source, settlement.wanted.values())},
         now=now,
         hosts=inventory if inventory is not None else old.hosts,
         unreadable=old.unreadable,
