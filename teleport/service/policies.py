@@ -274,7 +274,7 @@ class Policies(Section):
             for one in self.sources
         )  # fmt: skip
         changes = {"interval": wanted.interval, "sources": kept, "break_glass": wanted.break_glass}
-        changes |= {"guards": wanted.guards, "people": wanted.people}
+        changes |= {"guards": wanted.guards, "people": wanted.people, "notify": wanted.notify}
         return self.model_copy(update=changes)
 
 
