@@ -76,7 +76,7 @@ metadata: {name: b-web, labels: {team: b, teleport.dev/keep: "true"}}
 kind: token
 version: v2
 metadata: {name: b-join-secret}
-spec: {roles: [node]}
+spec: {roles: [node], join_method: github, github: {allow: [{repository: b/app}]}}
 ---
 kind: lock
 version: v2
