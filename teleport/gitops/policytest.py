@@ -18,7 +18,7 @@ from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.core.errors import Problem
 from teleport.gitops.order import Ref
-from teleport.gitops.review import Proposed, Verdict, Violation
+from teleport.gitops.review import API, Proposed, Verdict, Violation
 from teleport.resources.access_invariant import AccessInvariant
 from teleport.resources.access_test import AccessTest
 from teleport.resources.kinds import AnyResource
@@ -159,8 +159,8 @@ def judged(
         for failure in one.failures:
             if failure.no_worse_than(known):
                 standing.append(_standing(failure))
-            elif (source := one.resource.origin.source) != writer and bounded(source):
-                others.append(_of_another(failure, source))
+            elif (owner := _owner(one.resource)) != writer and bounded(owner):
+                others.append(_of_another(failure, owner))
             else:
                 violations.append(Violation(one.guard, failure.problem))
     for one in in_force:
@@ -168,8 +168,22 @@ def judged(
         violations += [
             Violation(WEAKENED, _in_force(failure), (one.resource.ref, failure.problem.message)) for failure in theirs
         ]
+    violations += [
+        Violation(WEAKENED, _passing(one, source), (one.ref, source))
+        for ref, one in old.items()
+        if ref in new and bounded(source := _owner(new[ref])) and not bounded(_owner(one))
+    ]
     warnings = [*standing, *others, *(failure.problem for one in own for failure in one.warnings)]
     return Judged(own, Verdict(tuple(sorted(violations)), tuple(sorted(warnings))), tuple(standing))
+
+
+def _owner(promise: AccessTest | AccessInvariant) -> str:
+    return promise.origin.source or API
+
+
+def _passing(promise: AccessTest | AccessInvariant, to: str) -> Problem:
+    message = f"{promise.ref}: it would belong to {to}, and bind that source alone"
+    return Problem(promise.origin.file, promise.origin.line, 1 if promise.origin.line else 0, message)
 
 
 def _failed_before(state: State, failing: Sequence[Outcome], *, now: float) -> Mapping[Ref, Sequence[Failure]]:
@@ -186,7 +200,7 @@ def _concerns(proposed: Proposed) -> bool:
     kinds = {kind for kind, _ in (*proposed.before, *proposed.after)}
     if kinds.isdisjoint((AccessTest.kind, AccessInvariant.kind)):
         return False
-    if proposed.source != "api":
+    if proposed.source != API:
         return True
     before, after = (
         {ref: one for ref, one in side.items() if ref[0] not in _FAR} for side in (proposed.before, proposed.after)

@@ -123,6 +123,18 @@ def test_what_a_source_with_a_ceiling_promises_binds_that_source_alone() -> None
     assert [one.message.endswith("(it binds the source team-b alone)") for one in others.warnings] == [True]
 
 
+def test_a_promise_that_passes_to_a_source_with_a_ceiling_is_weakened_for_it_binds_others_no_more() -> None:
+    was, will = (by_ref([DEV, ANN, CANNOT.with_origin(Origin(source))]) for source in ("git", "api"))
+
+    def judged(bounded: str) -> Verdict:
+        return promises(Proposed("git", was, will, now=NOW, hosts=()), bounded=lambda source: source == bounded)
+
+    assert judged("").violations == ()
+    assert [(one.guard, one.message) for one in judged("api").violations] == [
+        (WEAKENED, "access_test/t: it would belong to api, and bind that source alone")
+    ]
+
+
 # -- what only warns
 
 
