@@ -482,7 +482,9 @@ def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Sto
         resource = wanted[ref]
         line, column = resource.origin.at("metadata", "name")
         message = f"{resource.kind}/{shown(*ref)} belongs to the source {current.owner}"
-        problems.append(Problem(resource.origin.file, line, column, message, "delete it there first"))
+        adopt = f"tctl policy adopt {resource.kind}/{shown(*ref)} --source {resource.origin.source}"
+        hint = f"delete it there first, or have it taken over: {adopt}"
+        problems.append(Problem(resource.origin.file, line, column, message, hint))
     if problems:
         raise Invalid(problems)
 

@@ -158,7 +158,7 @@ async def open_auth(
     approvals = Approvals(store, clock=clock)
     permitted = permitted or default_references(data_dir)
     reviewer = Reviewer(
-        approvals, policy, presence.hosts, clock, checks, people or {}, standing=(SecretsCheck(permitted),)
+        approvals, policy, presence.hosts, clock, checks, people or {}, always=(SecretsCheck(permitted),)
     )
     writer = PolicyWriter(
         store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer, may_adopt=may_adopt

@@ -22,7 +22,8 @@ from teleport.service.secrets import Secrets
 from teleport.service.sections import Section
 
 __all__ = [
-    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "may_adopt"
+    "API", "SETTINGS", "BreakGlass", "Git", "Guards", "Policies", "PolicySource", "ceiling_of", "has_ceiling",
+    "may_adopt",
 ]  # fmt: skip
 
 API: Final = "api"
@@ -273,7 +274,7 @@ class Policies(Section):
             for one in self.sources
         )  # fmt: skip
         changes = {"interval": wanted.interval, "sources": kept, "break_glass": wanted.break_glass}
-        changes |= {"guards": wanted.guards, "people": wanted.people}
+        changes |= {"guards": wanted.guards, "people": wanted.people, "notify": wanted.notify}
         return self.model_copy(update=changes)
 
 
@@ -284,6 +285,11 @@ def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:
         return None if source in (API, SETTINGS) else Ceiling()
     ceiling = known[source]
     return ceiling.value if ceiling is not None else None
+
+
+def has_ceiling(policies: Policies | None, source: str) -> bool:
+    """Whether teleport.yaml names a source and gives it a ceiling."""
+    return policies is not None and any(one.name == source and one.ceiling is not None for one in policies.sources)
 
 
 def may_adopt(policies: Policies | None, source: str, owner: str) -> bool:

@@ -44,6 +44,15 @@ async def declared(cluster: Cluster, text: str, source: str = "git") -> Applied:
     return await cluster.auth.writer.replace(source, loaded.resources, Actor(f"source:{source}", 2))
 
 
+async def test_a_secret_written_out_comes_in_by_no_door_of_a_source(cluster: Cluster) -> None:
+    with pytest.raises(Invalid, match="is a secret, which does not belong in a source of policy") as told:
+        await declared(cluster, PLAIN, source="namespace-shop")
+
+    assert "hunter2" not in str(told.value)
+    with pytest.raises(AccessDenied, match="not valid"):
+        await join(cluster, "hunter2hunter2hunter2")
+
+
 async def test_the_secret_opens_and_the_tokens_own_name_does_not(cluster: Cluster) -> None:
     await declared(cluster, token(file=str(kept(cluster))))
 

@@ -44,6 +44,9 @@ async def live_state(client: ApiClient, source: str) -> State:
         notes=(*_tokens(), *told, *notes, *_strange(status, source)),
         readers=readers,
         ceiling=_ceiling(status, owner),
+        bounded=frozenset(
+            one.name for one in (status.sources if status is not None else ()) if one.ceiling is not None
+        ),
     )
 
 

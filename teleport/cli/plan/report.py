@@ -127,7 +127,10 @@ def compared(
         raise Invalid(tuple(problems))
     made = plan(new.resources, owned, old.others)
     (before, after), hosts = written.snapshots, written.targets
-    promised = judged(Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now)
+    promised = judged(
+        Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now,
+        writer=written.source, bounded=old.bounded.__contains__,
+    )  # fmt: skip
     verdict = review(written, [*checks, *_ceiling(old)])
     told = ((*judge(old.resources).warnings, *not_read_by(old.readers, old.resources)),
             (*judgement.warnings, *verdict.warnings, *not_read_by(old.readers, written.after.values())))  # fmt: skip

@@ -44,6 +44,8 @@ class State:
     notes: tuple[str, ...] = ()
     ceiling: Ceiling | None = None
     """In a running cluster, of the source that is planned for, where it has one."""
+    bounded: frozenset[str] = frozenset()
+    """In a running cluster, the sources that have one."""
     readers: Sequence[Reader] = ()
     """The services that would enforce it."""
 

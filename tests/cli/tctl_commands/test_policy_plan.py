@@ -157,6 +157,18 @@ def test_people_with_the_same_change_are_one_line_however_many_they_are(before: 
     assert "Nobody gains anything.\n" in result.output
 
 
+def test_what_is_kept_by_its_label_is_declared_no_more(before: Path, after: Path) -> None:
+    for name in ("one", "two", "three"):
+        label = f'metadata: {{name: {name}, labels: {{teleport.dev/keep: "true"}}}}'
+        (before / f"{name}.yaml").write_text(LOCK.replace("metadata: {name: x}", label))
+    edit(after / "dev.yaml", "[dev, staging]", "[dev, staging, test]")
+
+    result = plan(after, before)
+
+    assert result.status == 4
+    assert "every lock is gone from the source, 3 at once" in result.output
+
+
 def test_programs_read_every_row(before: Path, after: Path) -> None:
     edit(after / "dev.yaml", "[dev, staging]", "prod")
 
