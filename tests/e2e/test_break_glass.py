@@ -88,6 +88,18 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     world.stop()
 
 
+@pytest.mark.parametrize(
+    "command", [("edit", "role/ops"), ("rm", "role/ops"), ("create", "-"), ("create", "--force", "-")]
+)
+def test_a_write_to_what_the_repository_declares_is_refused_and_names_file_and_commit(
+    governed: Governed, command: tuple[str, ...]
+) -> None:
+    done = governed.world.tctl(*command, stdin=WIDER)
+
+    assert done.status == 1
+    assert f"declared in ops.yaml:1 (commit {governed.source()['applied_commit']})" in done.errors
+
+
 def test_access_for_a_while_ends_by_itself_and_with_it_the_session(governed: Governed) -> None:
     world = governed.world
     before = governed.refused(governed.ann)
