@@ -75,7 +75,7 @@ def since_text(answer: h.SinceAnswer) -> str:
     spans = answer.spans
     current = spans[-1] if spans and not spans[-1].over else None
     if current is not None:
-        lines = [f"allowed since {_begin(current, answer)}: {asked.format('may ')}", *_of(current.since)]
+        lines = [f"allowed since {_begin(current)}: {asked.format('may ')}", *_of(current.since)]
         lines += [f"  {reason}" for reason in current.verdict.reasons]
     else:
         lines = [f"denied: {asked.format('may not ')}", *(f"  {reason}" for reason in answer.now.reasons)]
@@ -83,7 +83,7 @@ def since_text(answer: h.SinceAnswer) -> str:
     if past:
         lines += ["", "It was allowed before:" if current is not None else "It was allowed:"]
         lines += [f"  and {len(past) - _SPANS} times more"] if len(past) > _SPANS else []
-        lines += [f"  from {_begin(one, answer)} to {_end(one)} ({'; '.join(one.ended_by)})" for one in past[-_SPANS:]]
+        lines += [f"  from {_begin(one)} to {_end(one)} ({'; '.join(one.ended_by)})" for one in past[-_SPANS:]]
     if not spans and answer.complete:
         lines.append("  it never was allowed")
     return _shown([*lines, *_incomplete(answer.complete), *_skipped(answer.skipped)])
@@ -144,11 +144,10 @@ def _commit(note: h.CommitNote) -> str:
     return f"commit {note.id[:_SHORT]}, {note.authored}" if note.authored else f"commit {note.id[:_SHORT]}"
 
 
-def _begin(span: h.Span, answer: h.SinceAnswer) -> str:
+def _begin(span: h.Span) -> str:
     if span.since is None:
         return "something expired"
-    first = not answer.complete and span is answer.spans[0]
-    return f"{_commit(span.since)}{' or earlier' if first else ''}"
+    return f"{_commit(span.since)}{' or earlier' if span.or_earlier else ''}"
 
 
 def _end(span: h.Span) -> str:
@@ -181,7 +180,8 @@ def _skipped(skipped: Sequence[h.Skipped]) -> Iterator[str]:
 def _incomplete(complete: bool) -> Iterator[str]:
     if not complete:
         yield ""
-        yield "What was before the oldest commit that was read is not known; --limit reads more."
+        yield "What was before the oldest commit that was read is not known; --limit reads more,"
+        yield "and in a shallow clone `git fetch --unshallow`."
 
 
 def _shown(lines: Iterable[str]) -> str:

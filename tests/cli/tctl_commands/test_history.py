@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_a_history_that_is_cut_off_says_that_it_may_be_earlier(commits: list[str
     result = tctl("access", "since", *ASKED, "--limit", "1")
 
     assert "--limit reads more" in result.output
+    assert "or earlier" not in result.output.partition("It was allowed before")[0]
     assert found(tctl("access", "since", *ASKED, "--limit", "1", "-o", "json"))["complete"] is False
 
 
@@ -335,3 +337,21 @@ def test_a_session_that_is_not_there_or_not_the_only_one_is_not_guessed(monkeypa
     assert (unknown.status, several.status) == (1, 2)
     assert "no session 5a is in the audit log, as far as you may read it" in unknown.errors
     assert "several sessions begin with 4f1" in several.errors
+
+
+def test_a_shallow_clone_tells_how_far_back_it_knows(
+    commits: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{tmp_path}/repository", str(shallow)], check=True)
+    monkeypatch.chdir(shallow / "policies")
+
+    since, told, explained = (
+        without_names(tctl(*words).output, commits)
+        for words in (("access", "since", *ASKED), ("policy", "history", "role/dev"), ("access", "explain", *ASKED))
+    )
+
+    assert since.startswith("allowed since commit #3, 2023-11-17T22:13:20.000Z or earlier: ann may")
+    assert told.startswith("there already at commit #3")
+    assert all("`git fetch --unshallow`" in one for one in (since, told))
+    assert "(this clone begins with that commit; an earlier one may have written it)" in explained
