@@ -1,5 +1,6 @@
 """What a running cluster has in force, read through the API: policy kinds and hosts, no secrets, no sessions."""
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from teleport.access.readers import Reader, unsaid
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
+from teleport.cli.emergency import beside
 from teleport.cli.plan.states import State
 from teleport.core.errors import AccessDenied, BadInput, TeleportError
 from teleport.gitops.ceiling import Ceiling
@@ -41,7 +43,7 @@ async def live_state(client: ApiClient, source: str) -> State:
         others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *told, *notes),
+        notes=(*_tokens(), *_emergencies(status), *told, *notes),
         readers=readers,
         ceiling=_ceiling(status, owner),
     )
@@ -86,6 +88,11 @@ def _only_source(resources: Sequence[AnyResource]) -> str:
 def _tokens() -> Sequence[str]:
     secret = ", ".join(f"{kind}s" for kind, cls in KINDS.items() if cls.secret)
     return (f"{secret} are not compared with the running cluster: their names are secrets",)
+
+
+def _emergencies(status: m.PolicyStatus | None) -> Sequence[str]:
+    """What is in force past what is compared."""
+    return beside(status.emergencies, time.time()) if status is not None else ()
 
 
 async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[str]]:
