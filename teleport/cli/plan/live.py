@@ -18,15 +18,20 @@ from teleport.resources.model import Origin
 from teleport.resources.node import Node
 from teleport.resources.reading import Reads, own_reads
 
-__all__ = ["hosts_of", "live_state"]
+__all__ = ["EVERY", "hosts_of", "live_state"]
 
+EVERY: Final = "*"
+"""All sources together."""
 _PRESENCE: Final = "presence"
 _PRESET: Final = "preset"
 _API: Final = "api"
 
 
 async def live_state(client: ApiClient, source: str) -> State:
-    """Everything in force; what belongs to other sources than this one (or the only one) is told apart."""
+    """Everything in force; what belongs to other sources than this one (or the only one) is told apart.
+
+    Of EVERY source nothing is: as if one declared it all.
+    """
     rows = [
         row for kind, cls in KINDS.items() if not cls.secret
         for row in (await client.call(r.RESOURCES, m.ResourceQuery(kind=kind))).resources
@@ -40,7 +45,7 @@ async def live_state(client: ApiClient, source: str) -> State:
         "the running cluster",
         tuple(resources),
         owner=owner,
-        others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
+        others={(one.kind, one.name): one for one in resources if owner not in (EVERY, one.origin.source)},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
         notes=(*_tokens(), *_emergencies(status), *told, *notes),
