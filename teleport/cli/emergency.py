@@ -78,10 +78,14 @@ def left(row: "m.EmergencyRow", now: float) -> str:
     return f"until {utc(row.expires)[:19]}Z ({duration_text(max(0, int(row.expires - now)))} left)"
 
 
-def beside(rows: "Sequence[m.EmergencyRow]", now: float) -> list[str]:
+def beside(rows: "Sequence[m.EmergencyRow]") -> list[str]:
     """What an answer about declared policy leaves out, a sentence each."""
+    from teleport.core.aio import utc
+
     return [
-        printable(f"{row.kind}/{row.name} is changed for an emergency {left(row, now)}, which is declared nowhere")
+        printable(
+            f"{row.kind}/{row.name} is changed for an emergency until {utc(row.expires)}, which is declared nowhere"
+        )
         for row in rows
     ]
 

@@ -1,6 +1,5 @@
 """What a running cluster has in force, read through the API: policy kinds and hosts, no secrets, no sessions."""
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -97,7 +96,7 @@ def _tokens() -> Sequence[str]:
 
 def _emergencies(status: m.PolicyStatus | None) -> Sequence[str]:
     """What is in force past what is compared."""
-    return beside(status.emergencies, time.time()) if status is not None else ()
+    return beside(status.emergencies) if status is not None else ()
 
 
 async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[str]]:

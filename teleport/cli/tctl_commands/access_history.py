@@ -165,4 +165,4 @@ def _left_out(means: Means) -> str:
     rows: Sequence[EmergencyRow] = ()
     with suppress(AccessDenied):
         rows = in_force(means.target)
-    return "".join(f"\nNote: {line}\n" for line in beside(rows, time.time()))
+    return "".join(f"\nNote: {line}\n" for line in beside(rows))
