@@ -225,6 +225,19 @@ def test_it_is_told_before_it_is_pushed_too(tmp_path: Path) -> None:
     assert "hunter2" not in str(problem)
 
 
+def test_the_secret_of_a_first_join_by_a_key_pair_is_one_too(tmp_path: Path) -> None:
+    (tmp_path / "token.yaml").write_text(
+        "kind: token\nversion: v2\nmetadata: {name: machine}\nspec:\n  roles: [Bot]\n  bot_name: b\n"
+        "  join_method: bound_keypair\n  bound_keypair: {onboarding: {registration_secret: hunter2}}\n"
+    )
+
+    (problem,) = review(tmp_path).problems
+
+    assert str(problem).startswith("token.yaml:8:19: the registration_secret of this token is a secret")
+    assert "initial_public_key" in problem.hint
+    assert "hunter2" not in str(problem)
+
+
 async def test_tokens_of_administrators_stay_as_they_are(cluster: Cluster) -> None:
     await cluster.apply(PLAIN)
 

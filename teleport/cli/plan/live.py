@@ -7,6 +7,7 @@ from teleport.access.readers import Reader, unsaid
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
+from teleport.cli.emergency import beside
 from teleport.cli.plan.states import State
 from teleport.core.errors import AccessDenied, BadInput, TeleportError
 from teleport.gitops.ceiling import Ceiling
@@ -16,15 +17,20 @@ from teleport.resources.model import Origin
 from teleport.resources.node import Node
 from teleport.resources.reading import Reads, own_reads
 
-__all__ = ["hosts_of", "live_state"]
+__all__ = ["EVERY", "hosts_of", "live_state"]
 
+EVERY: Final = "*"
+"""All sources together."""
 _PRESENCE: Final = "presence"
 _PRESET: Final = "preset"
 _API: Final = "api"
 
 
 async def live_state(client: ApiClient, source: str) -> State:
-    """Everything in force; what belongs to other sources than this one (or the only one) is told apart."""
+    """Everything in force; what belongs to other sources than this one (or the only one) is told apart.
+
+    Of EVERY source nothing is: as if one declared it all.
+    """
     rows = [
         row for kind, cls in KINDS.items() if not cls.secret
         for row in (await client.call(r.RESOURCES, m.ResourceQuery(kind=kind))).resources
@@ -38,10 +44,10 @@ async def live_state(client: ApiClient, source: str) -> State:
         "the running cluster",
         tuple(resources),
         owner=owner,
-        others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
+        others={(one.kind, one.name): one for one in resources if owner not in (EVERY, one.origin.source)},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *told, *notes, *_strange(status, source)),
+        notes=(*_tokens(), *_emergencies(status), *told, *notes, *_strange(status, source)),
         readers=readers,
         ceiling=_ceiling(status, owner),
         bounded=frozenset(
@@ -89,6 +95,11 @@ def _only_source(resources: Sequence[AnyResource]) -> str:
 def _tokens() -> Sequence[str]:
     secret = ", ".join(f"{kind}s" for kind, cls in KINDS.items() if cls.secret)
     return (f"{secret} are not compared with the running cluster: their names are secrets",)
+
+
+def _emergencies(status: m.PolicyStatus | None) -> Sequence[str]:
+    """What is in force past what is compared."""
+    return beside(status.emergencies) if status is not None else ()
 
 
 async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[str]]:
