@@ -106,7 +106,7 @@ async def test_a_commit_a_refusal_and_a_recovery_are_told_to_everybody_who_wants
         at_third = one.metrics()
 
     assert (ready.status, ready.errors, checked.status) == (0, "", 0)
-    assert re.search(r"Ready for (a moment|\d+ seconds)\n  2 objects at revision \d+, applied ", ready.output)
+    assert re.search(r"Ready( for \d+ seconds)?\n  2 objects at revision \d+, applied ", ready.output)
     assert f"commit {first} in force, {first} read last" in ready.output
     assert (refused.status, stalled.status) == (4, 4)
     assert f"tctl: error: source git is stalled at commit {second}: Invalid\n" in refused.errors
