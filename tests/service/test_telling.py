@@ -146,7 +146,7 @@ async def test_a_repository_that_cannot_be_reached_is_told_apart_from_one_that_i
         metrics = one.metrics()
 
     assert (source["reason"], source["unapplied_since"]) == ("Unreachable", 0)
-    assert "Reconciling for" in text.output
+    assert "\n  Reconciling" in text.output
     assert "it cannot be read; what is in force stays, and it is tried again" in text.output
     assert "  because: git+file://" in text.output
     assert (text.status, checked.status) == (0, 5)
