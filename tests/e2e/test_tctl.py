@@ -139,7 +139,7 @@ def test_an_inventory_has_names_and_labels_alone_and_serves_where_there_is_no_cl
 
 def test_who_may_only_read_policy_and_labels_can_plan(world: World, tmp_path: Path) -> None:
     settings = "cluster_auth_preference, session_recording_config, cluster_networking_config"
-    kinds = f"[role, user, node, lock, access_test, access_invariant, {settings}]"
+    kinds = f"[role, user, node, lock, access_test, access_invariant, trusted_cluster, remote_cluster, {settings}]"
     world.write("roles/ci.yaml", READER.replace("KINDS", kinds))
     world.write("users/ci.yaml", user("ci", roles="ci"))
     wait_until(lambda: "ci" in world.tctl("get", "users").output)
