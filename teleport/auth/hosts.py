@@ -38,6 +38,7 @@ class _Seen:
     until: float
     """By the monotonic clock."""
     address: str = ""
+    leaves: frozenset[str] = frozenset()
 
 
 class Presence:
@@ -84,7 +85,8 @@ class Presence:
             format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address)
+        leaves = frozenset(heartbeat.leaves) if caller.has_role("Proxy") else frozenset()
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, leaves)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
@@ -131,6 +133,11 @@ class Presence:
         now = self._clock.monotonic()
         alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
         return max(alive, key=lambda seen: seen.until).address if alive else ""
+
+    def reaches(self, cluster: str) -> bool:
+        """Whether a proxy that is alive has a tunnel of that cluster."""
+        now = self._clock.monotonic()
+        return any(cluster in seen.leaves for seen in self._services.values() if seen.until > now)
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""
