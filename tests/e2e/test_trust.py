@@ -1,0 +1,222 @@
+"""Two organisations with two folders: users of one reach hosts of the other, under the other's rules."""
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.world import LOGIN, Person, World, missing, user, wait_until
+
+ROOT, LEAF = "root.test", "leaf.test"
+SUPPORT = """\
+kind: role
+version: v7
+metadata: {name: support}
+spec:
+  allow:
+    logins: []
+    cluster_labels: {partner: "yes"}
+"""
+REMOTE = 'kind: remote_cluster\nversion: v3\nmetadata: {name: leaf.test, labels: {partner: "yes"}}\n'
+VISITOR = f"""\
+kind: role
+version: v7
+metadata: {{name: visitor}}
+spec:
+  allow:
+    logins: [{LOGIN}]
+    node_labels: {{"*": "*"}}
+"""
+
+
+@dataclass
+class Two:
+    """The root, the leaf that trusts it, and somebody at home in the root."""
+
+    root: World
+    leaf: World
+    ann: Person
+
+    def trust(self, *, enabled: str = "yes", maps: str = "{remote: support, local: [visitor]}") -> None:
+        self.leaf.write(
+            "trust.yaml",
+            f"kind: trusted_cluster\nversion: v2\nmetadata: {{name: {ROOT}}}\nspec:\n  enabled: {enabled}\n"
+            f"  web_proxy_addr: {self.root.proxy}\n  ca_pin: {self.root.pin}\n"
+            f"  token: {{file: {self.leaf.data}/secrets/root}}\n  role_map: [{maps}]\n",
+        )
+
+    def ssh(self, *command: str, host: str = "app-1") -> "tuple[int, str, str]":
+        ended = self.ann.ssh("--cluster", LEAF, f"{LOGIN}@{host}", *command)
+        return ended.status, ended.output, ended.errors
+
+    @contextlib.contextmanager
+    def session(self) -> "Iterator[subprocess.Popen[str]]":
+        """A live session across the clusters, which has said that it is there."""
+        program = subprocess.Popen(
+            ["tsh", "ssh", "--cluster", LEAF, f"{LOGIN}@app-1", "echo here; exec sleep 60"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.ann.environment(),
+        )  # fmt: skip
+        with program:
+            assert program.stdout is not None
+            assert program.stderr is not None
+            line = program.stdout.readline()
+            assert line == "here\n", program.stderr.read()
+            yield program
+            program.kill()
+
+    def status(self) -> str:
+        rows = self.root_clusters()
+        return next((row["status"] for row in rows if row["name"] == LEAF), "unknown")
+
+    def root_clusters(self) -> "list[dict[str, str]]":
+        return list(json.loads(self.ann.tsh("clusters", "-o", "json").output or "[]"))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    if reason := missing("ssh"):
+        pytest.skip(reason)
+    root = World(tmp_path_factory.mktemp("root"), cluster=ROOT)
+    root.write("roles.yaml", SUPPORT)
+    root.write("users/ann.yaml", user("ann", roles="support"))
+    leaf = World(tmp_path_factory.mktemp("leaf"), host="app-1", cluster=LEAF)
+    leaf.write("roles.yaml", VISITOR)
+    leaf.write("users/ann.yaml", user("ann", roles="visitor", logins="nobody"))
+    root.start()
+    leaf.start()
+    try:
+        two = Two(root, leaf, root.person("ann").enrol().login())
+        token = root.tctl_json("tokens", "add", "--type", "trusted_cluster", "--ttl", "1h", "-o", "json")["token"]
+        secrets = leaf.data / "secrets"
+        secrets.mkdir(mode=0o700, exist_ok=True)
+        (secrets / "root").write_text(token)
+        two.trust()
+        leaf.wait_event("trusted_cluster.join", success=True)
+        root.write("remote.yaml", REMOTE)
+        wait_until(lambda: two.status() == "online", what="the tunnel")
+        yield two
+    finally:
+        root.stop()
+        leaf.stop()
+
+
+def test_a_user_of_the_root_works_on_a_host_of_the_leaf(two: Two) -> None:
+    status, output, errors = two.ssh("id -un")
+
+    assert (status, output) == (0, f"{LOGIN}\n"), errors
+    started = two.leaf.wait_event("session.start")
+    assert started["user"] == f"remote-ann-{ROOT}"
+    assert started["user_roles"] == ["visitor"]
+    connected = two.root.wait_event("session.connect", server_hostname=f"app-1.{LEAF}")
+    assert connected["user"] == "ann"
+
+
+def cut(program: "subprocess.Popen[str]", change: Callable[[], object]) -> tuple[float, str]:
+    """How long a session lives on after a change, and what its user reads."""
+    change()
+    began = time.monotonic()
+    _, errors = program.communicate(timeout=10)
+    return time.monotonic() - began, errors
+
+
+def test_hosts_of_the_leaf_are_listed_with_the_logins_that_the_map_opens(two: Two) -> None:
+    listed = two.ann.tsh("ls", "--cluster", LEAF, "-o", "json")
+
+    (row,) = json.loads(listed.output)
+    assert (row["hostname"], row["logins"]) == ("app-1", [LOGIN]), listed.errors
+
+
+def test_plain_ssh_goes_there_by_the_configuration(two: Two) -> None:
+    config = two.ann.tsh("config", "--cluster", LEAF)
+    path = two.ann.home / "ssh_config"
+    path.write_text(config.output)
+
+    ended = two.ann.run("ssh", "-F", str(path), f"{LOGIN}@app-1.{LEAF}", "echo plain")
+
+    assert (ended.status, ended.output) == (0, "plain\n"), ended.errors
+    trusted = (two.ann.home / ".tsh" / f"known_hosts.{LEAF}").read_text()
+    assert re.fullmatch(rf"(@cert-authority \*\.{LEAF} \S+ \S+\n)+", trusted)
+
+
+def test_files_are_copied_and_a_cluster_may_be_chosen(two: Two) -> None:
+    (two.ann.home / "note").write_text("text")
+    chosen = two.ann.tsh("login", LEAF)
+    copied = two.ann.tsh("scp", "note", f"{LOGIN}@app-1:/tmp/note-of-ann")
+    read = two.ann.ssh(f"{LOGIN}@app-1", "cat /tmp/note-of-ann; rm /tmp/note-of-ann")
+    two.ann.tsh("login", ROOT)
+
+    assert chosen.status == 0, chosen.errors
+    assert copied.status == 0, copied.errors
+    assert read.output == "text", read.errors
+    assert "app-1" not in two.ann.tsh("ls").output
+
+
+def test_what_the_map_does_not_give_is_refused_by_the_leaf(two: Two) -> None:
+    ended = two.ann.ssh("--cluster", LEAF, "nobody@app-1", "true")
+
+    assert ended.status == 255
+    assert f"remote-ann-{ROOT} may not log in as nobody on app-1" in ended.errors
+    rejected = two.leaf.wait_event("session.rejected", login="nobody")
+    assert rejected["user"] == f"remote-ann-{ROOT}"
+
+
+def test_the_root_tells_of_its_leaf_and_the_leaf_of_its_root(two: Two) -> None:
+    (remote,) = two.root.tctl_json("get", "remote_cluster", "-o", "json")
+    listed = two.leaf.tctl("get", "trusted_cluster")
+
+    assert remote["metadata"]["name"] == LEAF
+    assert ROOT in listed.output
+    assert two.root.wait_event("trusted_cluster.join", success=True)["name"] == LEAF
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda two: two.trust(maps="{remote: other, local: [visitor]}"),
+        lambda two: two.trust(enabled="no"),
+        lambda two: two.root.write("remote.yaml", REMOTE.replace('"yes"', '"no"')),
+        lambda two: two.root.write(
+            "roles.yaml", SUPPORT.replace("allow:", "deny: {cluster_labels: {'*': '*'}}\n  allow:")
+        ),
+        lambda two: two.leaf.write("roles.yaml", VISITOR.replace('{"*": "*"}', '{env: "none"}')),
+    ],
+    ids=["map", "disabled", "labels", "denied", "role"],
+)
+def test_a_change_on_either_side_cuts_what_is_open_at_once(two: Two, change: Callable[[Two], object]) -> None:
+    with two.session() as program:
+        took, errors = cut(program, lambda: change(two))
+    refused = two.ssh("true")
+    two.trust()
+    two.root.write("remote.yaml", REMOTE)
+    two.root.write("roles.yaml", SUPPORT)
+    two.leaf.write("roles.yaml", VISITOR)
+
+    assert took < 3, errors
+    assert refused[0] != 0
+    wait_until(lambda: two.ssh("true")[0] == 0, what="the way to be open again")
+
+
+def test_a_user_who_is_deleted_at_home_is_cut_over_there(two: Two) -> None:
+    with two.session() as program:
+        took, errors = cut(program, lambda: (two.root.policies / "users/ann.yaml").unlink())
+
+    assert took < 3, errors
+
+
+def test_a_removed_root_leaves_no_authorities_behind(two: Two) -> None:
+    two.root.write("users/bob.yaml", user("bob", roles="support"))
+    (two.leaf.policies / "trust.yaml").unlink()
+
+    two.leaf.wait_event("trusted_cluster.forget", name=ROOT)
+
+    import sqlite3
+
+    with sqlite3.connect(f"file:{next(two.leaf.data.glob('*.sqlite*'))}?mode=ro", uri=True) as store:
+        keys = [str(row) for row in store.iterdump() if "trust/root" in row and "INSERT" in row]
+    assert len([one for one in keys if ROOT in one and "authorities" in one]) <= 1
