@@ -50,7 +50,7 @@ class Leaves:
         """
         token = await self._joining.token_for(request.token, _ROLE, request.client_address)
         introduction = Introduction(
-            request.cluster, self._authorities.cluster, request.token, TrustedAuthority.decode(request.authority),
+            request.cluster, self._authorities.cluster, request.token, _authority_in(request.authority),
             _unpacked(request.proof),
         )  # fmt: skip
         authority = recognised(introduction)
@@ -165,6 +165,14 @@ def _vouches(cluster: str, other: str) -> bool:
 
 def _folded(name: str) -> str:
     return name.lower().rstrip(".")
+
+
+def _authority_in(text: str) -> TrustedAuthority:
+    """Raises BadInput."""
+    try:
+        return TrustedAuthority.decode(text)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise BadInput("the authority cannot be read") from None
 
 
 def _unpacked(text: str) -> bytes:
