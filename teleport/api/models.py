@@ -365,6 +365,8 @@ class Resource(Message):
     line: int = 0
     commit: str = ""
     """The commit that changed its file last, of a source that has commits."""
+    status: dict[str, Any] = Field(default_factory=dict)
+    """How things stand, of those that have a state; nobody declares it."""
 
 
 class Resources(Message):

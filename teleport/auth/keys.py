@@ -6,15 +6,17 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "host",
-    "invitation", "last_applied", "leaf", "overlay", "overlay_witness", "policy", "root", "spent", "suspended",
-    "token",
+    "AUDIT_KEY", "DECLARED_REMOTES", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority",
+    "credential", "host", "invitation", "last_applied", "leaf", "overlay", "overlay_witness", "policy", "root", "spent",
+    "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
 """Written by every transaction that changes policy, so that only one judgement wins."""
 OUTBOX: Final = "outbox/"
 """Audit events that were committed with what they tell of, until the log has them."""
+DECLARED_REMOTES: Final = "declared-remotes"
+"""The remote clusters that were declared when somebody looked last."""
 AUDIT_KEY: Final = "secret/audit-key"
 CLUSTER: Final = "cluster"
 INVITATIONS: Final = "secret/invitation/"

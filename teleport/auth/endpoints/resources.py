@@ -26,6 +26,7 @@ from teleport.resources.node import Node
 from teleport.resources.presets import preset_roles
 from teleport.resources.remote_cluster import RemoteCluster
 from teleport.resources.role import Role
+from teleport.resources.trusted_cluster import TrustedCluster
 
 __all__ = ["ResourceAccess"]
 
@@ -49,13 +50,13 @@ class ResourceAccess:
         revisions = await parts.writer.revisions_of(kind)
         declared = [one for (stored_kind, _), one in sorted(found.items()) if stored_kind == kind]
         rows = [
-            _row(one, one.revision or revisions.get(one.resource.name, 0), secrets=request.secrets)
+            self._stands(_row(one, one.revision or revisions.get(one.resource.name, 0), secrets=request.secrets))
             for one in declared
             if parts.may(caller, "list", one.resource) and parts.may(caller, verb, one.resource)
         ]
         names = {one.resource.name for one in declared}
         rows += [
-            _undeclared(one, source)
+            self._stands(_undeclared(one, source))
             for one, source in await self._undeclared(kind)
             if one.name not in names and parts.may(caller, "list", one) and parts.may(caller, verb, one)
         ]
@@ -68,12 +69,25 @@ class ResourceAccess:
         found = (await parts.writer.stored())[1].get((kind, request.name))
         if found is not None and parts.may(caller, verb, found.resource):
             revision = await parts.writer.revision_of(kind, request.name)
-            return _row(found, revision, secrets=request.secrets)
+            return self._stands(_row(found, revision, secrets=request.secrets))
         if found is None:
             for one, source in await self._undeclared(kind, request.name):
                 if parts.may(caller, verb, one):
-                    return _undeclared(one, source)
+                    return self._stands(_undeclared(one, source))
         raise NotFound(f"{kind}/{request.name} does not exist")
+
+    def _stands(self, row: m.Resource) -> m.Resource:
+        """The row with how things stand, of clusters that trust this one or are trusted."""
+        kind, name = row.resource["kind"], str(row.resource["metadata"]["name"])
+        if kind == TrustedCluster.kind:
+            status = self._parts.surroundings.trust.get(name, m.TrustStatus(state="joining"))
+            return row.model_copy(update={"status": status.model_dump(exclude_defaults=True)})
+        if kind == RemoteCluster.kind:
+            online = self._parts.presence.reaches(name)
+            joined = name in self._parts.policy.leaves
+            connection = "online" if online else "offline" if joined else "not joined"
+            return row.model_copy(update={"status": {"connection": connection}})
+        return row
 
     async def _undeclared(self, kind: str, name: str = "") -> list[tuple[AnyResource, str]]:
         """What exists without being declared: preset roles, and hosts that report themselves."""
