@@ -11,24 +11,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from teleport.api import models as m
 from teleport.api.server import Caller
-from teleport.auth import keys
 from teleport.core.errors import AccessDenied, BadInput, Conflict, NotFound, TeleportError, Unauthenticated
 from teleport.core.identity import Identity, Passage
 from teleport.pki.authority import Authority, TrustedAuthority, new_authority
 from teleport.pki.credentials import issue_ssh_user, issue_tls, read_ssh_user, read_tls
-from teleport.pki.foreign import Foreign, Introduction, introduce
+from teleport.pki.foreign import Introduction, introduce
 from teleport.pki.keys import load_public, load_ssh_line
-from teleport.pki.passages import issue_passage, read_passage
+from teleport.pki.passages import read_passage
 from teleport.sessions.visitors import Arriving, read_visiting_login, read_visitor
 from tests.auth.cluster import SSH_KEY, TLS_KEY, Cluster, role, user
+from tests.auth.foreign import ANN, HOME, ROUTE, SID, THIRD, TRUST, passage, trusting
 
-SID = "0a3c9d6e-0000-4000-8000-000000000001"
 STRANGER = Caller(None, "192.0.2.66")
 GOING = "kind: role\nversion: v7\nmetadata: {name: going}\nspec: {allow: {cluster_labels: {'*': '*'}}}\n"
-TRUST = (
-    "kind: trusted_cluster\nversion: v2\nmetadata: {name: root}\n"
-    "spec: {enabled: yes, web_proxy_addr: 'a:1', role_map: [{remote: dev, local: dev}]}\n"
-)
 
 
 # -- joining
@@ -253,24 +248,6 @@ async def test_a_certificate_that_is_restricted_to_hosts_leads_to_no_namesake(cl
 
 
 # -- coming in, where acme is the leaf
-
-
-HOME = {kind: new_authority(kind, "root", now=1_700_000_000.0) for kind in ("user", "host")}
-THIRD = new_authority("user", "third", now=1_700_000_000.0)
-ANN = Identity("user", "ann", "uid-ann", "root", expires=1_700_003_600.0)
-ROUTE = Passage("ann", "acme", "db-1", "root", SID, "proxy-1", ("dev",), (("team", ("web",)),))
-
-
-async def trusting(cluster: Cluster) -> None:
-    await cluster.declare(role(), TRUST)
-    root = Foreign("root", tuple(one.public for one in HOME.values()))
-    await cluster.auth.policy.wait_for(await cluster.service.store.put(keys.root("root"), root.encode()))
-
-
-def passage(cluster: Cluster, *, by: Authority = HOME["user"], route: Passage = ROUTE, **more: Any) -> str:
-    now = cluster.clock.time()
-    identity = replace(ANN, **{"expires": now + 100, "passage": route, **more})
-    return issue_passage(by, identity, load_public(TLS_KEY), now=now)
 
 
 def arrive(cluster: Cluster, text: str, *, root: str = "root") -> Identity:

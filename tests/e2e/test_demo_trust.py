@@ -37,7 +37,7 @@ def test_what_the_demo_prints_leads_into_the_workshop(tmp_path: Path) -> None:
         log_in_at(paste("login"), enrol_at(paste("enrol")))
 
         def listed() -> str:
-            command = [BIN / "tsh", "ls", "--cluster", "workshop", "-o", "names"]
+            command = [str(BIN / "tsh"), "ls", "--cluster", "workshop", "-o", "names"]
             return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout
 
         assert wait_until(listed, what="the workshop") == "bench-1\n"
