@@ -28,7 +28,7 @@ from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Session
 from teleport.sessions.policy import LivePolicy
 
-__all__ = ["Departures", "LeafTunnels", "PassageOf"]
+__all__ = ["Departures", "Journey", "LeafTunnels", "PassageOf"]
 
 _ANSWER_SECONDS: Final = 45.0
 """How long a leaf may take to reach its host: its own agent has time to dial back."""
@@ -105,7 +105,7 @@ class LeafTunnels:
         )  # fmt: skip
 
 
-class _Journey:
+class Journey:
     """Whether a user may be on the way to a leaf, and still has what the passage says."""
 
     def __init__(self, policy: LivePolicy, leaf: str) -> None:
@@ -156,7 +156,7 @@ class Departures:
     async def _go(
         self, client: Leg, identity: Identity, wanted: Route, address: tuple[str, int], *, lists: bool
     ) -> None:  # fmt: skip
-        leaf, journey = wanted.cluster, _Journey(self._policy, wanted.cluster)
+        leaf, journey = wanted.cluster, Journey(self._policy, wanted.cluster)
         target = Target(KIND, leaf, leaf, labels_of(self._policy.current, leaf))
         request = AccessRequest(identity, target, wanted.login)
         try:
@@ -172,7 +172,7 @@ class Departures:
             raise
 
     async def _travel(
-        self, client: Leg, session: Session, journey: _Journey, wanted: Route, address: tuple[str, int], *, lists: bool
+        self, client: Leg, session: Session, journey: Journey, wanted: Route, address: tuple[str, int], *, lists: bool
     ) -> None:  # fmt: skip
         host = wanted.host.removesuffix(f".{wanted.cluster}")
         request = PassageRequest(

@@ -12,7 +12,7 @@ from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.auth.join import service_name
 from teleport.core.aio import cancel_and_wait
-from teleport.core.errors import Unavailable
+from teleport.core.errors import AccessDenied, Unavailable
 from teleport.core.identity import Identity, Passage
 from teleport.net import alpn
 from teleport.net.join import Leg
@@ -113,6 +113,8 @@ class Doors:
         )  # fmt: skip
 
     async def _controlled(self, connection: Any, identity: Identity, arrival: Arrival) -> None:
+        if identity.cluster not in self._member.policy.leaves:
+            raise AccessDenied(f"the cluster {identity.cluster} was removed")
         await self.tunnels.serve_control(connection, identity, arrival.address)
 
     async def _dialled_back(self, connection: Any, identity: Identity, _arrival: Arrival) -> None:

@@ -9,6 +9,7 @@ import base64
 import logging
 from typing import Final
 
+from teleport.access.snapshot import Snapshot
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
@@ -64,13 +65,13 @@ class Roots:
     async def _settle(self) -> None:
         policy = self._service.auth.policy
         declared = dict(policy.current.trusted)
-        for name in set(policy.roots) - set(declared):
-            if f"trusted_cluster/{name}" not in policy.current.unreadable:
-                await self._forget(name)
+        gone = {name for name, root in policy.roots.items() if not _is_declared(root, policy.current)}
+        for name in gone:
+            await self._forget(name)
         self._failed = {name: one for name, one in self._failed.items() if name in declared}
         self._show({name: one for name, one in self._service.auth.surroundings.trust.items() if name in declared})
         for name, trusted in sorted(declared.items()):
-            if name in policy.roots:
+            if name in policy.roots and name not in gone:
                 state = "trusted" if trusted.spec.enabled else "disabled"
                 self._tell(name, m.TrustStatus(state=state, message=self._gaps(trusted)))
             elif trusted.spec.enabled:
@@ -157,6 +158,14 @@ class Roots:
 
     def _show(self, statuses: dict[str, m.TrustStatus]) -> None:
         self._service.auth.surroundings.trust = statuses
+
+
+def _is_declared(root: Foreign, snapshot: Snapshot) -> bool:
+    """Whether a cluster is trusted still, by the authority that was pinned. What cannot be read is not taken back."""
+    trusted = snapshot.trusted.get(root.cluster)
+    if trusted is None:
+        return f"trusted_cluster/{root.cluster}" in snapshot.unreadable
+    return set(root.pins) <= set(trusted.spec.ca_pin)
 
 
 def _checked(answer: m.Authorities, pinned: TrustedAuthority) -> tuple[TrustedAuthority, ...]:

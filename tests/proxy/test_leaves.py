@@ -11,14 +11,17 @@ import pytest
 from teleport.access.target import AccessRequest, Target
 from teleport.api.dialback import Dial
 from teleport.audit.events import AuthFailed, TunnelRefused
+from teleport.auth import keys
 from teleport.core.errors import AccessDenied, Unavailable
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, Passage
 from teleport.net.lines import LineConnection
+from teleport.pki.authority import new_authority
+from teleport.pki.foreign import Foreign
 from teleport.proxy.entrance import Entrance
-from teleport.proxy.leaves import LeafTunnels
+from teleport.proxy.leaves import Journey, LeafTunnels
 from teleport.proxy.relay import Relay
 from teleport.sessions.gate import Session
-from tests.auth.cluster import Cluster
+from tests.auth.cluster import Cluster, role, user
 from tests.auth.foreign import SID, passage, trusting
 from tests.builders import FakeClock
 from tests.proxy.edge import Events
@@ -136,6 +139,47 @@ async def test_a_leaf_that_is_removed_is_hung_up_on(root: Root) -> None:
     assert (kept.hung_up, removed.hung_up) == (False, True)
     with pytest.raises(Unavailable, match="is not connected"):
         await root.dial("other")
+
+
+@pytest.mark.parametrize(
+    ("declared", "because"),
+    [
+        ((role(), user(roles="dev, more")), "roles or traits of ann have changed"),
+        ((role(), user(traits="team: [db]")), "roles or traits of ann have changed"),
+        ((role(),), "does not exist"),
+        ((role(deny="cluster_labels: {'*': '*'}"), user()), "denies"),
+    ],
+    ids=["more roles", "other traits", "deleted", "denied"],
+)
+async def test_who_is_on_the_way_goes_on_only_with_what_the_passage_says(
+    tmp_path: Path, declared: tuple[str, ...], because: str
+) -> None:
+    async with Cluster.open(tmp_path) as cluster:
+        await cluster.declare(role(), role("more"), user())
+        foreign = Foreign("leaf", (new_authority("host", "leaf", now=cluster.clock.time()).public,))
+        await cluster.auth.policy.wait_for(await cluster.service.store.put(keys.leaf("leaf"), foreign.encode()))
+        journey, now = Journey(cluster.auth.policy, "leaf"), cluster.clock.time()
+        journey.passage = Passage("ann", "leaf", "db-1", "root", SID, "proxy-1", ("dev",))
+        request = AccessRequest(cluster.user("ann").known, Target("cluster", "leaf"), "root")
+        before = journey.judge(cluster.auth.policy.current, request, now)
+
+        await cluster.declare(*declared, role("more"))
+
+        after = journey.judge(cluster.auth.policy.current, request, now)
+        assert before.allowed
+        assert not after.allowed
+        assert because in after.because
+
+
+async def test_nobody_goes_on_to_a_leaf_that_was_removed(tmp_path: Path) -> None:
+    async with Cluster.open(tmp_path) as cluster:
+        await cluster.declare(role(), user())
+        request = AccessRequest(cluster.user("ann").known, Target("cluster", "leaf"), "root")
+
+        decision = Journey(cluster.auth.policy, "leaf").judge(cluster.auth.policy.current, request, 0.0)
+
+    assert not decision.allowed
+    assert decision.hidden
 
 
 # -- the leaf's side

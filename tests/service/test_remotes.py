@@ -87,6 +87,22 @@ async def test_a_root_that_is_declared_no_more_is_forgotten_with_its_authorities
     assert not cluster.auth.policy.roots
 
 
+async def test_another_pin_takes_the_trust_in_the_earlier_authority_away(cluster: Cluster) -> None:
+    await joined(cluster.service, keys.root("root"), "root")
+    (pin,) = cluster.auth.policy.roots["root"].pins
+    declared = TRUSTED.replace("'a:1'", f"'127.0.0.1:1', ca_pin: '{pin}'")
+    await cluster.declare(declared)
+    roots = Roots(cluster.service, default_references(cluster.directory), clock=cluster.clock)
+
+    await roots._settle()
+    kept = await cluster.service.store.get(keys.root("root"))
+    await cluster.declare(declared.replace(pin, "sha256:" + "0" * 64))
+    await roots._settle()
+
+    assert kept is not None
+    assert await cluster.service.store.get(keys.root("root")) is None
+
+
 async def test_why_a_cluster_cannot_be_joined_is_told_by_its_status(cluster: Cluster) -> None:
     from teleport.api import models as m
 
