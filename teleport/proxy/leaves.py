@@ -19,11 +19,11 @@ from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock, cancel_and_wait
 from teleport.core.errors import AccessDenied, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity, Passage
-from teleport.net.join import Leg, as_stream
+from teleport.net.join import Leg, as_stream, join
 from teleport.net.keepalive import Vigil
 from teleport.net.lines import LineConnection
 from teleport.net.splice import Pipes
-from teleport.proxy.relay import carry, say, unless_gone
+from teleport.proxy.relay import say, unless_gone
 from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Session
 from teleport.sessions.policy import LivePolicy
@@ -200,7 +200,7 @@ class Departures:
             )  # fmt: skip
             await client.hand_over(Accepted(host_id=accepted.host_id, session=session.id).model_dump())
             with self._vigil.over(client.descriptor, leg.descriptor):
-                await carry(client, leg, self._pipes)
+                await join(client, leg, self._pipes)  # cut off, at once: over there nobody has last words to say
         finally:
             leg.abort()
 

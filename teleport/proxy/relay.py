@@ -30,7 +30,7 @@ from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
-__all__ = ["Elsewhere", "FactsOf", "Relay", "carry", "say", "unless_gone"]
+__all__ = ["Elsewhere", "FactsOf", "Relay", "say", "unless_gone"]
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Relay:
             )  # fmt: skip
             await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
             with self._vigil.over(client.descriptor, host.descriptor):
-                await carry(client, host, self._pipes)
+                await _carry(client, host, self._pipes)
         except BaseException:
             host.abort()
             raise
@@ -240,7 +240,7 @@ async def unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:
         raise
 
 
-async def carry(client: Leg, host: Leg, pipes: Pipes) -> None:
+async def _carry(client: Leg, host: Leg, pipes: Pipes) -> None:
     """Join the two. Cut off by the policy, the agent has a moment to tell the client why; then the pair is cut."""
     joined = asyncio.create_task(join(client, host, pipes))
     try:
