@@ -812,6 +812,8 @@ class Heartbeat(Message):
     """HOST:PORT under which people reach it, of a proxy."""
     leaves: tuple[Short, ...] = ()
     """Clusters that keep a tunnel to it, of a proxy."""
+    roots: tuple[Short, ...] = ()
+    """Clusters to which it keeps one."""
     format: Short = ""
     """What the service reads of the policy, in short."""
     reads: ReadsFormat | None = None

@@ -6,7 +6,7 @@ service that was away makes hosts disappear, or keeps those that are gone.
 
 import contextlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import ValidationError
 
@@ -38,7 +38,8 @@ class _Seen:
     until: float
     """By the monotonic clock."""
     address: str = ""
-    leaves: frozenset[str] = frozenset()
+    clusters: frozenset[tuple[str, str]] = frozenset()
+    """Leaves and roots with which it has a tunnel."""
 
 
 class Presence:
@@ -85,8 +86,9 @@ class Presence:
             format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        leaves = frozenset(heartbeat.leaves) if caller.has_role("Proxy") else frozenset()
-        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, leaves)
+        told = (("leaf", heartbeat.leaves), ("root", heartbeat.roots)) if caller.has_role("Proxy") else ()
+        others = frozenset((kind, name) for kind, names in told for name in names)
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, others)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
@@ -134,10 +136,10 @@ class Presence:
         alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
         return max(alive, key=lambda seen: seen.until).address if alive else ""
 
-    def reaches(self, cluster: str) -> bool:
-        """Whether a proxy that is alive has a tunnel of that cluster."""
+    def reaches(self, kind: Literal["leaf", "root"], cluster: str) -> bool:
+        """Whether a proxy that is alive has a tunnel with another cluster."""
         now = self._clock.monotonic()
-        return any(cluster in seen.leaves for seen in self._services.values() if seen.until > now)
+        return any((kind, cluster) in seen.clusters for seen in self._services.values() if seen.until > now)
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""

@@ -28,6 +28,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "Proxy": "spec.web_proxy_addr",
         "Role map": "spec.role_map",
         "Status": "status.state",
+        "Connection": "status.connection",
         "Message": "status.message",
     },
     "remote_cluster": {"Labels": "metadata.labels", "Connection": "status.connection"},

@@ -32,10 +32,10 @@ class Heart:
 
     def __init__(
         self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = "",
-        leaves: "LeafTunnels | None" = None,
+        leaves: "LeafTunnels | None" = None, roots: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:  # fmt: skip
         self._news = asyncio.Event()
-        self._leaves = leaves
+        self._leaves, self._roots = leaves, roots
         if leaves is not None:
             leaves.subscribe(self.tell)
         self._site, self._member, self._labels, self._address = site, member, labels, address
@@ -73,7 +73,7 @@ class Heart:
         return m.Heartbeat(
             revision=policy.revision, version=teleport.__version__, hostname=self._site.config.nodename,
             labels=dict(self._labels()) if self._labels is not None else None, ttl=_TTL, address=self._address,
-            leaves=self._leaves.online if self._leaves is not None else (),
+            leaves=self._leaves.online if self._leaves is not None else (), roots=self._roots(),
             problems=(*(f"{ref}: {why}" for ref, why in policy.unreadable.items()), *self._site.health.warnings),
             format=self._reads.format, reads=reads,
         )  # fmt: skip

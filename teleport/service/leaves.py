@@ -130,6 +130,11 @@ class Outposts:
         self._tunnels: dict[str, tuple[object, Tunnel, asyncio.Task[None]]] = {}
         member.policy.subscribe(lambda _: self._changed.set())
 
+    @property
+    def connected(self) -> tuple[str, ...]:
+        """The clusters whose tunnels are up."""
+        return tuple(sorted(name for name, (_, tunnel, _) in self._tunnels.items() if tunnel.connected.is_set()))
+
     async def run(self) -> None:
         """Until cancelled."""
         try:

@@ -182,10 +182,11 @@ def test_what_the_map_does_not_give_is_refused_by_the_leaf(two: Two) -> None:
 
 def test_the_root_tells_of_its_leaf_and_the_leaf_of_its_root(two: Two) -> None:
     (remote,) = two.root.tctl_json("get", "remote_cluster", "-o", "json")
-    listed = two.leaf.tctl("get", "trusted_cluster")
+    (trusted,) = two.leaf.tctl_json("get", "trusted_cluster", "-o", "json")
 
     assert remote["metadata"]["name"] == LEAF
-    assert ROOT in listed.output
+    assert remote["status"] == {"connection": "online"}
+    assert (trusted["metadata"]["name"], trusted["status"]["state"]) == (ROOT, "trusted")
     assert two.root.wait_event("trusted_cluster.join", success=True)["name"] == LEAF
 
 

@@ -62,7 +62,7 @@ class OtherClusters:
         return m.Clusters(clusters=(own, *map(self._row, leaves)))
 
     def _row(self, leaf: Foreign) -> m.ClusterRow:
-        online = self._parts.presence.reaches(leaf.cluster)
+        online = self._parts.presence.reaches("leaf", leaf.cluster)
         keys = tuple(key.ssh_public for one in leaf.of_kind("host") for key in one.keys)
         return m.ClusterRow(
             name=leaf.cluster, kind="leaf", status="online" if online else "offline",

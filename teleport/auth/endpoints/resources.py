@@ -81,9 +81,12 @@ class ResourceAccess:
         kind, name = row.resource["kind"], str(row.resource["metadata"]["name"])
         if kind == TrustedCluster.kind:
             status = self._parts.surroundings.trust.get(name, m.TrustStatus(state="joining"))
-            return row.model_copy(update={"status": status.model_dump(exclude_defaults=True)})
+            told = status.model_dump(exclude_defaults=True)
+            if status.state == "trusted":
+                told["connection"] = "online" if self._parts.presence.reaches("root", name) else "offline"
+            return row.model_copy(update={"status": told})
         if kind == RemoteCluster.kind:
-            online = self._parts.presence.reaches(name)
+            online = self._parts.presence.reaches("leaf", name)
             joined = name in self._parts.policy.leaves
             connection = "online" if online else "offline" if joined else "not joined"
             return row.model_copy(update={"status": {"connection": connection}})
