@@ -14,7 +14,7 @@ from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.snapshot import Snapshot
 from teleport.api.dialback import Accepted, Entry, Listing, Route, parse
 from teleport.api.models import Hosts, PassageRequest
-from teleport.audit.events import SessionConnected, SessionRejected, TunnelRefused
+from teleport.audit.events import ClientDisconnected, SessionConnected, SessionRejected, TunnelRefused
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock, cancel_and_wait
 from teleport.core.errors import AccessDenied, NotFound, TeleportError, Unavailable
@@ -158,11 +158,15 @@ class Departures:
     ) -> None:  # fmt: skip
         leaf, journey = wanted.cluster, Journey(self._policy, wanted.cluster)
         target = Target(KIND, leaf, leaf, labels_of(self._policy.current, leaf))
-        request = AccessRequest(identity, target, wanted.login)
+        request, about = AccessRequest(identity, target, wanted.login), dict[str, Any]()
         try:
             async with self._gate.admit(request, client_address=address[0], judge=journey.judge) as session:
+                about = {"sid": session.id, "user_roles": session.user_roles}
                 await self._travel(client, session, journey, wanted, address, lists=lists)
         except AccessWithdrawn as end:
+            await self._events.emit(
+                ClientDisconnected(**_about(identity, wanted, address), **about, reason=str(end))
+            )  # fmt: skip
             if not client.handed_over:
                 raise AccessDenied(str(end)) from None
         except Denied as error:

@@ -215,6 +215,8 @@ def test_a_user_who_is_deleted_at_home_is_cut_over_there(two: Two) -> None:
         took, errors = cut(two, program, lambda: (two.root.policies / "users/ann.yaml").unlink())
 
     assert took < 1.0, errors
+    told = two.root.wait_event("client.disconnect", user="ann")
+    assert "user ann does not exist" in told["reason"]
 
 
 def test_a_root_that_is_trusted_no_more_is_forgotten(two: Two) -> None:
