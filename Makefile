@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compatible: a path instead of an import hook, which every start of a program would load.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo test unit services e2e coverage fuzz faults limits lint fmt generate bench clean
+.PHONY: demo demo-trust test unit services e2e coverage fuzz faults limits lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt bin/tsh
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -26,6 +26,9 @@ $(STAMP): $(PROGRAM)
 
 demo: $(PROGRAM)
 	$(BIN)/python scripts/demo.py
+
+demo-trust: $(PROGRAM)
+	$(BIN)/python scripts/demo_trust.py
 
 test: $(STAMP) lint
 	scripts/install-test-programs

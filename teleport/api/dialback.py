@@ -6,14 +6,31 @@ of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy)
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from teleport.api.models import Line, Message, Short, Sid
 from teleport.core.errors import BadInput, TeleportError, from_wire
 
-__all__ = ["PULSE", "Accepted", "Dial", "Hello", "Ping", "Pulse", "Route", "TicketShown", "Welcome", "parse", "refusal"]
+__all__ = [
+    "PULSE",
+    "Accepted",
+    "Dial",
+    "Entry",
+    "Hello",
+    "Listing",
+    "Ping",
+    "Pulse",
+    "Route",
+    "TicketShown",
+    "Welcome",
+    "parse",
+    "refusal",
+]
+
+Passage = Annotated[str, StringConstraints(max_length=32 * 1024)]
+"""A passage in PEM."""
 
 TICKET_BYTES = 16
 TICKET_SECONDS = 10.0
@@ -58,6 +75,8 @@ class Dial(Message):
     cluster: Short
     scope: tuple[Short, ...] | None = None
     target: Short = ""
+    passage: Passage = ""
+    """Of a user from another cluster, what lets that user in."""
 
 
 class Ping(Message):
@@ -76,6 +95,20 @@ class Route(Message):
     host: Short
     login: Short = ""
     cluster: Short = ""
+
+
+class Entry(Message):
+    """A user of the root comes by this connection. Answered by `Accepted`, or for a list by `m.Hosts`."""
+
+    passage: Passage
+    lists: bool = False
+    """Whether the hosts are wanted that the user reaches, instead of one of them."""
+
+
+class Listing(Message):
+    """A client wants to see the hosts of another cluster."""
+
+    lists: Short
 
 
 class Accepted(Message):

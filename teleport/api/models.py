@@ -219,6 +219,59 @@ class JoinRequest(Message):
     client_address: Short = ""
 
 
+class ClusterIntroduction(Message):
+    """A leaf introduces itself to the root that it trusts."""
+
+    token: Secret
+    cluster: Short
+    authority: Proof
+    """Its host authority, as `TrustedAuthority.encode` writes it."""
+    proof: Line
+    """By the key of that authority, over all of this; in base64."""
+    client_address: Short = ""
+
+
+class PassageRequest(Message):
+    """A proxy asks for one connection of a user to another cluster, with the certificate that the user showed it."""
+
+    cluster: Short
+    host: Short
+    login: Short = ""
+    session: Sid
+    tls_certificate: Proof = ""
+    """DER in base64; or"""
+    ssh_certificate: Proof = ""
+    client_address: Short = ""
+
+
+class PassageAnswer(Message):
+    passage: str
+    expires: float
+
+
+class ClusterRow(Message):
+    """A cluster that a user can go to."""
+
+    name: str
+    kind: Literal["root", "leaf"]
+    status: Literal["online", "offline"]
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    ssh_authorities: tuple[str, ...] = ()
+    """Keys that vouch for its hosts, as OpenSSH lines: for names below its own, and no others."""
+
+
+class Clusters(Message):
+    clusters: tuple[ClusterRow, ...]
+
+
+class TrustStatus(Message):
+    """How far trust in a cluster has come, as the leaf sees it."""
+
+    state: Literal["joining", "trusted", "disabled", "stalled"]
+    message: str = ""
+    since: float = 0.0
+
+
 class HostCertificates(Message):
     host_id: str
     cluster: str
@@ -312,6 +365,8 @@ class Resource(Message):
     line: int = 0
     commit: str = ""
     """The commit that changed its file last, of a source that has commits."""
+    status: dict[str, Any] = Field(default_factory=dict)
+    """How things stand, of those that have a state; nobody declares it."""
 
 
 class Resources(Message):
@@ -755,6 +810,10 @@ class Heartbeat(Message):
     """Labels of the SSH host, its dynamic ones included; None for a service that is none."""
     address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
     """HOST:PORT under which people reach it, of a proxy."""
+    leaves: tuple[Short, ...] = ()
+    """Clusters that keep a tunnel to it, of a proxy."""
+    roots: tuple[Short, ...] = ()
+    """Clusters to which it keeps one."""
     format: Short = ""
     """What the service reads of the policy, in short."""
     reads: ReadsFormat | None = None

@@ -98,6 +98,10 @@ CONFIRM: Final = Route(
 )
 LOGIN: Final = Route("login", "POST", "/v1/login", Anybody(), m.LoginRequest, m.Certificates, "log in")
 JOIN: Final = Route("join", "POST", "/v1/join", Anybody(), m.JoinRequest, m.HostCertificates, "join as a service")
+JOIN_CLUSTER: Final = Route(
+    "join_cluster", "POST", "/v1/clusters/join", Anybody(), m.ClusterIntroduction, m.Authorities,
+    "join as a cluster that trusts this one",
+)  # fmt: skip
 
 ME: Final = Route("me", "GET", "/v1/me", Users(), m.Empty, m.Me, "who the caller is, by the policy in force")
 HOSTS: Final = Route("hosts", "GET", "/v1/hosts", Users(), m.Empty, m.Hosts, "the hosts the caller reaches")
@@ -107,6 +111,9 @@ SESSION_CERTIFICATE: Final = Route(
     "session_certificate", "POST", "/v1/certificates/session", Users(), m.SessionCertificateRequest, m.Certificates,
     "a certificate for one session, against a second factor",
 )  # fmt: skip
+CLUSTERS: Final = Route(
+    "clusters", "GET", "/v1/clusters", Users(), m.Empty, m.Clusters, "the clusters the caller can go to"
+)
 LIVE_SESSIONS: Final = Route(
     "live_sessions", "GET", "/v1/sessions", Users(), m.Empty, m.LiveSessions, "live sessions the caller may see"
 )
@@ -267,6 +274,10 @@ LIVE: Final = Route(
 LIVE_FACTS: Final = Route(
     "live_facts", "GET", "/v1/sessions/{sid}", Hosts(("Proxy",)), m.LiveSid, m.LiveFacts, "whose a live session is"
 )
+PASSAGE: Final = Route(
+    "passage", "POST", "/v1/passages", Hosts(("Proxy",)), m.PassageRequest, m.PassageAnswer,
+    "let a user into another cluster, for one connection",
+)  # fmt: skip
 WEBHOOK: Final = Route(
     "webhook", "POST", "/v1/policy/webhooks", Hosts(("Proxy",)), m.WebhookDelivery, m.WebhookAnswer,
     "what a server of repositories told the proxy", limit=2 << 20,

@@ -1,6 +1,6 @@
 """What services follow: a listing of what they may see, then every change, as lines of JSON.
 
-Secrets never pass: only the policy, the public authorities and, for proxies, the hosts.
+Secrets never pass: only the policy, the public authorities (also those of other clusters) and, for proxies, the hosts.
 """
 
 import base64
@@ -17,7 +17,7 @@ __all__ = ["feed"]
 
 def visible(identity: Identity) -> tuple[str, ...]:
     """The prefixes that a service may follow."""
-    followed = ("policy/", "ca/", "overlay/")
+    followed = ("policy/", "ca/", "overlay/", "trust/")
     return (*followed, "presence/") if identity.has_role("Proxy") else followed
 
 

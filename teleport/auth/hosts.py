@@ -6,7 +6,7 @@ service that was away makes hosts disappear, or keeps those that are gone.
 
 import contextlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import ValidationError
 
@@ -38,6 +38,8 @@ class _Seen:
     until: float
     """By the monotonic clock."""
     address: str = ""
+    clusters: frozenset[tuple[str, str]] = frozenset()
+    """Leaves and roots with which it has a tunnel."""
 
 
 class Presence:
@@ -84,7 +86,9 @@ class Presence:
             format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address)
+        told = (("leaf", heartbeat.leaves), ("root", heartbeat.roots)) if caller.has_role("Proxy") else ()
+        others = frozenset((kind, name) for kind, names in told for name in names)
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, others)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
@@ -131,6 +135,11 @@ class Presence:
         now = self._clock.monotonic()
         alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
         return max(alive, key=lambda seen: seen.until).address if alive else ""
+
+    def reaches(self, kind: Literal["leaf", "root"], cluster: str) -> bool:
+        """Whether a proxy that is alive has a tunnel with another cluster."""
+        now = self._clock.monotonic()
+        return any((kind, cluster) in seen.clusters for seen in self._services.values() if seen.until > now)
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""

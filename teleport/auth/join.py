@@ -83,6 +83,18 @@ class JoinService:
             identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses, labels=labels
         )
 
+    async def token_for(self, secret: str, role: str, client_address: str) -> Token:
+        """A token that is good for this role. Raises AccessDenied, or Throttled for who keeps guessing."""
+        address = holder(client_address)
+        self._throttle.check(address)
+        token = await self._token(secret)
+        if token is None:
+            self._throttle.failed(address)
+            raise AccessDenied(_REFUSED, hint=f"make one with `tctl tokens add --type {role.lower()}`")
+        if role.lower() not in {one.lower() for one in token.spec.roles} or token.spec.join_method != "token":
+            raise AccessDenied(f"the join token does not permit the role {role}")
+        return token
+
     async def _check_proof(self, token: Token, request: JoinRequest, address: str) -> None:
         """What the join method wants beside the token's name. Raises AccessDenied."""
         if token.spec.join_method == "token":

@@ -6,18 +6,23 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "fed",
-    "host", "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
+    "AUDIT_KEY", "DECLARED_REMOTES", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority",
+    "credential", "fed", "host", "invitation", "last_applied", "leaf", "overlay", "overlay_witness", "policy",
+    "root", "spent", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
 """Written by every transaction that changes policy, so that only one judgement wins."""
 OUTBOX: Final = "outbox/"
 """Audit events that were committed with what they tell of, until the log has them."""
+DECLARED_REMOTES: Final = "declared-remotes"
+"""The remote clusters that were declared when somebody looked last."""
 AUDIT_KEY: Final = "secret/audit-key"
 CLUSTER: Final = "cluster"
 INVITATIONS: Final = "secret/invitation/"
 TOKENS: Final = "secret/token/"
+ROOTS: Final = "trust/root/"
+LEAVES: Final = "trust/leaf/"
 
 
 def authority(kind: str) -> str:
@@ -72,6 +77,21 @@ def overlay(kind: str, name: str) -> str:
 def overlay_witness(kind: str, name: str) -> str:
     """The hash of an emergency change; sealed: a change that was written past the auth service has none."""
     return f"secret/overlay/{kind}/{name}"
+
+
+def root(cluster: str) -> str:
+    """What is kept of a cluster that is trusted here."""
+    return f"{ROOTS}{cluster}"
+
+
+def leaf(cluster: str) -> str:
+    """What is kept of a cluster that trusts this one."""
+    return f"{LEAVES}{cluster}"
+
+
+def spent(token: str) -> str:
+    """Which cluster a token was spent by, apart from the token's declaration: kept when that is gone."""
+    return f"secret/trust/spent/{hashed(token)}"
 
 
 def token(name: str) -> str:

@@ -1,14 +1,19 @@
-"""Which cluster a command is about: one's own, which is the only one so far, or an error that says so."""
+"""Which cluster a command is about: one's own, one that was chosen with `tsh login CLUSTER`, or one that is named."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from teleport.cli import profile as p
 from teleport.cli.profile import Profile
-from teleport.core.errors import NotFound
+from teleport.core.errors import BadInput, NotFound
 
-__all__ = ["check_cluster", "cluster_option"]
+if TYPE_CHECKING:
+    from teleport.api import models as m
+
+__all__ = ["check_cluster", "cluster_option", "known_clusters", "known_hosts_of", "meant"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,9 +26,53 @@ def cluster_option(command: F) -> F:
 
 
 def check_cluster(profile: Profile, name: str) -> None:
-    """Raises NotFound for a cluster that cannot be reached with this login."""
+    """For what is done in one's own cluster alone. Raises NotFound for another."""
     if name not in ("", profile.cluster):
         raise NotFound(
             f"cluster {name} is not known to {profile.cluster}",
-            hint=f"you are logged in to {profile.cluster}, which trusts no other cluster",
+            hint=f"this command is about {profile.cluster} alone; tsh ssh, scp, ls and config go to others",
         )
+
+
+def meant(profile: Profile, name: str) -> str:
+    """The other cluster that is meant, empty for one's own. Raises NotFound for one that cannot be reached.
+
+    What vouches for its hosts is written down anew, for names below its own and no others.
+    """
+    name = name or p.chosen(profile)
+    if name in ("", profile.cluster):
+        return ""
+    for row in known_clusters(profile):
+        if row.name == name and row.kind == "leaf":
+            _remember(profile, row)
+            return name
+    raise NotFound(f"cluster {name} is not known to {profile.cluster}", hint="tsh clusters lists those you can go to")
+
+
+def known_clusters(profile: Profile) -> "tuple[m.ClusterRow, ...]":
+    """The clusters that the user can go to, the own one first."""
+    from teleport.api import models as m
+    from teleport.api import routes as r
+    from teleport.cli.connect import api_client, run
+
+    async def ask() -> m.Clusters:
+        async with api_client(profile) as client:
+            return await client.call(r.CLUSTERS, m.Empty())
+
+    return run(ask()).clusters
+
+
+def known_hosts_of(cluster: str) -> Path:
+    """The file that trusts another cluster's authority for its hosts."""
+    return p.home() / f"known_hosts.{cluster}"
+
+
+def _remember(profile: Profile, row: "m.ClusterRow") -> None:
+    """Raises BadInput for what would be another name, or a line of its own, in the file."""
+    from teleport.resources.node import host_name_faults
+
+    covers_ours = f".{profile.cluster}".endswith(f".{row.name}")
+    if host_name_faults(row.name, ()) or covers_ours or not all(key.isprintable() for key in row.ssh_authorities):
+        raise BadInput(f"the cluster {row.name} claims names or keys that it cannot have", hint="do not trust it")
+    lines = [f"@cert-authority *.{row.name} {key}\n" for key in row.ssh_authorities]
+    p.write_private(known_hosts_of(row.name), "".join(lines))

@@ -23,8 +23,15 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "token": {"Roles": "spec.roles", "Method": "spec.join_method", "Expires": "metadata.expires"},
     "node": {"Hostname": "spec.hostname", "Address": "spec.addr", "Labels": "metadata.labels"},
     "lock": {"Target": "spec.target", "Message": "spec.message", "Expires": "spec.expires"},
-    "trusted_cluster": {"Enabled": "spec.enabled", "Proxy": "spec.web_proxy_addr", "Role map": "spec.role_map"},
-    "remote_cluster": {"Labels": "metadata.labels"},
+    "trusted_cluster": {
+        "Enabled": "spec.enabled",
+        "Proxy": "spec.web_proxy_addr",
+        "Role map": "spec.role_map",
+        "Status": "status.state",
+        "Connection": "status.connection",
+        "Message": "status.message",
+    },
+    "remote_cluster": {"Labels": "metadata.labels", "Connection": "status.connection"},
     "access_test": {"Given": "spec.given", "Expects": "spec.expect|spec.exactly"},
     "access_invariant": {"Only": "spec.only", "May": "spec.may"},
     "cluster_auth_preference": {"Settings": "spec"},
@@ -58,7 +65,7 @@ def columns(kind: str, *, wide: bool = False) -> Sequence[str]:
 
 def row(resource: Resource, *, wide: bool = False) -> Sequence[str]:
     """One resource under the columns of its kind."""
-    body = resource.resource
+    body = {**resource.resource, "status": resource.status}
     cells = (_cell(_at(body, path)) for path in COLUMNS.get(body["kind"], {}).values())
     more = (resource.source, resource.commit[:12] or "-", str(resource.revision or "-")) if wide else ()
     return (name_of(resource), *cells, declared_in(resource), *more)

@@ -10,14 +10,21 @@ from teleport.cli.profile import Profile
 __all__ = ["display_names", "reachable"]
 
 
-def reachable(profile: Profile, labels: Mapping[str, str]) -> list[m.HostRow]:
-    """The hosts with all of these labels."""
+def reachable(profile: Profile, labels: Mapping[str, str], cluster: str = "") -> list[m.HostRow]:
+    """The hosts with all of these labels, of one's own cluster or another."""
 
     async def ask() -> m.Hosts:
         async with api_client(profile) as client:
             return await client.call(r.HOSTS, m.Empty())
 
-    return [host for host in run(ask()).hosts if all(host.labels.get(key) == value for key, value in labels.items())]
+    hosts = _elsewhere(profile, cluster) if cluster else run(ask()).hosts
+    return [host for host in hosts if all(host.labels.get(key) == value for key, value in labels.items())]
+
+
+def _elsewhere(profile: Profile, cluster: str) -> tuple[m.HostRow, ...]:
+    from teleport.cli.way import listing
+
+    return m.Hosts.model_validate({"hosts": listing(profile, cluster)}).hosts
 
 
 def display_names(hosts: Sequence[m.HostRow]) -> list[str]:

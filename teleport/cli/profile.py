@@ -15,6 +15,8 @@ from teleport.core.errors import BadInput, NotFound, Unauthenticated
 __all__ = [
     "Profile",
     "Trust",
+    "choose",
+    "chosen",
     "current",
     "forget",
     "home",
@@ -164,6 +166,23 @@ def forget(profile: Profile) -> None:
     marker = home() / "current-profile"
     if marker.exists() and marker.read_text().strip() == profile_name(profile.proxy):
         marker.unlink()
+
+
+def choose(profile: Profile, cluster: str) -> None:
+    """Have commands mean another cluster from now on; empty for the profile's own."""
+    path = home() / f"{profile_name(profile.proxy)}.cluster"
+    if cluster in ("", profile.cluster):
+        path.unlink(missing_ok=True)
+    else:
+        write_private(path, cluster)
+
+
+def chosen(profile: Profile) -> str:
+    """The cluster that commands mean where none is named; empty for the profile's own."""
+    try:
+        return (home() / f"{profile_name(profile.proxy)}.cluster").read_text().strip()
+    except OSError:
+        return ""
 
 
 def load_trust(proxy: str) -> Trust | None:

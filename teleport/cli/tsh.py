@@ -23,6 +23,7 @@ _C = "teleport.cli.tsh_commands"
             "Get the certificates of the login again, as the cluster gives them now.",
         ),
         "status": (f"{_C}.session", "status", "Who you are, until when, with which logins."),
+        "clusters": (f"{_C}.clusters", "clusters", "List the clusters you can go to."),
         "ls": (f"{_C}.ls", "ls", "List the hosts you can reach."),
         "ssh": (f"{_C}.ssh", "ssh", "Open a shell on a host, or run a command there."),
         "scp": (f"{_C}.scp", "scp", "Copy files to, from and between hosts."),

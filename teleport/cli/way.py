@@ -29,6 +29,7 @@ __all__ = [
     "lead",
     "lead_by",
     "lead_keeping",
+    "listing",
     "not_passed_on",
     "question",
     "reach",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
+_LISTS = "teleport-leaf-hosts"
 _PATIENCE, _BANNER_PATIENCE = straight.PATIENCE, straight.BANNER_PATIENCE
 _CHUNK = 64 * 1024
 _LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
@@ -86,7 +88,7 @@ def lead(
 
 def question(profile: p.Profile, login: str, host: str, cluster: str) -> dict[str, str]:
     """What the proxy is asked for."""
-    return {"host": host.removesuffix(f".{profile.cluster}"), "login": login, "cluster": cluster}
+    return {"host": host.removesuffix(f".{cluster or profile.cluster}"), "login": login, "cluster": cluster}
 
 
 def reach(profile: p.Profile, credentials: Path | None, wanted: dict[str, str]) -> tuple[socket.socket, bytes]:
@@ -207,8 +209,26 @@ def through(address: tuple[str, int]) -> socket.socket:
     return socket.create_connection(address, timeout=_PATIENCE)
 
 
+def listing(profile: p.Profile, cluster: str) -> list[dict[str, Any]]:
+    """The hosts that the user reaches in another cluster. Raises TeleportError."""
+    profile.check()
+    connection = _connect(profile, None, (_LISTS,))
+    try:
+        hosts = _exchange(connection, {"lists": cluster})[0]["hosts"]
+    except (KeyError, TypeError) as error:
+        raise unanswered(error) from None
+    finally:
+        connection.close()
+    return list(hosts)
+
+
 def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:
     """The question, and the answer's line; what follows it belongs to SSH."""
+    return _exchange(connection, wanted)[1]
+
+
+def _exchange(connection: ssl.SSLSocket, wanted: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    """The answer to a question, and what follows it. Raises what the proxy has answered."""
     try:
         connection.sendall(json.dumps(wanted).encode() + b"\n")
         buffer = b""
@@ -224,7 +244,7 @@ def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:
         raise unanswered(error) from None
     if "error" in answer:
         refuse(answer)
-    return rest
+    return answer, rest
 
 
 # -- what goes wrong

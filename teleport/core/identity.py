@@ -5,7 +5,7 @@ could be a restriction, so such an identity is refused rather than widened; and 
 """
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 __all__ = ["HostRole", "Identity", "IdentityKind", "Passage", "ssh_name_of_proxies"]
@@ -35,6 +35,8 @@ class Passage:
     """The id of that proxy: only what comes by it counts."""
     roles: tuple[str, ...] = ()
     traits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    certificate: str = field(default="", compare=False, repr=False)
+    """Where all of this was read, for whoever judges again; it does not contain itself."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Identity:
             for key, value in asdict(self).items()
             if key not in ("cluster", "expires", "local_uid") and value != _DEFAULTS.get(key, _MISSING)
         }
+        if self.passage is not None:
+            del body["passage"]["certificate"]
         return json.dumps({"v": _VERSION, **body}, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -143,8 +147,8 @@ def ssh_name_of_proxies(cluster: str) -> str:
 
 
 _MISSING = object()
-_DEFAULTS = {field.name: field.default for field in fields(Identity)}
-_ENCODED = {field.name for field in fields(Identity)} - {"cluster", "expires", "local_uid"}
+_DEFAULTS = {one.name: one.default for one in fields(Identity)}
+_ENCODED = {one.name for one in fields(Identity)} - {"cluster", "expires", "local_uid"}
 
 
 def _check_moment(key: str, value: object) -> None:

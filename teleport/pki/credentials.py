@@ -182,7 +182,7 @@ def read_ssh_user(line: bytes, authorities: Iterable[TrustedAuthority], *, now: 
     if encoded is None:
         raise Unauthenticated("the certificate carries no identity of this cluster")
     identity = _decode(encoded, authority, certificate.valid_before)
-    if identity.kind != "user" or certificate.key_id != identity.name.encode():
+    if identity.kind != "user" or identity.passage is not None or certificate.key_id != identity.name.encode():
         raise Unauthenticated("the certificate contradicts itself about whose it is")
     return SSHUser(
         identity=identity,
@@ -232,6 +232,8 @@ def _read_tls(der: bytes, authorities: tuple[TrustedAuthority, ...]) -> tuple[fl
     identity = _decode(texts[0], authority, end)
     if identity.kind != authority.kind:
         raise Unauthenticated(f"the {authority.kind} authority does not vouch for a {identity.kind}")
+    if identity.passage is not None:
+        raise Unauthenticated("a passage to another cluster opens nothing else")
     return start, end, identity
 
 

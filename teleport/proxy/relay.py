@@ -30,13 +30,16 @@ from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
-__all__ = ["FactsOf", "Relay"]
+__all__ = ["Elsewhere", "FactsOf", "Relay", "say", "unless_gone"]
 
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 0.5
 """How long an agent may still tell a client why it was cut off."""
+
+Elsewhere = Callable[[Leg, Identity, Route, tuple[str, int]], Awaitable[None]]
+"""Takes a client from an address to a host of another cluster, as `Relay.connect` does."""
 
 FactsOf = Callable[[str], Awaitable[LiveFacts]]
 """Whose a live session is. Raises NotFound."""
@@ -47,10 +50,10 @@ class Relay:
 
     def __init__(
         self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock,
-        live: FactsOf, vigil: Vigil | None = None,
+        live: FactsOf, vigil: Vigil | None = None, elsewhere: Elsewhere | None = None,
     ) -> None:  # fmt: skip
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
-        self._events, self._clock, self._live = events, clock, live
+        self._events, self._clock, self._live, self._elsewhere = events, clock, live, elsewhere
         self._pipes, self._vigil = Pipes(), vigil or Vigil()
         fleet.subscribe(gate.rejudge)
 
@@ -60,7 +63,7 @@ class Relay:
             wanted: Route = parse(Route, await client.receive(timeout=_QUESTION_SECONDS))
             await self.connect(client, identity, wanted, address=address, port=port)
         except TeleportError as error:
-            await _say(client, error)
+            await say(client, error)
         finally:
             client.close()
 
@@ -74,7 +77,10 @@ class Relay:
         if identity.pinned_ip and identity.pinned_ip != address:
             raise AccessDenied("the certificate is pinned to another address", hint="log in again: tsh login")
         if wanted.cluster not in ("", identity.cluster):
-            raise NotFound(f"cluster {wanted.cluster} not found")
+            if self._elsewhere is None or identity.passage is not None:
+                raise NotFound(f"cluster {wanted.cluster} not found")
+            await self._elsewhere(client, identity, wanted, (address, port))
+            return
         wish = wish_in(wanted.login)
         judge: Judge = self._judge
         if wish is None:
@@ -93,7 +99,7 @@ class Relay:
             rule = error.decision.rule if isinstance(error, Denied) else {}
             await self._events.emit(
                 SessionRejected(
-                    user=identity.name, user_kind=1, user_roles=self._policy.roles_of(identity.name),
+                    user=identity.name, user_kind=1, user_roles=self._policy.roles_held(identity),
                     reason=error.message, server_hostname=target.name, login=wanted.login, addr__remote=address,
                     policy_revision=self._policy.current.revision, **rule,
                 )
@@ -110,7 +116,7 @@ class Relay:
             target.uid, session=session.id, identity=identity, address=address, port=port, target=target.name,
             timeout=self._policy.current.network.ssh_dial_timeout,
         )  # fmt: skip
-        host = await _unless_gone(client, asyncio.ensure_future(dialling))
+        host = await unless_gone(client, asyncio.ensure_future(dialling))
         try:
             await self._events.emit(
                 SessionConnected(
@@ -218,7 +224,7 @@ def _place(role: BoundRole, side: str, kind: str) -> dict[str, Any]:
     return place_of(role.role.origin, ("spec", side, f"{kind}_labels{'' if written else '_expression'}"))
 
 
-async def _unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:
+async def unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:
     """The connection that is being dialled; given up when the client leaves. Whoever stops waiting leaves nothing."""
     either: list[asyncio.Future[Any]] = [dialling, client.lost]
     try:
@@ -246,7 +252,7 @@ async def _carry(client: Leg, host: Leg, pipes: Pipes) -> None:
         joined.cancel()
 
 
-async def _say(client: Leg, error: TeleportError) -> None:
+async def say(client: Leg, error: TeleportError) -> None:
     try:
         async with asyncio.timeout(5):
             await client.send(refusal(error))

@@ -27,7 +27,7 @@ from teleport.api.dialback import (
 )
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
-from teleport.core.identity import Identity
+from teleport.core.identity import HostRole, Identity
 from teleport.net.join import Leg
 from teleport.net.lines import LineConnection
 
@@ -64,8 +64,9 @@ class _TicketTooOld(Exception):
 class Tunnels:
     """The proxy's table of agents."""
 
-    def __init__(self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE) -> None:
-        self.proxy_id, self._pulse = proxy_id, pulse
+    def __init__(self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE, role: HostRole = "Node") -> None:
+        """`role` is what those are who keep the connections: agents, or the proxies of another cluster."""
+        self.proxy_id, self._pulse, self._role = proxy_id, pulse, role
         self._clock = clock
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
@@ -79,9 +80,19 @@ class Tunnels:
         """How many agents are connected."""
         return len(self._agents)
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Who is connected, by id; the last to come is last."""
+        return tuple(self._agents)
+
+    def cut(self) -> None:
+        """Hang up on everybody; live sessions are not ended by it."""
+        for control in tuple(self._agents.values()):
+            control.connection.abort()
+
     async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
         """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
-        if not identity.has_role("Node"):
+        if not identity.has_role(self._role):
             raise AccessDenied("a control connection is for agents")
         hello: Hello = parse(Hello, await connection.receive(timeout=self._pulse.silence))
         await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
@@ -171,6 +182,7 @@ class Tunnels:
             ticket=ticket, session=session, proxy_id=self.proxy_id, host_id=host_id, client_address=client[0],
             client_port=client[1], user=identity.name, user_uid=identity.uid, cluster=identity.cluster,
             scope=identity.requested_roles, target=target,
+            passage=identity.passage.certificate if identity.passage is not None else "",
         )  # fmt: skip
         try:
             async with asyncio.timeout(TICKET_SECONDS):
@@ -193,7 +205,7 @@ class Tunnels:
             await connection.send(refusal(AccessDenied("the ticket is unknown, used or too old")))
             connection.close()
             return
-        if pending.host_id != identity.uid or not identity.has_role("Node"):
+        if pending.host_id != identity.uid or not identity.has_role(self._role):
             log.warning("host %s (%s) showed a ticket of %s", identity.name, identity.uid, pending.host_id)
             await connection.send(refusal(AccessDenied("the ticket is another host's")))
             connection.close()

@@ -29,6 +29,8 @@ from teleport.service.credentials import HostCredentials, HostKeys, Subject, new
 from teleport.service.emergency import permit_emergencies
 from teleport.service.guards import guarded, new_guards
 from teleport.service.policies import may_adopt
+from teleport.service.remotes import forget_undeclared
+from teleport.service.roots import Roots
 from teleport.service.secrets import Secrets, references
 from teleport.service.settings import declare_settings
 from teleport.service.site import Site
@@ -57,6 +59,8 @@ async def start_auth(site: Site) -> AuthService:
     site.health.require(lambda: service.auth.audit.failure)
     await declare_settings(service, config, site.health)
     await _serve(site, service)
+    site.life.background(Roots(service, _permitted(site), clock=site.clock).run(), "trusted clusters")
+    site.life.background(forget_undeclared(service), "remote clusters")
     return service
 
 

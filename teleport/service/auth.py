@@ -21,6 +21,7 @@ from teleport.audit.log import AuditLog
 from teleport.auth import keys
 from teleport.auth.approvals import Approvals, GuardRefused
 from teleport.auth.authorities import AuthoritySet, ensure_authorities
+from teleport.auth.clusters import Leaves
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
 from teleport.auth.endpoints import Auth, Surroundings
@@ -174,6 +175,7 @@ async def open_auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials, approvals=approvals, emergencies=emergencies,
         issuer=Issuer(authorities, policy, clock=clock), joining=joining,
+        leaves=Leaves(store, authorities, policy, joining, clock=clock),
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip

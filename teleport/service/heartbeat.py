@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import teleport
 from teleport.api import models as m
@@ -11,6 +11,9 @@ from teleport.api import routes as r
 from teleport.core.errors import TeleportError
 from teleport.resources.reading import own_reads
 from teleport.service.site import Member, Site
+
+if TYPE_CHECKING:
+    from teleport.proxy.leaves import LeafTunnels
 
 __all__ = ["Heart"]
 
@@ -28,11 +31,15 @@ class Heart:
     """Beats for one service. `labels` are a host's, `address` is where a proxy is reached."""
 
     def __init__(
-        self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = ""
-    ) -> None:
+        self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = "",
+        leaves: "LeafTunnels | None" = None, roots: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:  # fmt: skip
+        self._news = asyncio.Event()
+        self._leaves, self._roots = leaves, roots
+        if leaves is not None:
+            leaves.subscribe(self.tell)
         self._site, self._member, self._labels, self._address = site, member, labels, address
         self._reads, self._beats = own_reads(), 0
-        self._news = asyncio.Event()
         self.known = asyncio.Event()
         """Set once auth has taken a heartbeat: from then on the service can be found."""
 
@@ -66,6 +73,7 @@ class Heart:
         return m.Heartbeat(
             revision=policy.revision, version=teleport.__version__, hostname=self._site.config.nodename,
             labels=dict(self._labels()) if self._labels is not None else None, ttl=_TTL, address=self._address,
+            leaves=self._leaves.online if self._leaves is not None else (), roots=self._roots(),
             problems=(*(f"{ref}: {why}" for ref, why in policy.unreadable.items()), *self._site.health.warnings),
             format=self._reads.format, reads=reads,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from teleport.service.config import Config
 from teleport.service.connections import ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist, make_gate
+from teleport.service.leaves import Doors, Outposts
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 from teleport.service.web_tls import WebContexts
@@ -31,16 +32,19 @@ _SERVICE: Final = "proxy"
 async def start_proxy(site: Site) -> None:
     """Join as a proxy and serve what people and agents connect for."""
     member = await enlist(site, _SERVICE, "Proxy", hosts=True)
-    _serve_ssh(site, member)
+    doors, outposts = _serve_ssh(site, member)
     await _serve_web(site, member)
     if site.auth is None:
         site.port.forward(alpn.API_PREFIX, site.home.api)
     site.prepares.append(lambda config: partial(site.port.believe, config.proxy_service.balancers))
     site.port.believe(site.config.proxy_service.balancers)
-    site.life.background(Heart(site, member, address=site.public_address).run(), "proxy heartbeat")
+    heart = Heart(
+        site, member, address=site.public_address, leaves=doors.tunnels, roots=lambda: outposts.connected
+    )  # fmt: skip
+    site.life.background(heart.run(), "proxy heartbeat")
 
 
-def _serve_ssh(site: Site, member: Member) -> None:
+def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
     """What is spoken in lines first (a client's way, an agent's control and dial-back), and jumps, which are not."""
     assert member.fleet is not None
     tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
@@ -48,7 +52,11 @@ def _serve_ssh(site: Site, member: Member) -> None:
     async def live(sid: str) -> m.LiveFacts:
         return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
 
-    relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live)
+    doors = Doors(site, member)
+    relay = Relay(
+        member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live,
+        elsewhere=doors.elsewhere,
+    )  # fmt: skip
 
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
@@ -78,6 +86,16 @@ def _serve_ssh(site: Site, member: Member) -> None:
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
     _serve_jumps(site, member, relay)
+    return doors, _serve_trust(site, member, relay, doors)
+
+
+def _serve_trust(site: Site, member: Member, relay: Relay, doors: Doors) -> Outposts:
+    """Clusters that trust this one, and those that it trusts."""
+    doors.open()
+    outposts = Outposts(site, member, relay)
+    site.life.background(outposts.run(), "tunnels to other clusters")
+    site.drains.append(lambda seconds: outposts.drain(timeout=seconds))
+    return outposts
 
 
 def _serve_jumps(site: Site, member: Member, relay: Relay) -> None:

@@ -17,20 +17,26 @@ from teleport.access.overlays import Laid, Overlay, lay
 from teleport.access.reach import Fleet
 from teleport.access.snapshot import Snapshot, compile_snapshot
 from teleport.core.aio import Clock
+from teleport.core.identity import Identity
 from teleport.pki.authority import TrustedAuthority
+from teleport.pki.foreign import Foreign
 from teleport.resources.codec import decode
 from teleport.resources.kinds import KINDS, AnyResource
 from teleport.resources.node import Node
 from teleport.store.replica import Decoder, Replica, Tables
 
 __all__ = [
-    "AUTHORITIES", "HOSTS", "OVERLAYS", "LiveFleet", "LivePolicy", "declared_tables", "decoders", "host_target",
-    "policy_prefix",
+    "AUTHORITIES", "HOSTS", "LEAVES", "OVERLAYS", "ROOTS", "LiveFleet", "LivePolicy", "declared_tables", "decoders",
+    "host_target", "policy_prefix",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 AUTHORITIES: Final = "ca/"
+ROOTS: Final = "trust/root/"
+"""Clusters that are trusted here, as they were when they were joined."""
+LEAVES: Final = "trust/leaf/"
+"""Clusters that have joined this one."""
 HOSTS: Final = "presence/node/"
 OVERLAYS: Final = "overlay/"
 """Where emergency changes are stored, apart from what is declared."""
@@ -51,11 +57,16 @@ def _decode_authority(_name: str, value: bytes) -> TrustedAuthority:
     return TrustedAuthority.decode(value)
 
 
+def _decode_foreign(_name: str, value: bytes) -> Foreign:
+    return Foreign.decode(value)
+
+
 def decoders(*, hosts: bool) -> Mapping[str, Decoder]:
     """What a service's replica follows: the policy and the authorities, and the hosts where they are needed."""
     found: dict[str, Decoder] = {policy_prefix(kind): _decode_resource for kind in KINDS if not KINDS[kind].secret}
     found[AUTHORITIES] = _decode_authority
     found[OVERLAYS] = Overlay.decode
+    found[ROOTS] = found[LEAVES] = _decode_foreign
     if hosts:
         found[HOSTS] = _decode_resource
     return found
@@ -126,9 +137,26 @@ class LivePolicy:
     def authorities(self) -> tuple[TrustedAuthority, ...]:
         return tuple(self._replica.tables.under(AUTHORITIES).values())
 
+    @property
+    def roots(self) -> Mapping[str, Foreign]:
+        """Clusters that were joined because they are trusted, by name: whose passages may be believed."""
+        found: Mapping[str, Foreign] = self._replica.tables.under(ROOTS)
+        return found
+
+    @property
+    def leaves(self) -> Mapping[str, Foreign]:
+        """Clusters that have joined this one, by name: whose proxies may keep tunnels."""
+        found: Mapping[str, Foreign] = self._replica.tables.under(LEAVES)
+        return found
+
     def roles_of(self, user: str) -> tuple[str, ...]:
         """The names of a user's live roles, as audit events tell them; none for whom this cluster does not know."""
         bound = self.current.user(user)
+        return bound.role_names if bound is not None else ()
+
+    def roles_held(self, identity: Identity) -> tuple[str, ...]:
+        """The same for whoever an identity names, also for somebody from another cluster."""
+        bound = self.current.holder(identity)
         return bound.role_names if bound is not None else ()
 
     async def wait_for(self, revision: int) -> Snapshot:
@@ -137,7 +165,7 @@ class LivePolicy:
         return self.current
 
     def _changed(self, tables: Tables, touched: frozenset[str]) -> None:
-        if not any(prefix.startswith(("policy/", AUTHORITIES, OVERLAYS)) for prefix in touched):
+        if not any(prefix.startswith(("policy/", AUTHORITIES, OVERLAYS, ROOTS, LEAVES)) for prefix in touched):
             return
         self._compile()
         for ref, reason in self._current.unreadable.items():

@@ -1,41 +1,103 @@
-"""`--cluster`: one's own may be named, any other is not known, whatever the command."""
+"""`--cluster`: one's own, another that can be reached, and what is written down of that one's authority."""
 
 import time
 from pathlib import Path
 
 import pytest
 
+from teleport.api.models import ClusterRow
+from teleport.cli import clusters
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster
+from teleport.core.errors import BadInput
 from tests.cli.programs import tsh
 
 SID = "0a3c9d6e-0000-4000-8000-000000000001"
-PROFILE = p.Profile(proxy="127.0.0.1:1", user="ann", cluster="acme", expires=time.time() + 3600, logins=("root",))
+PROFILE = p.Profile(proxy="127.0.0.1:1", user="ann", cluster="acme.test", expires=time.time() + 3600, logins=("root",))
+
+
+def known(monkeypatch: pytest.MonkeyPatch, *leaves: ClusterRow) -> None:
+    """The cluster tells these, besides itself."""
+    own = ClusterRow(name="acme.test", kind="root", status="online")
+    monkeypatch.setattr(clusters, "known_clusters", lambda _: (own, *leaves))
+
+
+def leaf(name: str = "leaf.test", *keys: str) -> ClusterRow:
+    return ClusterRow(name=name, kind="leaf", status="online", ssh_authorities=keys or ("ssh-ed25519 AAAA",))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
+    p.save(PROFILE)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("command", "rest"),
-    [
-        ("ls", ""), ("config", ""), ("ssh", "root@db-1"), ("ssh", "root@env=prod true"), ("scp", "a db-1:"),
-        ("sessions ls", ""), ("join", SID), ("proxy ssh", "root@db-1:22"),
-    ],
+    ("command", "rest"), [("ls", ""), ("config", ""), ("scp", "a db-1:"), ("ssh", "root@db-1")]
 )  # fmt: skip
-def test_another_cluster_is_not_known_and_nobody_is_asked_about_it(
-    command: str, rest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cluster_that_cannot_be_reached_is_not_known(
+    command: str, rest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TELEPORT_HOME", str(tmp_path))
-    p.save(PROFILE)
+    known(monkeypatch, leaf())
+    monkeypatch.setattr(f"teleport.cli.tsh_commands.{command}.keep_fresh", lambda profile: profile, raising=False)
 
-    ended = tsh(*command.split(), "--cluster", "leaf", *rest.split())
+    ended = tsh(command, "--cluster", "other", *rest.split())
 
     assert ended.status == 1
     assert ended.output == ""
     assert ended.errors == (
-        "tsh: error: cluster leaf is not known to acme\n"
-        "tsh: hint: you are logged in to acme, which trusts no other cluster\n"
+        "tsh: error: cluster other is not known to acme.test\ntsh: hint: tsh clusters lists those you can go to\n"
     )
 
 
-@pytest.mark.parametrize("name", ["", "acme"])
+@pytest.mark.parametrize(("command", "rest"), [("sessions ls", ""), ("join", SID)])
+def test_what_is_done_in_ones_own_cluster_alone_asks_nobody_about_another(command: str, rest: str) -> None:
+    ended = tsh(*command.split(), "--cluster", "leaf.test", *rest.split())
+
+    assert ended.status == 1
+    assert ended.errors.startswith("tsh: error: cluster leaf.test is not known to acme.test\n")
+
+
+@pytest.mark.parametrize("name", ["", "acme.test"])
 def test_the_own_cluster_may_be_named(name: str) -> None:
-    check_cluster(PROFILE, name)
+    clusters.check_cluster(PROFILE, name)
+
+    assert clusters.meant(PROFILE, name) == ""
+
+
+def test_the_authority_of_another_cluster_is_trusted_below_its_own_name_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(monkeypatch, leaf())
+
+    meant = clusters.meant(PROFILE, "leaf.test")
+
+    assert meant == "leaf.test"
+    assert (home / "known_hosts.leaf.test").read_text() == "@cert-authority *.leaf.test ssh-ed25519 AAAA\n"
+
+
+@pytest.mark.parametrize(
+    "lying",
+    [leaf("test"), leaf("a/b"), leaf("*"), leaf("leaf.test", "ssh-ed25519 AAAA\n@cert-authority * ssh-ed25519 B")],
+)
+def test_a_cluster_that_would_vouch_for_others_is_not_written_down(
+    lying: ClusterRow, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(monkeypatch, lying)
+
+    with pytest.raises(BadInput, match="cannot have"):
+        clusters.meant(PROFILE, lying.name)
+
+    assert not list(home.glob("known_hosts*"))
+
+
+def test_the_cluster_that_was_chosen_is_meant_until_another_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    known(monkeypatch, leaf())
+
+    first = tsh("login", "leaf.test")
+
+    assert first.status == 0, first.errors
+    assert clusters.meant(PROFILE, "") == "leaf.test"
+    assert clusters.meant(PROFILE, "acme.test") == ""
+    tsh("login", "acme.test")
+    assert clusters.meant(PROFILE, "") == ""

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, Passage
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _name = _text.filter(bool)
 _moment = st.floats(0, 250_000_000_000, allow_nan=False)
 _scope = st.none() | st.lists(_text, max_size=3).map(tuple)
+
+PASSAGES = st.builds(
+    Passage, user=_text, to=_text, host=_text, login=_text, session=_text, proxy=_text,
+    roles=st.lists(_text, max_size=2).map(tuple),
+    traits=st.lists(st.tuples(_text, st.lists(_text, max_size=2).map(tuple)), max_size=2).map(tuple),
+)  # fmt: skip
 
 IDENTITIES = st.builds(
     Identity,
@@ -20,6 +26,7 @@ IDENTITIES = st.builds(
     system_roles=st.lists(st.sampled_from(["Auth", "Proxy", "Node"]), max_size=2).map(tuple),
     requested_roles=_scope, allowed_resources=_scope, mfa_verified=st.booleans(), authenticated=_moment,
     session_until=_moment, pinned_ip=st.sampled_from(["", "192.0.2.1", "2001:db8::1"]), reissuable=st.booleans(),
+    passage=st.none() | PASSAGES,
 )  # fmt: skip
 
 
@@ -78,6 +85,23 @@ def test_a_field_of_the_wrong_sort_is_refused_or_round_trips(name: str, value: o
     assert found.encode() == text
     assert isinstance(found.name, str)
     assert all(isinstance(one, str) for one in (*found.system_roles, *(found.requested_roles or ())))
+
+
+@given(st.sampled_from([*(field.name for field in fields(Passage)), "more"]), _json)
+def test_a_field_of_a_passage_of_the_wrong_sort_is_refused_or_round_trips(name: str, value: object) -> None:
+    passage = Passage("ann", "leaf", "db-1", "root", "sid", "proxy", ("dev",), (("team", ("web",)),))
+    body = json.loads(Identity("user", "ann", "u-1", "", passage=passage).encode())
+    body["passage"][name] = value
+    text = json.dumps(body, separators=(",", ":"), sort_keys=True)
+
+    try:
+        found = decode(text)
+    except ValueError:
+        return
+
+    assert found.encode() == text
+    assert found.passage is not None
+    assert hash(found) == hash(replace(found, passage=replace(found.passage, certificate="elsewhere")))
 
 
 def test_a_text_of_unreasonable_size_is_refused_before_it_is_parsed() -> None:

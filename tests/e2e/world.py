@@ -272,6 +272,7 @@ class World:
 
     root: Path
     host: str = "db-1"
+    cluster: str = "acme"
     process: "subprocess.Popen[str] | None" = None
     proxy: str = ""
     pin: str = ""
@@ -310,14 +311,15 @@ class World:
         log = (self.root / "log").open("a")
         self.process = subprocess.Popen(
             [*self.program, "start", *folder, "--data-dir", str(self.data),
-             "--cluster-name", "acme", "--nodename", self.host, "--listen", self.proxy or listen, *self.arguments],
+             "--cluster-name", self.cluster, "--nodename", self.host, "--listen", self.proxy or listen,
+             *self.arguments],
             stdout=subprocess.PIPE, stderr=log, text=True,
             env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **self.environment},
         )  # fmt: skip
         log.close()
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        match = re.match(r"ready: https://(\S+) cluster acme ca-pin (sha256:[0-9a-f]{64})", line)
+        match = re.match(rf"ready: https://(\S+) cluster {self.cluster} ca-pin (sha256:[0-9a-f]{{64}})", line)
         assert match is not None, f"{line!r}\n{self.log}"
         self.proxy, self.pin = match[1], match[2]
         return self

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from teleport.resources.codec import from_dict
 from teleport.resources.custom_kinds import GROUP, to_document
 
 
@@ -67,3 +68,12 @@ def test_a_plain_sshd_is_a_node_of_that_variety() -> None:
 @pytest.mark.parametrize("spec", [None, [], "text"])
 def test_what_is_no_spec_is_passed_on_to_be_refused(spec: Any) -> None:
     assert to_document(manifest("TeleportRole", "v1", spec))["spec"] == spec
+
+
+def test_a_manifest_of_the_alias_declares_a_trusted_cluster() -> None:
+    spec = {"enabled": True, "web_proxy_addr": "root.example:443", "role_map": [{"remote": "dev", "local": ["access"]}]}
+
+    declared = from_dict(to_document(manifest("TeleportTrustedClusterV2", "v1", spec, name="root.example")))
+
+    assert (declared.kind, declared.version, declared.name) == ("trusted_cluster", "v2", "root.example")
+    assert declared.spec.role_map[0].local == ("access",)

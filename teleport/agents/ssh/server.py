@@ -36,6 +36,7 @@ from teleport.pki.ssh_login import SSHLogin, read_ssh_login, refusal_text
 from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LivePolicy
+from teleport.sessions.visitors import Arriving, read_visiting_login
 
 __all__ = ["Host", "SshServer"]
 
@@ -177,10 +178,13 @@ class _Served(asyncssh.SSHServer):
     def _read(self, line: bytes) -> SSHUser:
         """The certificate's holder: of this cluster, at the right address, and the one whom the proxy announced."""
         server, announced = self._server, self._assignment
-        user = read_ssh_login(
-            line, server._policy.authorities, cluster=server.host.cluster, address=announced.client_address,
-            now=server._clock.time(),
-        )  # fmt: skip
+        address, now = announced.client_address, server._clock.time()
+        if announced.passage:
+            arriving = Arriving(announced.passage, announced.cluster, server.host.cluster)
+            user = read_visiting_login(line, server._policy, arriving, address=address, now=now)
+        else:
+            own = server._policy.authorities
+            user = read_ssh_login(line, own, cluster=server.host.cluster, address=address, now=now)
         identity = user.identity
         routed = (announced.user, announced.user_uid, announced.cluster, announced.scope)
         if (identity.name, identity.uid, identity.cluster, identity.requested_roles) != routed:
@@ -190,8 +194,11 @@ class _Served(asyncssh.SSHServer):
     async def _admit(self, user: SSHUser, login: str) -> None:
         """Through the gate, and there until the connection ends or the right to it does."""
         server, wish = self._server, wish_in(login)
-        request = AccessRequest(user.identity, server.host.target(server._policy.current), login)
+        target = server.host.target(server._policy.current)
+        request, passage = AccessRequest(user.identity, target, login), user.identity.passage
         try:
+            if passage is not None and (passage.host not in (target.name, target.uid) or passage.login != login):
+                raise AccessDenied(f"the passage is for {passage.login} on {passage.host}")
             watched = self._watched(wish) if wish is not None else None
             judge = server.judge_joining(watched, wish) if watched is not None and wish is not None else server.judge
             async with server._gate.admit(

@@ -11,6 +11,7 @@ from teleport.auth.endpoints.anybody import ForAnybody
 from teleport.auth.endpoints.approving import Approving
 from teleport.auth.endpoints.auditing import Auditing
 from teleport.auth.endpoints.cluster import ClusterState
+from teleport.auth.endpoints.clusters import OtherClusters
 from teleport.auth.endpoints.emergencies import EmergencyAccess
 from teleport.auth.endpoints.feeding import ForOperators
 from teleport.auth.endpoints.history import TellingHistory
@@ -34,7 +35,7 @@ class Auth(Parts):
         audiences = (
             ForAnybody(self), ForUsers(self), ResourceAccess(self), Accounts(self), ClusterState(self), Auditing(self),
             RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self), Approving(self),
-            ForOperators(self), EmergencyAccess(self), TellingHistory(self),
+            ForOperators(self), EmergencyAccess(self), TellingHistory(self), OtherClusters(self),
         )  # fmt: skip
         return {
             name.removeprefix(_PREFIX): getattr(audience, name)

@@ -14,6 +14,7 @@ from teleport.audit.events import Actor, CertificateCreated, actor_of
 from teleport.audit.log import AuditLog
 from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet
+from teleport.auth.clusters import Leaves
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
 from teleport.auth.hosts import Presence
@@ -99,6 +100,8 @@ class Surroundings:
     """By source: has it look at once at what it declares."""
     histories: Mapping[str, PolicyHistory] = field(default_factory=dict)
     """By source, of those that have commits."""
+    trust: Mapping[str, m.TrustStatus] = field(default_factory=dict)
+    """By cluster that is trusted: how far that has come."""
     commits: Mapping[str, Callable[[str, str], Awaitable[str]]] = field(default_factory=dict)
     """By source: the full name of the first commit if the second one contains it, else nothing."""
 
@@ -118,6 +121,7 @@ class Parts:
     credentials: Credentials
     issuer: Issuer
     joining: JoinService
+    leaves: Leaves
     presence: Presence
     live: LiveTable
     recordings: RecordingStore

@@ -10,6 +10,7 @@ from typing import Any
 from teleport.access.judge import judge
 from teleport.api import models as m
 from teleport.api.server import Caller
+from teleport.audit.events import ClusterForgotten
 from teleport.auth.approvals import GuardRefused
 from teleport.auth.endpoints.parts import Parts
 from teleport.auth.policy import API_SOURCE, Ref, Stored, Wanted, shown
@@ -20,9 +21,12 @@ from teleport.resources.codec import from_dict
 from teleport.resources.kinds import KINDS, AnyResource, kind_named
 from teleport.resources.load import Loaded, Loader
 from teleport.resources.lock import Lock
+from teleport.resources.model import Metadata
 from teleport.resources.node import Node
 from teleport.resources.presets import preset_roles
+from teleport.resources.remote_cluster import RemoteCluster
 from teleport.resources.role import Role
+from teleport.resources.trusted_cluster import TrustedCluster
 
 __all__ = ["ResourceAccess"]
 
@@ -46,13 +50,13 @@ class ResourceAccess:
         revisions = await parts.writer.revisions_of(kind)
         declared = [one for (stored_kind, _), one in sorted(found.items()) if stored_kind == kind]
         rows = [
-            _row(one, one.revision or revisions.get(one.resource.name, 0), secrets=request.secrets)
+            self._stands(_row(one, one.revision or revisions.get(one.resource.name, 0), secrets=request.secrets))
             for one in declared
             if parts.may(caller, "list", one.resource) and parts.may(caller, verb, one.resource)
         ]
         names = {one.resource.name for one in declared}
         rows += [
-            _undeclared(one, source)
+            self._stands(_undeclared(one, source))
             for one, source in await self._undeclared(kind)
             if one.name not in names and parts.may(caller, "list", one) and parts.may(caller, verb, one)
         ]
@@ -65,12 +69,28 @@ class ResourceAccess:
         found = (await parts.writer.stored())[1].get((kind, request.name))
         if found is not None and parts.may(caller, verb, found.resource):
             revision = await parts.writer.revision_of(kind, request.name)
-            return _row(found, revision, secrets=request.secrets)
+            return self._stands(_row(found, revision, secrets=request.secrets))
         if found is None:
             for one, source in await self._undeclared(kind, request.name):
                 if parts.may(caller, verb, one):
-                    return _undeclared(one, source)
+                    return self._stands(_undeclared(one, source))
         raise NotFound(f"{kind}/{request.name} does not exist")
+
+    def _stands(self, row: m.Resource) -> m.Resource:
+        """The row with how things stand, of clusters that trust this one or are trusted."""
+        kind, name = row.resource["kind"], str(row.resource["metadata"]["name"])
+        if kind == TrustedCluster.kind:
+            status = self._parts.surroundings.trust.get(name, m.TrustStatus(state="joining"))
+            told = status.model_dump(exclude_defaults=True)
+            if status.state == "trusted":
+                told["connection"] = "online" if self._parts.presence.reaches("root", name) else "offline"
+            return row.model_copy(update={"status": told})
+        if kind == RemoteCluster.kind:
+            online = self._parts.presence.reaches("leaf", name)
+            joined = name in self._parts.policy.leaves
+            connection = "online" if online else "offline" if joined else "not joined"
+            return row.model_copy(update={"status": {"connection": connection}})
+        return row
 
     async def _undeclared(self, kind: str, name: str = "") -> list[tuple[AnyResource, str]]:
         """What exists without being declared: preset roles, and hosts that report themselves."""
@@ -79,6 +99,8 @@ class ResourceAccess:
         if kind == Node.kind:
             hosts = await self._parts.presence.hosts()
             return [(one, _PRESENCE) for one in hosts if name in ("", one.name, one.hostname)]
+        if kind == RemoteCluster.kind:
+            return [(_joined(one), _PRESENCE) for one in self._parts.policy.leaves if name in ("", one)]
         return []
 
     # -- writing
@@ -127,6 +149,8 @@ class ResourceAccess:
     async def on_delete(self, caller: Caller, request: m.ResourceName) -> m.Done:
         kind = kind_named(request.kind).kind
         found = (await self._parts.writer.stored())[1].get((kind, request.name))
+        if found is None and kind == RemoteCluster.kind and request.name in self._parts.policy.leaves:
+            return await self._forget(caller, request.name)
         if found is not None and not self._parts.may(caller, "delete", found.resource):
             what = f"{kind}/{shown(kind, request.name)}"
             if not self._parts.may(caller, "readnosecrets", found.resource):
@@ -141,6 +165,14 @@ class ResourceAccess:
         except Invalid as error:
             raise Refused(error.message) from None
         return m.Done(revision=applied.revision)
+
+    async def _forget(self, caller: Caller, leaf: str) -> m.Done:
+        """Remove a cluster that has joined and that nobody declared."""
+        self._demand(caller, "delete", _joined(leaf))
+        await self._parts.leaves.forget(leaf)
+        actor = self._parts.actor(caller).fields()
+        await self._parts.audit.append(ClusterForgotten(**actor, name=leaf, role="leaf"))
+        return m.Done()
 
     async def on_token(self, caller: Caller, request: m.TokenRequest) -> m.TokenSecret:
         parts, expires = self._parts, self._parts.clock.time() + request.ttl
@@ -179,6 +211,11 @@ class ResourceAccess:
             author = {"created_by": before.spec.created_by, "created_at": str(before.spec.created_at)}
         spec = resource.spec.model_copy(update=author)
         return resource.model_copy(update={"spec": spec}).with_origin(resource.origin)
+
+
+def _joined(leaf: str) -> RemoteCluster:
+    """A cluster that has joined, as it would be declared."""
+    return RemoteCluster(version="v3", metadata=Metadata(name=leaf))
 
 
 def _row(stored: Stored, revision: int, *, secrets: bool) -> m.Resource:

@@ -45,7 +45,7 @@ def get(target: Target, /, what: tuple[str, ...], with_secrets: bool, form: str)
 
     found = run(ask())
     if form == "json":
-        write(to_json([one.resource for one in found]))
+        write(to_json([{**one.resource, **({"status": one.status} if one.status else {})} for one in found]))
     elif form == "yaml":
         write(to_yaml(found))
     else:

@@ -153,10 +153,10 @@ def _declaration(made: "m.TokenSecret") -> str:
     """What puts the token where a declaration may refer to it; the rest is what to write there."""
     pins = ", ".join(made.ca_pins)
     return (
-        f"install -m 0600 /dev/stdin /var/lib/teleport/secrets/{made.cluster} <<< {made.token}\n\n"
+        f"install -D -m 0600 /dev/stdin /var/lib/teleport/secrets/{made.cluster} <<< {made.token}\n\n"
         "and declare there:\n\n"
         f"  kind: trusted_cluster\n  version: v2\n  metadata:\n    name: {made.cluster}\n  spec:\n    enabled: yes\n"
         f"    web_proxy_addr: {made.proxy_address or 'HOST:PORT'}\n    ca_pin: [{pins}]\n"
         f"    token: {{file: /var/lib/teleport/secrets/{made.cluster}}}\n"
-        "    role_map: [{remote: ROLE_HERE, local: [ROLE_THERE]}]"
+        "    role_map: [{remote: ROLE_THERE, local: [ROLE_HERE]}]"
     )

@@ -8,7 +8,7 @@ import click
 
 from teleport.cli import freshness
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.clusters import cluster_option, known_hosts_of, meant
 from teleport.core.errors import BadInput
 from teleport.core.identity import ssh_name_of_proxies
 
@@ -31,7 +31,10 @@ def config(names: bool, cluster: str) -> None:
     from teleport.cli.tsh_commands.ssh import options_for, proxy_command
 
     profile = p.current()
-    check_cluster(profile, cluster)
+    elsewhere = meant(profile, cluster)
+    if elsewhere:
+        _print_elsewhere(profile, elsewhere, names=names)
+        return
     short = _short_names() if names else []
     known_hosts = _known_hosts(profile, short)
     options = options_for(
@@ -43,6 +46,31 @@ def config(names: bool, cluster: str) -> None:
     click.echo(f'Match originalhost {",".join([f"*.{profile.cluster}", *short])} exec "{refresh}"')
     _echo_block(_proxy_itself(profile), _jump_options(profile, options))
     _echo_block(f"Host {' '.join([f'*.{profile.cluster}', *short])}", options)
+
+
+def _print_elsewhere(profile: p.Profile, cluster: str, *, names: bool) -> None:
+    """The block for another cluster's hosts. Its authority is trusted in a file of its own, for its own names."""
+    from teleport.cli.hosts import reachable
+    from teleport.cli.tsh_commands.ssh import options_for, proxy_command, quoted
+
+    found = [host.hostname for host in reachable(profile, {}, cluster)] if names else []
+    full = sorted({f"{name}.{cluster}" for name in found if not _odd(name)})
+    options = options_for(
+        profile, key=profile.ssh_key, certificate=profile.ssh_certificate,
+        command=proxy_command(profile, cluster=cluster),
+    )  # fmt: skip
+    options["UserKnownHostsFile"] = quoted(str(known_hosts_of(cluster)))
+    click.echo(f"# Hosts of the cluster {cluster}, by way of {profile.proxy}; written by `tsh config --cluster`.")
+    if full:
+        click.echo(f"# You reach {', '.join(full)}")
+    click.echo(f'Match originalhost *.{cluster} exec "{_refresh_command(profile)}"')
+    _echo_block(f"Host *.{cluster}", options)
+
+
+def _odd(name: str) -> bool:
+    from teleport.resources.node import host_name_faults
+
+    return not name or bool(host_name_faults(name, ()))
 
 
 def _echo_block(head: str, options: Mapping[str, str]) -> None:

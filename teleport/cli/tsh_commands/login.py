@@ -19,6 +19,7 @@ __all__ = ["check_names", "forget_earlier", "keep", "login"]
 
 
 @click.command()
+@click.argument("cluster", required=False, metavar="[CLUSTER]")
 @click.option("--proxy", metavar="HOST:PORT", help="The proxy of the cluster (the one used last).")
 @click.option("--user", metavar="NAME", help="Your name in the cluster (the local user's).")
 @click.option("--ttl", metavar="DURATION", default="", help="How long, such as 8h; the cluster has its own limits.")
@@ -30,9 +31,12 @@ __all__ = ["check_names", "forget_earlier", "keep", "login"]
 @click.option("--identity", type=click.Path(path_type=Path), help="A file of `tctl auth sign`, instead of a person.")
 def login(
     proxy: str | None, user: str | None, ttl: str, roles: str, mfa_code: str, password_stdin: bool,
-    pins: tuple[str, ...], insecure: bool, identity: Path | None,
+    pins: tuple[str, ...], insecure: bool, identity: Path | None, cluster: str | None,
 ) -> None:  # fmt: skip
     """Log in with password and code; certificates go to ~/.tsh and into a running ssh-agent.
+
+    With the name of a cluster, from now on that one is meant where none is named: one that trusts yours, or yours
+    again. Who is logged in already proves nothing again for it.
 
     Example: tsh login --proxy proxy.example.com:3080 --user ann
     """
@@ -48,6 +52,9 @@ def login(
         show(adopt(identity, proxy))
         return
     before = _before(proxy)
+    if cluster and before is not None and not before.expired and user in (None, before.user):
+        _choose(before, cluster)
+        return
     proxy = proxy or (before.proxy if before else None)
     if proxy is None:
         raise BadInput("which proxy?", hint="tsh login --proxy HOST:PORT --user NAME")
@@ -64,6 +71,16 @@ def login(
     if motd:
         click.echo(printable(motd, multiline=True))
     show(profile)
+    if cluster:
+        _choose(profile, cluster)
+
+
+def _choose(profile: p.Profile, cluster: str) -> None:
+    """Raises NotFound for a cluster that cannot be reached."""
+    from teleport.cli.clusters import meant
+
+    p.choose(profile, meant(profile, cluster))
+    click.echo(f"Commands mean the cluster {cluster} from now on.")
 
 
 def _before(proxy: str | None) -> p.Profile | None:

@@ -2,7 +2,7 @@
 
 import click
 
-from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.clusters import cluster_option, meant
 from teleport.cli.options import output_option
 from teleport.core.errors import BadInput
 from teleport.core.output import table, to_json, write
@@ -23,8 +23,7 @@ def ls(labels: tuple[str, ...], cluster: str, form: str) -> None:
     from teleport.cli.profile import current
 
     wanted, profile = _pairs(labels), current()
-    check_cluster(profile, cluster)
-    hosts = reachable(profile, wanted)
+    hosts = reachable(profile, wanted, meant(profile, cluster))
     if form == "json":
         rows = [
             {"hostname": host.hostname, "uuid": host.uuid, "labels": dict(host.labels), "logins": list(host.logins)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.clusters import cluster_option
 from teleport.cli.options import output_option
 from teleport.cli.way import lead, split
 from teleport.core.errors import BadInput
@@ -43,7 +43,7 @@ def ssh(
     Example: ssh -o ProxyCommand="tsh proxy ssh %r@%h:%p" root@db-1
     """
     profile = p.current(address)
-    check_cluster(profile, cluster)
+    cluster = "" if cluster == profile.cluster else cluster
     if not local:
         if end_to_end or listen:
             raise BadInput("--end-to-end and --listen go with --local")

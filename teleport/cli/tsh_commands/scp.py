@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.clusters import cluster_option, meant
 from teleport.cli.freshness import keep_fresh
 from teleport.cli.tsh_commands.ssh import (
     Call,
@@ -49,7 +49,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
     """
     profile = keep_fresh(p.current())
     profile.check()
-    check_cluster(profile, str(given["cluster"]))
+    cluster = meant(profile, str(given["cluster"]))
     if len(paths) < 2:
         raise BadInput("what is copied, and where to?", hint="tsh scp SOURCE... TARGET")
     login = str(given["login"] or "") or default_login(profile)
@@ -57,10 +57,10 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
     there = [end for end in ends if isinstance(end, Remote)]
     if not there:
         raise BadInput("none of the paths is on a host", hint="a path on a host is [LOGIN@]HOST:PATH")
-    call = CopyCall(profile, there[0].login, there[0].host, (), tuple(_flags(given)), ends=ends)
+    call = CopyCall(profile, there[0].login, there[0].host, (), tuple(_flags(given)), cluster=cluster, ends=ends)
     started = time.monotonic()
     status = call.run()
-    if status in _REFUSED and quick(started) and len({(end.host, end.login) for end in there}) == 1:
+    if not cluster and status in _REFUSED and quick(started) and len({(end.host, end.login) for end in there}) == 1:
         again = with_second_factor(call, str(given["mfa_code"] or ""))
         return status if again is None else again
     return status
@@ -108,7 +108,7 @@ class CopyCall(Call):
 
     def _words(self) -> Iterator[str]:
         for end in self.ends:
-            yield end if isinstance(end, str) else f"{end.login}@{self.profile.name_of(end.host)}:{end.path}"
+            yield end if isinstance(end, str) else f"{end.login}@{self.name_of(end.host)}:{end.path}"
 
 
 def _flags(given: dict[str, object]) -> Iterator[str]:

@@ -15,14 +15,14 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster, cluster_option
+from teleport.cli.clusters import check_cluster, cluster_option, known_hosts_of, meant
 from teleport.cli.freshness import keep_fresh, program
 from teleport.cli.tsh_commands.ssh_switches import as_for_ssh, handed_on
 from teleport.core.errors import BadInput, TeleportError
 
 __all__ = [
     "Call", "default_login", "flags_of", "in_one_session", "options_for", "proxy_command", "proxy_words", "quick",
-    "run_in_place", "ssh", "with_second_factor",
+    "quoted", "run_in_place", "ssh", "with_second_factor",
 ]  # fmt: skip
 
 _QUICK_SECONDS = 30.0
@@ -86,17 +86,18 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     """
     profile = keep_fresh(p.current())
     profile.check()
-    check_cluster(profile, str(given["cluster"]))
+    cluster = meant(profile, str(given["cluster"]))
     if "=" in destination:
+        check_cluster(profile, cluster)
         return _on_labels(profile, destination, command, given)
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
     login = login or str(given["login"] or "") or default_login(profile)
-    call = Call(profile, login, host, tuple(command), tuple(_flags(given)))
+    call = Call(profile, login, host, tuple(command), tuple(_flags(given)), cluster=cluster)
     started = time.monotonic()
     status = call.run()
-    if status == 255 and quick(started):
+    if status == 255 and quick(started) and not cluster:
         again = with_second_factor(call, str(given["mfa_code"] or ""))
         if again is not None:
             return again
@@ -130,6 +131,17 @@ class Call:
     certificate: Path | None = None
     tls: Path | None = None
     """A folder with the TLS pair for one session, instead of the profile's."""
+    cluster: str = ""
+    """The host's, if that is another than one's own."""
+
+    @property
+    def host_name(self) -> str:
+        """As the host's certificate has it."""
+        return self.name_of(self.host)
+
+    def name_of(self, host: str) -> str:
+        cluster = self.cluster or self.profile.cluster
+        return f"{host.removesuffix(f'.{cluster}')}.{cluster}"
 
     def run(self) -> int:
         if shutil.which("ssh") is None:
@@ -140,15 +152,17 @@ class Call:
 
     def arguments(self) -> list[str]:
         """The command line of ssh."""
-        options = self._options(HostKeyAlias=self.profile.name_of(self.host))
+        options = self._options(HostKeyAlias=self.host_name)
         return ["ssh", *self.flags, *options, "-l", self.login, "--", self.host, *self.command]
 
     def _options(self, **more: str) -> Iterator[str]:
         profile = self.profile
         pairs = options_for(
             profile, key=self.key or profile.ssh_key, certificate=self.certificate or profile.ssh_certificate,
-            command=proxy_command(profile, tls=self.tls),
+            command=proxy_command(profile, tls=self.tls, cluster=self.cluster),
         )  # fmt: skip
+        if self.cluster:
+            pairs["UserKnownHostsFile"] = quoted(str(known_hosts_of(self.cluster)))
         for key, value in {**pairs, **more}.items():
             yield from ("-o", f"{key}={value}")
 
@@ -176,10 +190,10 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
     return {
         "ProxyCommand": command,
         "ProxyUseFdpass": "yes",
-        "IdentityFile": _quoted(str(key)),
-        "CertificateFile": _quoted(str(certificate)),
+        "IdentityFile": quoted(str(key)),
+        "CertificateFile": quoted(str(certificate)),
         "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": _quoted(str(profile.known_hosts)),
+        "UserKnownHostsFile": quoted(str(profile.known_hosts)),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "CheckHostIP": "no",
@@ -187,9 +201,9 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
     }
 
 
-def proxy_command(profile: p.Profile, *, tls: Path | None = None) -> str:
+def proxy_command(profile: p.Profile, *, tls: Path | None = None, cluster: str = "") -> str:
     """What ssh runs to reach a host, as its configuration spells it, good in other environments too."""
-    words = [*proxy_words(profile, tls=tls), "--fdpass"]
+    words = [*proxy_words(profile, tls=tls), *(["--cluster", cluster] if cluster else []), "--fdpass"]
     if "TELEPORT_HOME" in os.environ:
         words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
     return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
@@ -209,7 +223,7 @@ def _shell_quoted(word: str) -> str:
     return shlex.quote(word).replace("%", "%%")
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     escaped = path.replace("%", "%%")
     return f'"{escaped}"' if " " in escaped else escaped
 

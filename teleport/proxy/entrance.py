@@ -1,0 +1,101 @@
+"""The leaf's side of trust: a user of the root comes by the tunnel that this proxy keeps to the root's.
+
+The passage says who that is and what that user has at home; the live policy here says what comes of it. The host's
+agent judges all of it again.
+"""
+
+import logging
+from typing import Final
+
+from teleport.access.reach import reach
+from teleport.api.dialback import Dial, Entry, Route, parse
+from teleport.api.models import HostRow, Hosts
+from teleport.audit.events import AuthFailed
+from teleport.audit.sink import EventSink
+from teleport.core.aio import Clock
+from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
+from teleport.core.identity import Identity
+from teleport.net.lines import MAX_LINE, LineConnection
+from teleport.proxy.relay import Relay, say
+from teleport.sessions.policy import LiveFleet, LivePolicy
+from teleport.sessions.visitors import Arriving, read_visitor
+
+__all__ = ["Entrance"]
+
+log = logging.getLogger(__name__)
+
+_QUESTION_SECONDS: Final = 10.0
+_ROOM: Final = 1024
+"""Bytes of an answer's line that are no hosts."""
+
+
+class Entrance:
+    """Where users of one root come in."""
+
+    def __init__(
+        self,
+        root: str,
+        here: str,
+        policy: LivePolicy,
+        fleet: LiveFleet,
+        relay: Relay,
+        events: EventSink,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._root, self._here, self._policy, self._fleet = root, here, policy, fleet
+        self._relay, self._events, self._clock = relay, events, clock
+
+    async def serve(self, connection: LineConnection, assignment: Dial) -> None:
+        """One connection that the root's proxy has asked for, from its first line to its end."""
+        try:
+            entry: Entry = parse(Entry, await connection.receive(timeout=_QUESTION_SECONDS))
+            visitor = self._visitor(entry, assignment)
+            passage = visitor.passage
+            assert passage is not None
+            if entry.lists:
+                await connection.send(self._hosts(visitor).model_dump(mode="json"))
+                return
+            wanted = Route(host=passage.host, login=passage.login)
+            address, port = assignment.client_address, assignment.client_port
+            await self._relay.connect(connection, visitor, wanted, address=address, port=port)
+        except Unauthenticated as error:
+            await self._note(error, assignment)
+            await say(connection, AccessDenied(error.message))
+        except TeleportError as error:
+            await say(connection, error)
+
+    def _visitor(self, entry: Entry, assignment: Dial) -> Identity:
+        """Whom the passage lets in, if it is for this very connection. Raises Unauthenticated."""
+        arriving = Arriving(entry.passage, self._root, self._here)
+        visitor = read_visitor(self._policy, arriving, now=self._clock.time())
+        passage = visitor.passage
+        assert passage is not None
+        if (passage.session, passage.proxy) != (assignment.session, assignment.proxy_id):
+            raise Unauthenticated("the passage is for another connection")
+        routed = (assignment.user, assignment.user_uid, assignment.cluster, assignment.scope)
+        if (passage.user, visitor.uid, visitor.cluster, visitor.requested_roles) != routed:
+            raise Unauthenticated("the passage is another's than the one whom the proxy announced")
+        return visitor
+
+    def _hosts(self, visitor: Identity) -> Hosts:
+        """The hosts that the visitor reaches, as many as fit the answer."""
+        snapshot, now = self._policy.current, self._clock.time()
+        rows, room = [], MAX_LINE - _ROOM
+        for target, logins in reach(snapshot, visitor, self._fleet.fleet, now=now).rows():
+            row = HostRow(hostname=target.name, uuid=target.uid, labels=dict(target.labels), logins=tuple(logins))
+            room -= len(row.model_dump_json()) * 2
+            if room < 0:
+                log.warning("%s reaches more hosts than one answer holds", visitor.name)
+                break
+            rows.append(row)
+        return Hosts(hosts=tuple(rows))
+
+    async def _note(self, error: Unauthenticated, assignment: Dial) -> None:
+        log.warning("a connection of %s was refused: %s", self._root, error)
+        await self._events.emit(
+            AuthFailed(
+                user=assignment.user, user_kind=1, error=f"{self._root}: {error.message}", login="",
+                addr__remote=assignment.client_address,
+            )
+        )  # fmt: skip

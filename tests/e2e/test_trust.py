@@ -1,0 +1,225 @@
+"""Two organisations with two folders: users of one reach hosts of the other, under the other's rules."""
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import LOGIN, Person, World, missing, user, wait_until
+
+ROOT, LEAF = "root.test", "leaf.test"
+SUPPORT = """\
+kind: role
+version: v7
+metadata: {name: support}
+spec:
+  allow:
+    logins: []
+    cluster_labels: {partner: "yes"}
+"""
+REMOTE = 'kind: remote_cluster\nversion: v3\nmetadata: {name: leaf.test, labels: {partner: "yes"}}\n'
+VISITOR = f"""\
+kind: role
+version: v7
+metadata: {{name: visitor}}
+spec:
+  allow:
+    logins: [{LOGIN}]
+    node_labels: {{"*": "*"}}
+"""
+
+
+@dataclass
+class Two:
+    """The root, the leaf that trusts it, and somebody at home in the root."""
+
+    root: World
+    leaf: World
+    ann: Person
+
+    def trust(self, *, enabled: str = "yes", maps: str = "{remote: support, local: [visitor]}") -> None:
+        self.leaf.write(
+            "trust.yaml",
+            f"kind: trusted_cluster\nversion: v2\nmetadata: {{name: {ROOT}}}\nspec:\n  enabled: {enabled}\n"
+            f"  web_proxy_addr: {self.root.proxy}\n  ca_pin: {self.root.pin}\n"
+            f"  token: {{file: {self.leaf.data}/secrets/root}}\n  role_map: [{maps}]\n",
+        )
+
+    def ssh(self, *command: str, host: str = "app-1") -> "tuple[int, str, str]":
+        ended = self.ann.ssh("--cluster", LEAF, f"{LOGIN}@{host}", *command)
+        return ended.status, ended.output, ended.errors
+
+    @contextlib.contextmanager
+    def session(self) -> "Iterator[subprocess.Popen[str]]":
+        """A live session across the clusters, which has said that it is there."""
+        program = subprocess.Popen(
+            ["tsh", "ssh", "--cluster", LEAF, f"{LOGIN}@app-1", "echo here; exec sleep 60"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.ann.environment(),
+        )  # fmt: skip
+        with program:
+            assert program.stdout is not None
+            assert program.stderr is not None
+            line = program.stdout.readline()
+            assert line == "here\n", program.stderr.read()
+            yield program
+            program.kill()
+
+    def status(self) -> str:
+        rows = self.root_clusters()
+        return next((row["status"] for row in rows if row["name"] == LEAF), "unknown")
+
+    def root_clusters(self) -> "list[dict[str, str]]":
+        return list(json.loads(self.ann.tsh("clusters", "-o", "json").output or "[]"))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    if reason := missing("ssh"):
+        pytest.skip(reason)
+    root = World(tmp_path_factory.mktemp("root"), cluster=ROOT)
+    root.write("roles.yaml", SUPPORT)
+    root.write("users/ann.yaml", user("ann", roles="support"))
+    leaf = World(tmp_path_factory.mktemp("leaf"), host="app-1", cluster=LEAF)
+    leaf.write("roles.yaml", VISITOR)
+    leaf.write("users/ann.yaml", user("ann", roles="visitor", logins="nobody"))
+    root.start()
+    leaf.start()
+    try:
+        two = Two(root, leaf, root.person("ann").enrol().login())
+        token = root.tctl_json("tokens", "add", "--type", "trusted_cluster", "--ttl", "1h", "-o", "json")["token"]
+        secrets = leaf.data / "secrets"
+        secrets.mkdir(mode=0o700, exist_ok=True)
+        (secrets / "root").write_text(token)
+        two.trust()
+        leaf.wait_event("trusted_cluster.join", success=True)
+        root.write("remote.yaml", REMOTE)
+        wait_until(lambda: two.status() == "online", what="the tunnel")
+        yield two
+    finally:
+        root.stop()
+        leaf.stop()
+
+
+def test_a_user_of_the_root_works_on_a_host_of_the_leaf(two: Two) -> None:
+    status, output, errors = two.ssh("id -un")
+
+    assert (status, output) == (0, f"{LOGIN}\n"), errors
+    started = two.leaf.wait_event("session.start")
+    assert started["user"] == f"remote-ann-{ROOT}"
+    assert started["user_roles"] == ["visitor"]
+    connected = two.root.wait_event("session.connect", server_hostname=f"app-1.{LEAF}")
+    assert connected["user"] == "ann"
+
+
+def cut(two: Two, program: "subprocess.Popen[str]", change: Callable[[], object]) -> tuple[float, str]:
+    """After how many seconds a session was over that a change took the right from, and what its user read.
+
+    It is over when its user is cut off, or when the leaf has written down its end, whichever is first.
+    """
+    edit = time.time()
+    change()
+    _, errors = program.communicate(timeout=10)
+    gone = time.time()
+
+    def moment() -> float:
+        ends = [datetime.fromisoformat(one["time"]).timestamp() for one in two.leaf.events("session.end")]
+        return max((end for end in ends if end >= edit), default=0.0)
+
+    ended: float = wait_until(moment, what="the end")
+    return min(gone, ended) - edit, errors
+
+
+def test_hosts_of_the_leaf_are_listed_with_the_logins_that_the_map_opens(two: Two) -> None:
+    listed = two.ann.tsh("ls", "--cluster", LEAF, "-o", "json")
+
+    (row,) = json.loads(listed.output)
+    assert (row["hostname"], row["logins"]) == ("app-1", [LOGIN]), listed.errors
+
+
+def test_plain_ssh_goes_there_by_the_configuration(two: Two) -> None:
+    config = two.ann.tsh("config", "--cluster", LEAF)
+    path = two.ann.home / "ssh_config"
+    path.write_text(config.output)
+
+    ended = two.ann.run("ssh", "-F", str(path), f"{LOGIN}@app-1.{LEAF}", "echo plain")
+
+    assert (ended.status, ended.output) == (0, "plain\n"), ended.errors
+    trusted = (two.ann.home / ".tsh" / f"known_hosts.{LEAF}").read_text()
+    assert re.fullmatch(rf"(@cert-authority \*\.{LEAF} \S+ \S+\n)+", trusted)
+
+
+def test_a_cluster_may_be_chosen_and_files_copied_there(two: Two) -> None:
+    (two.ann.home / "note").write_text("text")
+    two.ann.tsh("login", LEAF)
+    try:
+        copied = two.ann.tsh("scp", "note", f"{LOGIN}@app-1:/tmp/note-of-{LOGIN}")
+    finally:
+        two.ann.tsh("login", ROOT)
+
+    assert copied.status == 0, copied.errors
+    arrived = Path(f"/tmp/note-of-{LOGIN}")
+    assert arrived.read_text() == "text"
+    arrived.unlink()
+    assert two.leaf.wait_event("sftp", action="open")["user"] == f"remote-ann-{ROOT}"
+
+
+def test_what_the_map_does_not_give_is_refused_by_the_leaf(two: Two) -> None:
+    ended = two.ann.ssh("--cluster", LEAF, "nobody@app-1", "true")
+
+    assert ended.status == 255
+    assert f"remote-ann-{ROOT} may not log in as nobody on app-1" in ended.errors
+    rejected = two.leaf.wait_event("session.rejected", login="nobody")
+    assert rejected["user"] == f"remote-ann-{ROOT}"
+
+
+def test_the_root_tells_of_its_leaf_and_the_leaf_of_its_root(two: Two) -> None:
+    (remote,) = two.root.tctl_json("get", "remote_cluster", "-o", "json")
+    (trusted,) = two.leaf.tctl_json("get", "trusted_cluster", "-o", "json")
+
+    assert remote["metadata"]["name"] == LEAF
+    assert remote["status"] == {"connection": "online"}
+    assert (trusted["metadata"]["name"], trusted["status"]["state"]) == (ROOT, "trusted")
+    assert two.root.wait_event("trusted_cluster.join", success=True)["name"] == LEAF
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda two: two.trust(maps="{remote: other, local: [visitor]}"),
+        lambda two: two.root.write("remote.yaml", REMOTE.replace('"yes"', '"no"')),
+    ],
+    ids=["the leaf's map", "the root's labels"],
+)
+def test_a_change_on_either_side_cuts_what_is_open_at_once(two: Two, change: Callable[[Two], object]) -> None:
+    with two.session() as program:
+        took, errors = cut(two, program, lambda: change(two))
+    refused = two.ssh("true")
+    two.trust()
+    two.root.write("remote.yaml", REMOTE)
+
+    assert took < 1.0, errors
+    assert refused[0] != 0
+    wait_until(lambda: two.ssh("true")[0] == 0, what="the way to be open again")
+
+
+def test_a_user_who_is_deleted_at_home_is_cut_over_there(two: Two) -> None:
+    with two.session() as program:
+        took, errors = cut(two, program, lambda: (two.root.policies / "users/ann.yaml").unlink())
+
+    assert took < 1.0, errors
+    told = two.root.wait_event("client.disconnect", user="ann")
+    assert "user ann does not exist" in told["reason"]
+
+
+def test_a_root_that_is_trusted_no_more_is_forgotten(two: Two) -> None:
+    (two.leaf.policies / "trust.yaml").unlink()
+
+    assert two.leaf.wait_event("trusted_cluster.forget", name=ROOT)["role"] == "root"
