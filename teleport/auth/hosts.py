@@ -48,6 +48,8 @@ class Presence:
         self._services: dict[tuple[str, tuple[str, ...]], _Seen] = {}
         self._hosts: dict[str, float] = {}
         """Until when each listed host is taken to be alive, by the monotonic clock."""
+        self._told: dict[str, tuple[bytes, int]] = {}
+        """What each listed host told of itself, and the revision since when it is written so."""
         own = own_reads()
         self._own, self._formats = own.format, {own.format: own}
 
@@ -66,6 +68,8 @@ class Presence:
     async def _forget_silent(self) -> None:
         now = self._clock.monotonic()
         silent = {uid: until for uid, until in self._hosts.items() if until <= now}
+        for uid in silent:
+            self._told.pop(uid, None)
         if silent:
             await self._store.txn([Delete(keys.host(uid)) for uid in silent])
         for uid in silent:
@@ -88,8 +92,12 @@ class Presence:
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
-        self._hosts[caller.uid] = until
-        return await self._store.put(keys.host(caller.uid), encode(node))
+        self._hosts[caller.uid], written = until, encode(node)
+        told, revision = self._told.get(caller.uid, (b"", 0))
+        if told != written:
+            revision = await self._store.put(keys.host(caller.uid), written)
+            self._told[caller.uid] = written, revision
+        return revision
 
     def _format(self, heartbeat: Heartbeat) -> str:
         """What the service reads; by the name that its fields give, whatever it claims."""
@@ -123,8 +131,13 @@ class Presence:
         """A service has stopped in an orderly way: nobody waits until its last heartbeat runs out."""
         self._services.pop((caller.uid, caller.system_roles), None)
         if caller.has_role("Node"):
-            self._hosts.pop(caller.uid, None)
-            await self._store.delete(keys.host(caller.uid))
+            await self.forget(caller.uid)
+
+    async def forget(self, uid: str) -> None:
+        """Take a host off the list at once."""
+        self._hosts.pop(uid, None)
+        self._told.pop(uid, None)
+        await self._store.delete(keys.host(uid))
 
     def proxy_address(self) -> str:
         """Where people reach a proxy that is alive; empty where none has told."""

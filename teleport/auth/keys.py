@@ -6,8 +6,8 @@ from typing import Final
 from teleport.resources.kinds import KINDS
 
 __all__ = [
-    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential", "host",
-    "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
+    "AUDIT_KEY", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority", "credential",
+    "enlisted", "host", "invitation", "last_applied", "overlay", "overlay_witness", "policy", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -84,6 +84,11 @@ def invitation(secret: str) -> str:
 
 def host(uid: str) -> str:
     return f"presence/node/{uid}"
+
+
+def enlisted(uid: str) -> str:
+    """Which generation of its identity a host uses."""
+    return f"secret/host/{uid}"
 
 
 def hashed(secret: str) -> str:

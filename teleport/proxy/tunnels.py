@@ -7,6 +7,7 @@ the connection that shows it must be that host's.
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,8 +65,11 @@ class _TicketTooOld(Exception):
 class Tunnels:
     """The proxy's table of agents."""
 
-    def __init__(self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE) -> None:
-        self.proxy_id, self._pulse = proxy_id, pulse
+    def __init__(
+        self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE, barred: Callable[[Identity], str] = lambda _: ""
+    ) -> None:
+        """`barred` tells why a host may not be here, or nothing."""
+        self.proxy_id, self._pulse, self._barred = proxy_id, pulse, barred
         self._clock = clock
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
@@ -79,10 +83,30 @@ class Tunnels:
         """How many agents are connected."""
         return len(self._agents)
 
-    async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
-        """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
+    def look(self) -> None:
+        """Cut off the hosts that are barred by now. Call whenever that may have changed."""
+        for control in tuple(self._agents.values()):
+            reason = self._barred(control.identity)
+            if reason:
+                log.warning("agent %s (%s) is cut off: %s", control.identity.name, control.identity.uid, reason)
+                self._forget(control)
+                control.connection.abort()
+
+    def _forget(self, control: _Control) -> None:
+        if self._agents.get(control.identity.uid) is control:
+            del self._agents[control.identity.uid]
+
+    def _admit(self, identity: Identity) -> None:
+        """Raises AccessDenied for who is no agent, or a barred one."""
         if not identity.has_role("Node"):
             raise AccessDenied("a control connection is for agents")
+        reason = self._barred(identity)
+        if reason:
+            raise AccessDenied(reason)
+
+    async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
+        """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
+        self._admit(identity)
         hello: Hello = parse(Hello, await connection.receive(timeout=self._pulse.silence))
         await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
         control = _Control(identity, connection)
@@ -100,8 +124,7 @@ class Tunnels:
             log.debug("agent %s: %s", identity.name, errors.exceptions[0])
             connection.abort()  # who is silent does not answer a goodbye either
         finally:
-            if self._agents.get(identity.uid) is control:
-                del self._agents[identity.uid]
+            self._forget(control)
             connection.close()
             log.info("agent %s (%s) is gone", identity.name, identity.uid)
 
@@ -193,7 +216,7 @@ class Tunnels:
             await connection.send(refusal(AccessDenied("the ticket is unknown, used or too old")))
             connection.close()
             return
-        if pending.host_id != identity.uid or not identity.has_role("Node"):
+        if pending.host_id != identity.uid or not identity.has_role("Node") or self._barred(identity):
             log.warning("host %s (%s) showed a ticket of %s", identity.name, identity.uid, pending.host_id)
             await connection.send(refusal(AccessDenied("the ticket is another host's")))
             connection.close()

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Final
 
+from teleport.access.locks import lock_on_host
 from teleport.access.snapshot import Snapshot
 from teleport.api import models as m
 from teleport.api import routes as r
@@ -43,7 +44,10 @@ async def start_proxy(site: Site) -> None:
 def _serve_ssh(site: Site, member: Member) -> None:
     """What is spoken in lines first (a client's way, an agent's control and dial-back), and jumps, which are not."""
     assert member.fleet is not None
-    tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
+    tunnels = site.tunnels = Tunnels(
+        member.credentials.host_id, clock=site.clock, barred=partial(_why_barred, site, member)
+    )
+    member.policy.subscribe(lambda _: tunnels.look())
 
     async def live(sid: str) -> m.LiveFacts:
         return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
@@ -78,6 +82,11 @@ def _serve_ssh(site: Site, member: Member) -> None:
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
     _serve_jumps(site, member, relay)
+
+
+def _why_barred(site: Site, member: Member, host: Identity) -> str:
+    lock = lock_on_host(member.policy.current, host.uid, host.name, now=site.clock.time())
+    return f"lock/{lock.name} is in force on this host" if lock is not None else ""
 
 
 def _serve_jumps(site: Site, member: Member, relay: Relay) -> None:

@@ -16,6 +16,7 @@ from teleport.auth.approvals import Approvals
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
+from teleport.auth.enlisted import Enlisted
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
@@ -115,6 +116,7 @@ class Parts:
     emergencies: Emergencies
     credentials: Credentials
     issuer: Issuer
+    enlisted: Enlisted
     joining: JoinService
     presence: Presence
     live: LiveTable
