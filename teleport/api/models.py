@@ -755,6 +755,8 @@ class Heartbeat(Message):
     """Labels of the SSH host, its dynamic ones included; None for a service that is none."""
     address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
     """HOST:PORT under which people reach it, of a proxy."""
+    tunnel_address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
+    """HOST:PORT under which agents reach this very proxy."""
     format: Short = ""
     """What the service reads of the policy, in short."""
     reads: ReadsFormat | None = None
@@ -762,8 +764,16 @@ class Heartbeat(Message):
     ttl: float = Field(default=120.0, gt=0, le=3600)
 
 
+class ProxyAt(Message):
+    """A proxy that is alive, and where agents reach it."""
+
+    host_id: str
+    address: str
+
+
 class Ack(Message):
     policy_revision: int
+    proxies: tuple[ProxyAt, ...] = ()
 
 
 class LiveReported(Message):

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from teleport.access.readers import Reader
-from teleport.api.models import Heartbeat, ReadsFormat, ServiceStatus
+from teleport.api.models import Heartbeat, ProxyAt, ReadsFormat, ServiceStatus
 from teleport.auth import keys
 from teleport.core.aio import Clock
 from teleport.core.errors import BadInput
@@ -38,6 +38,7 @@ class _Seen:
     until: float
     """By the monotonic clock."""
     address: str = ""
+    tunnel_address: str = ""
 
 
 class Presence:
@@ -88,7 +89,8 @@ class Presence:
             format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address)
+        tunnel = heartbeat.tunnel_address if address else ""
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, tunnel or address)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
@@ -144,6 +146,12 @@ class Presence:
         now = self._clock.monotonic()
         alive = [seen for seen in self._services.values() if seen.address and seen.until > now]
         return max(alive, key=lambda seen: seen.until).address if alive else ""
+
+    def proxies(self) -> tuple[ProxyAt, ...]:
+        """The proxies that are alive, and where agents reach each."""
+        now = self._clock.monotonic()
+        alive = [one for one in self._services.values() if one.tunnel_address and one.until > now]
+        return tuple(ProxyAt(host_id=one.status.host_id, address=one.tunnel_address) for one in alive)
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""

@@ -19,7 +19,6 @@ from teleport.api.dialback import (
     Accepted,
     Dial,
     Hello,
-    Ping,
     Pulse,
     TicketShown,
     Welcome,
@@ -30,13 +29,15 @@ from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.net.join import Leg
-from teleport.net.lines import LineConnection
+from teleport.net.lines import Lines
 
 __all__ = ["Tunnels"]
 
 log = logging.getLogger(__name__)
 
 _MAX_PENDING: Final = 10_000
+_RETURNS_A_SECOND: Final = 200
+_LONGEST_SPREAD: Final = 30.0
 _AT_ONCE: Final = 8
 """Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
 _QUEUE_SECONDS: Final = 45.0
@@ -46,7 +47,7 @@ _QUEUE_SECONDS: Final = 45.0
 @dataclass(eq=False)
 class _Control:
     identity: Identity
-    connection: LineConnection
+    connection: Lines
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
@@ -83,6 +84,11 @@ class Tunnels:
         """How many agents are connected."""
         return len(self._agents)
 
+    @property
+    def _spread(self) -> float:
+        """So that what comes back after this proxy was started again is no more a second than it can take."""
+        return min(_LONGEST_SPREAD, max(1.0, len(self._agents) / _RETURNS_A_SECOND))
+
     def look(self) -> None:
         """Cut off the hosts that are barred by now. Call whenever that may have changed."""
         for control in tuple(self._agents.values()):
@@ -104,11 +110,11 @@ class Tunnels:
         if reason:
             raise AccessDenied(reason)
 
-    async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
+    async def serve_control(self, connection: Lines, identity: Identity) -> None:
         """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
         self._admit(identity)
         hello: Hello = parse(Hello, await connection.receive(timeout=self._pulse.silence))
-        await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
+        await connection.send(Welcome(proxy_id=self.proxy_id, spread=self._spread).model_dump())
         control = _Control(identity, connection)
         earlier = self._agents.get(identity.uid)
         self._agents[identity.uid] = control
@@ -116,33 +122,24 @@ class Tunnels:
             earlier.connection.abort()
         log.info("agent %s (%s) is here, version %s", identity.name, identity.uid, hello.version)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                pinging = tasks.create_task(self._ping(control))
-                await self._listen(control)
-                pinging.cancel()
-        except* TeleportError as errors:
-            log.debug("agent %s: %s", identity.name, errors.exceptions[0])
+            await self._listen(control)
+        except TeleportError as error:
+            log.debug("agent %s: %s", identity.name, error)
             connection.abort()  # who is silent does not answer a goodbye either
         finally:
             self._forget(control)
             connection.close()
             log.info("agent %s (%s) is gone", identity.name, identity.uid)
 
-    async def _ping(self, control: _Control) -> None:
-        """Say that the proxy is there, as long as the agent's certificate says who the agent is."""
-        number = 0
-        while True:
-            await self._clock.sleep(self._pulse.ping)
-            if self._clock.time() >= control.identity.expires:
-                raise Unavailable("the certificate that the connection began with has expired")
-            number += 1
-            await control.connection.send(Ping(ping=number).model_dump())
-
     async def _listen(self, control: _Control) -> None:
-        """Read signs of life until there are none."""
+        """Answer signs of life until there are none, as long as the agent's certificate says who the agent is."""
         while True:
             message = await control.connection.receive(timeout=self._pulse.silence)
-            if "error" in message and "ticket" in message:
+            if self._clock.time() >= control.identity.expires:
+                raise Unavailable("the certificate that the connection began with has expired")
+            if "ping" in message:
+                await control.connection.send(message)
+            elif "error" in message and "ticket" in message:
                 self._fail(control, message)
 
     def _fail(self, control: _Control, message: dict[str, object]) -> None:

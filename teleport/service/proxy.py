@@ -10,14 +10,16 @@ from teleport.api import routes as r
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg
-from teleport.net.lines import LineConnection
+from teleport.net.leaving import LeavingConnection
+from teleport.net.quiet import QuietConnection
 from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Relay
 from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
 from teleport.proxy.web import web_application
+from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.config import Config
-from teleport.service.connections import ServeLines, run_application
+from teleport.service.connections import Begin, ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist, make_gate
 from teleport.service.peer import verifier
@@ -38,7 +40,8 @@ async def start_proxy(site: Site) -> None:
         site.port.forward(alpn.API_PREFIX, site.home.api)
     site.prepares.append(lambda config: partial(site.port.believe, config.proxy_service.balancers))
     site.port.believe(site.config.proxy_service.balancers)
-    site.life.background(Heart(site, member, address=site.public_address).run(), "proxy heartbeat")
+    heart = Heart(site, member, address=site.public_address, tunnel_address=_tunnel_address(site))
+    site.life.background(heart.run(), "proxy heartbeat")
 
 
 def _serve_ssh(site: Site, member: Member) -> None:
@@ -57,7 +60,7 @@ def _serve_ssh(site: Site, member: Member) -> None:
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
 
-    async def controlled(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
+    async def controlled(connection: QuietConnection, identity: Identity, _arrival: Arrival) -> None:
         await tunnels.serve_control(connection, identity)
 
     async def dialled_back(connection: Leg, identity: Identity, _arrival: Arrival) -> None:
@@ -65,9 +68,9 @@ def _serve_ssh(site: Site, member: Member) -> None:
 
     verify = verifier(member.policy, member.credentials.cluster, site.clock)
 
-    def offer(protocol: str, serve: ServeLines, *, leaving: bool = False) -> None:
+    def offer(protocol: str, serve: ServeLines, begin: Begin | None = None) -> None:
         context = partial(member.credentials.server, [protocol], clients="required")
-        site.port.serve_lines(protocol, context, verify, serve, leaving=leaving)
+        site.port.serve_lines(protocol, context, verify, serve, begin=begin)
 
     def offer_to_leave(snapshot: Snapshot) -> None:
         """Whether SSH may leave TLS is a setting of the cluster, for new connections from now on."""
@@ -75,13 +78,20 @@ def _serve_ssh(site: Site, member: Member) -> None:
             if snapshot.network.tls_throughout:
                 site.port.withdraw(protocol)
             else:
-                offer(protocol, serve, leaving=True)
+                offer(protocol, serve, LeavingConnection.accept)
 
-    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.CONTROL, controlled), (alpn.DIALBACK, dialled_back)):
+    offer(alpn.CONTROL, controlled, QuietConnection.accept)
+    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.DIALBACK, dialled_back)):
         offer(protocol, serve)
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
     _serve_jumps(site, member, relay)
+
+
+def _tunnel_address(site: Site) -> str:
+    """Where agents reach this very proxy."""
+    own = site.config.proxy_service.tunnel_public_addr
+    return str(Address.parse(own, DEFAULT_PORT)) if own else site.public_address
 
 
 def _why_barred(site: Site, member: Member, host: Identity) -> str:

@@ -38,7 +38,8 @@ class ForServices:
     async def on_heartbeat(self, caller: Caller, request: m.Heartbeat) -> m.Ack:
         """Once it is answered, people who ask see the host."""
         await self._parts.policy.wait_for(await self._parts.presence.beat(caller.known, request))
-        return m.Ack(policy_revision=self._parts.policy.current.revision)
+        proxies = self._parts.presence.proxies() if caller.known.has_role("Node") else ()
+        return m.Ack(policy_revision=self._parts.policy.current.revision, proxies=proxies)
 
     async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
         await self._parts.presence.leave(caller.known)
