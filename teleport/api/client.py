@@ -17,6 +17,7 @@ from teleport.api.models import Message
 from teleport.api.ndjson import Objects
 from teleport.api.routes import Route
 from teleport.core.errors import BadInput, TeleportError, Unavailable, from_wire
+from teleport.net.through import WebProxy
 
 __all__ = ["ApiClient"]
 
@@ -29,9 +30,10 @@ class ApiClient:
 
     def __init__(
         self, base: str, *, tls: ssl.SSLContext | None = None, server_name: str | None = None,
-        unix: Path | None = None, timeout: float = 30.0,
+        unix: Path | None = None, timeout: float = 30.0, through: WebProxy | None = None,
     ) -> None:  # fmt: skip
         self._base, self._tls, self._server_name, self._unix = base, tls, server_name, unix
+        self._through = through
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=10.0)
         self._session: aiohttp.ClientSession | None = None
 
@@ -57,6 +59,16 @@ class ApiClient:
     def replace_tls(self, tls: ssl.SSLContext) -> None:
         """Use other credentials for connections from now on."""
         self._tls = tls
+
+    def move(self, base: str, *, through: WebProxy | None) -> None:
+        """Ask at another address from now on."""
+        self._base, self._through = base, through
+
+    async def reconnect(self) -> None:
+        """Give up every connection there is: they may lead nowhere. What is under way fails as Unavailable."""
+        old, self._session = self._session, None
+        if old is not None:
+            await old.close()
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -112,6 +124,8 @@ class ApiClient:
         options: dict[str, Any] = {"ssl": self._tls if self._tls is not None else True}
         if self._server_name is not None and self._tls is not None:
             options["server_hostname"] = self._server_name
+        if self._through is not None:
+            options |= {"proxy": self._through.url, "proxy_headers": self._through.headers}
         if timeout is not None:
             options["timeout"] = timeout
         if body is not None:

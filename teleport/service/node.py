@@ -1,5 +1,6 @@
 """Starts the SSH agent of this process: the host's labels, its server, and its tunnel to the proxy."""
 
+import asyncio
 import os
 from functools import partial
 from typing import Final
@@ -12,6 +13,7 @@ from teleport.api import models as m
 from teleport.auth.join import service_name
 from teleport.core.aio import Clock
 from teleport.net.changes import notice_addresses, notice_jumps
+from teleport.net.through import connected_through
 from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
@@ -55,6 +57,8 @@ async def start_node(site: Site) -> None:
     mesh = _mesh(site, member, server)
     site.life.background(labels.run(), "labels")
     mesh.subscribe(heart.tell)
+    if site.auth is None:
+        _keep_api_reached(site, member, mesh)
     site.life.background(mesh.run(), "tunnels")
     site.life.background(notice_addresses(mesh.doubt), "addresses")
     site.life.background(notice_jumps(site.clock, mesh.doubt), "jumps of time")
@@ -98,9 +102,11 @@ def _mesh(site: Site, member: Member, server: SshServer) -> Mesh:
     verify = verifier(member.policy, credentials.cluster, site.clock)
 
     def tunnel(address: ProxyAddress) -> Tunnel:
+        through = site.through(address.host)
         return Tunnel(
             address, credentials.host_id, lambda protocol: credentials.client(protocol), verify, server.serve,
-            clock=site.clock, leaves=lambda: not member.policy.current.network.tls_throughout,
+            clock=site.clock, leaves=lambda: through is None and not member.policy.current.network.tls_throughout,
+            dial=partial(connected_through, through),
         )  # fmt: skip
 
     mesh = Mesh(_address(site, proxy), tunnel)
@@ -108,6 +114,26 @@ def _mesh(site: Site, member: Member, server: SshServer) -> Mesh:
     site.drains.append(lambda seconds: mesh.drain(timeout=seconds))
     site.ready_when.append(mesh.connected.wait)
     return mesh
+
+
+def _keep_api_reached(site: Site, member: Member, mesh: Mesh) -> None:
+    """The API is asked through a proxy that is reached, on connections that were made since it is."""
+    asked, was_reached = mesh.first.proxy, True
+    reconnecting: set[asyncio.Task[None]] = set()
+
+    def changed() -> None:
+        nonlocal asked, was_reached
+        reached = mesh.reached
+        if reached and asked not in reached and site.config.teleport.proxy_server:
+            asked = reached[0]
+            member.client.move(f"https://{Address(asked.host, asked.port)}", through=site.through(asked.host))
+        if reached and not was_reached:
+            task = asyncio.create_task(member.client.reconnect())
+            reconnecting.add(task)
+            task.add_done_callback(reconnecting.discard)
+        was_reached = bool(reached)
+
+    mesh.subscribe(changed)
 
 
 def _proxies(site: Site, ack: m.Ack) -> dict[str, ProxyAddress]:
