@@ -142,7 +142,12 @@ class Edge:
         self.events = Events()
         self.badge = authorities.host("edge", "Proxy")
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
-        self.tunnels = Tunnels(self.badge.identity.uid, clock=clock, pulse=patience.pulse)
+        self.barred: dict[str, str] = {}
+        """Hosts that may not be here, by id, and why."""
+        self.tunnels = Tunnels(
+            self.badge.identity.uid, clock=clock, pulse=patience.pulse,
+            barred=lambda host: self.barred.get(host.uid, ""),
+        )  # fmt: skip
         self.sessions: dict[str, LiveFacts] = {}
         """Those that are live, as auth knows them."""
         self.relay = Relay(

@@ -420,3 +420,61 @@ async def test_no_more_sessions_are_opened_at_once_than_can_be_kept_track_of(mon
 
         for task in waiting:
             task.cancel()
+
+
+# -- hosts that lose their right
+
+
+async def test_a_host_that_is_barred_is_cut_off_at_once_and_the_others_stay() -> None:
+    async with edge() as made:
+        agent, other = await made.agent("db-1"), await made.agent("db-2")
+
+        made.barred[agent.badge.identity.uid] = "lock/stolen is in force on this host"
+        made.tunnels.look()
+
+        assert not made.tunnels.connected(agent.badge.identity.uid)
+        await asyncio.wait_for(agent.control.lost, 2)
+        assert not other.control.lost.done()
+
+
+async def test_a_barred_host_is_not_welcome() -> None:
+    async with edge() as made:
+        badge = made.authorities.host("db-1", "Node")
+        made.barred[badge.identity.uid] = "lock/stolen is in force on this host"
+
+        control = await made.connect(badge, alpn.CONTROL)
+        await control.send({"hello": "agent", "version": "1"})
+
+        with pytest.raises(TeleportError):
+            await control.receive(timeout=2)
+        assert made.tunnels.agents == 0
+
+
+async def test_a_host_that_is_barred_meanwhile_does_not_come_back_with_its_ticket() -> None:
+    async with edge() as made:
+        agent = await made.agent()
+        task = await dialling(made, agent)
+        ticket = (await agent.asked())["ticket"]
+
+        made.barred[agent.badge.identity.uid] = "lock/stolen is in force on this host"
+        _, refusal = await agent.dial_back(ticket)
+
+        assert "error" in refusal
+        task.cancel()
+
+
+async def test_the_more_agents_there_are_the_longer_they_take_to_return() -> None:
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    tunnels._agents = {str(number): None for number in range(2000)}  # type: ignore[misc]
+
+    assert tunnels._spread == 10.0
+
+
+async def test_a_ping_is_given_back() -> None:
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    agent, peer = await control(tunnels)
+
+    await peer.send(b'{"ping":7}\n')
+
+    assert await receive_message(peer) == {"ping": 7}
+    await gone(agent, peer)
