@@ -1,6 +1,7 @@
 """Agents and the proxies of a cluster, as processes of one loop: how they find each other, and what they do without."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -31,11 +32,17 @@ class Parts:
     proxies: list[Process]
     agent: Process
     stacks: list[AsyncExitStack]
+    agent_stack: AsyncExitStack
 
     def at(self, number: int) -> int:
         """How many agents are connected to a proxy."""
         tunnels = self.proxies[number]._site.tunnels
         return tunnels.agents if tunnels is not None else 0
+
+    @property
+    def locks(self) -> int:
+        """How many are in force at a proxy."""
+        return len(self.proxies[0]._site.members[0].policy.current.locks)
 
     async def listed(self) -> list[str]:
         found: m.Hosts = await self.client.call(r.HOSTS, m.Empty())
@@ -59,7 +66,8 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
             proxies.append(await stacks[-1].enter_async_context(running(proxy)))
         where = {"proxy_server": str(proxies[0].bound), "nodename": "db-1", **joining}
         agent = config(tmp_path / "agent", roles="node", teleport=where)
-        yield Parts(client, proxies, await rest.enter_async_context(running(agent)), stacks)
+        agent_stack = await rest.enter_async_context(AsyncExitStack())
+        yield Parts(client, proxies, await agent_stack.enter_async_context(running(agent)), stacks, agent_stack)
 
 
 async def test_an_agent_is_reached_through_every_proxy_and_still_works_when_the_one_it_was_told_of_is_gone(
@@ -103,6 +111,37 @@ async def test_a_cluster_without_a_pin_is_recognised_only_by_a_certificate_that_
             await recognise(by_name, set())
         with pytest.raises(BadInput, match="pinned key"):
             await recognise(by_name, {"sha256:" + "0" * 64}, trust=authority.certificates)
+
+
+async def test_a_data_directory_that_is_copied_and_started_elsewhere_is_noticed_and_both_are_shut_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teleport.auth.enlisted.GRACE_SECONDS", 0.0)
+    async with parts(tmp_path) as made, AsyncExitStack() as elsewhere:
+        copy = tmp_path / "copy"
+        shutil.copytree(tmp_path / "agent" / "hosts", copy / "hosts")
+        where = {"proxy_server": str(made.proxies[1].bound), "nodename": "thief-1"}
+        await elsewhere.enter_async_context(running(config(copy, roles="node", teleport=where)))
+
+        await wait_until(lambda: (made.at(0), made.at(1)) == (0, 0) and made.locks, within=25)
+
+        lock = await made.client.call(r.RESOURCES, m.ResourceQuery(kind="lock"))
+        assert [one.resource["metadata"]["name"][:12] for one in lock.resources] == ["copied-host-"]
+
+
+async def test_a_host_that_renews_goes_on_as_the_next_generation(tmp_path: Path) -> None:
+    async with parts(tmp_path) as made:
+        where = {"proxy_server": str(made.proxies[0].bound)}
+        await made.agent_stack.aclose()
+        again = config(tmp_path / "agent", roles="node", teleport={**where, "nodename": "db-2"})
+        async with running(again):
+            await _listed(made, "db-2")
+
+
+async def _listed(made: Parts, name: str) -> None:
+    async with asyncio.timeout(15):
+        while await made.listed() != [name]:
+            await asyncio.sleep(0.1)
 
 
 def _pins(process: Process) -> tuple[str, ...]:
