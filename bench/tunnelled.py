@@ -65,9 +65,10 @@ def edge(world: "World", folder: Path, beside: list[str]) -> Iterator[list[str]]
 
     joining = ("--token", join_token(world.data, "node"), "--ca-pin", world.pin)
     service = agent(world, folder / "edge", *joining, name="edge-1").start()
-    *options, destination = beside
+    config = folder / "ssh_config_edge"
+    config.write_text(world.person("ann").tsh("config").output)  # which names the hosts that are there
     try:
-        yield [*options, f"{destination.partition('@')[0]}@edge-1"]
+        yield ["ssh", "-F", str(config), f"{beside[-1].partition('@')[0]}@edge-1"]
     finally:
         service.stop()
 
