@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.e2e.world import World
 
 ROUNDS = 60
+TRANSFERS = 2
+"""Of three each."""
 REVERSE_PORT = 22_023
 
 
@@ -39,7 +41,7 @@ def measure() -> list[Row]:
                 "≤ 1.3 ×"),
         ]  # fmt: skip
         for way, transfer in (("download", download), ("upload", upload)):
-            mine, direct, jumped = transfer(ours), transfer(peer), transfer(reversed_)
+            mine, direct, jumped = in_turns(transfer, ours, peer, reversed_)
             rows += [
                 Row(f"bulk {way} through a tunnel", mine, "sshd, no proxy", direct, "MB/s", "≥ 0.85 ×"),
                 Row(f"bulk {way} through a tunnel", mine, "ssh -R, ProxyJump", jumped, "MB/s", "≥ 1.5 ×"),
@@ -56,6 +58,15 @@ def alternating(one: list[str], other: list[str]) -> tuple[float, float]:
             subprocess.run([*command, "true"], check=True, capture_output=True)
             times.append(time.perf_counter() - started)
     return statistics.median(found[0]), statistics.median(found[1])
+
+
+def in_turns(transfer: Callable[[list[str]], float], *commands: list[str]) -> list[float]:
+    """The best rate of each."""
+    rates: list[list[float]] = [[] for _ in commands]
+    for _ in range(TRANSFERS):
+        for command, found in zip(commands, rates, strict=True):
+            found.append(transfer(command))
+    return [max(found) for found in rates]
 
 
 @contextmanager

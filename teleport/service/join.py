@@ -225,7 +225,7 @@ async def recognise(
                 raise
             raise BadInput(
                 f"without a pin the cluster at {address} cannot be recognised: its certificate is not publicly trusted",
-                hint="`tctl status` on the auth host prints the pin: give it with --ca-pin, or in teleport.ca_pin",
+                hint="`tctl status` on the auth host prints it: give it with --ca-pin, or in teleport.ca_pin",
             ) from None
     authority = _host_authority(tuple(TrustedAuthority.decode(text) for text in answer.authorities))
     if authority is not None and not pins:

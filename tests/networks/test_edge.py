@@ -112,6 +112,25 @@ def test_a_device_that_gets_another_address_is_back_long_before_silence_would_te
 
 
 @slow
+def test_a_session_outlives_its_control_connection_and_ends_with_its_right_all_the_same(field: Field) -> None:
+    connected = field.agent.log.count("connected to the proxy")
+    with field.ann.terminal("tsh", "ssh", f"{LOGIN}@edge-1") as terminal:
+        terminal.expect(r"[$#] ")
+        field.lab.wan.cut = True
+        time.sleep(30)  # both ends have given the control connection up
+        field.lab.wan.cut = False
+        wait_until(lambda: field.agent.log.count("connected to the proxy") > connected, timeout=40)
+
+        terminal.type("echo st''ill\n")
+        terminal.expect("still", timeout=40)
+        field.world.write("dev.yaml", ROLE.replace('"*": "*"', "env: none"))
+        terminal.expect("access withdrawn", timeout=10)
+        field.world.write("dev.yaml", ROLE)
+        terminal.wait()
+    wait_until(lambda: field.ann.ssh(f"{LOGIN}@edge-1", "true").status == 0)
+
+
+@slow
 def test_a_lost_device_is_off_the_list_within_half_a_minute_and_back_on_it_at_once(field: Field) -> None:
     wait_until(field.is_listed)
     field.lab.lan.cut = True
