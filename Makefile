@@ -6,14 +6,14 @@ PROGRAM := $(VENV)/.program
 STAMP := $(VENV)/.installed
 SERVICES := tests/service tests/proxy tests/agents tests/attacks tests/store tests/net tests/audit tests/gitops tests/fuzz \
 	tests/auth tests/kubernetes tests/test_hooks.py tests/test_ci_examples.py
-UNIT := tests --ignore tests/e2e $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
+UNIT := tests --ignore tests/e2e --ignore tests/networks $(SERVICES:%=--ignore %) -q -n 3 --dist worksteal
 # What `make faults` runs; for example FAULTS='--rounds 10 --seed 7'.
 FAULTS ?= --rounds 100
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compatible: a path instead of an import hook, which every start of a program would load.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo demo-trust test unit services e2e coverage fuzz faults limits lint fmt generate bench clean
+.PHONY: demo demo-trust test unit services e2e test-networks coverage fuzz faults limits lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt bin/tsh
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -34,7 +34,7 @@ test: $(STAMP) lint
 	scripts/install-test-programs
 	$(BIN)/pytest $(UNIT)
 	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
-	$(BIN)/pytest tests/e2e -q -n 2 --dist loadfile
+	$(BIN)/pytest tests/e2e tests/networks -q -n 2 --dist loadfile
 
 unit: $(STAMP)
 	$(BIN)/pytest $(UNIT)
@@ -43,7 +43,7 @@ services: $(STAMP)
 	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
 
 e2e: $(STAMP)
-	$(BIN)/pytest tests/e2e -q -n 2 --dist loadfile
+	$(BIN)/pytest tests/e2e tests/networks -q -n 2 --dist loadfile
 
 # Which lines no test runs; measuring it nearly doubles the time of the tests, so it is for whoever asks.
 coverage: $(STAMP)
@@ -62,6 +62,11 @@ fuzz: $(STAMP)
 faults: $(STAMP)
 	scripts/install-test-programs
 	$(BIN)/python -m tests.faults.campaign $(FAULTS)
+
+# Devices behind NAT, on networks that lose, delay, cut and change: several minutes, as root.
+test-networks: $(STAMP)
+	scripts/install-test-programs
+	TELEPORT_NETWORKS=1 $(BIN)/pytest -q --durations=20 tests/networks
 
 limits: $(STAMP)
 	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py \

@@ -3,11 +3,12 @@
 import os
 import sys
 
-from bench import access, bulk, command_line, fleet, impact, sessions, spliced
+from bench import access, bulk, command_line, fleet, impact, sessions, spliced, tunnelled, tunnels
 from bench.rows import Row, show
 
 MEASUREMENTS = {"command_line": command_line, "access": access, "impact": impact, "sessions": sessions,
-                "fleet": fleet, "bulk": bulk, "spliced": spliced}  # fmt: skip
+                "fleet": fleet, "bulk": bulk, "spliced": spliced, "tunnelled": tunnelled,
+                "tunnels": tunnels}  # fmt: skip
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ SUBJECTS = {
     "Sessions": "withdrawal, second factors, recording, time, the login's user, what programs get, "
     "what programs leave, killed agents, kills, clocks, auth's own user, forwarding, copying files, "
     "traces of files, looking on, jumps, siblings, strangers, algorithms, nonsense, memory, scarcity, floods",
-    "Between the services": "tickets, assignments, one person, client addresses, joining, own affairs, secrets, names",
+    "Between the services": "tickets, assignments, one person, client addresses, joining, "
+    "recognising, copied identities, hosts without a right, own affairs, secrets, names",
     "Between clusters": "joining clusters, names of clusters, tunnels of clusters, passages, visitors, role maps, "
     "trust withdrawn",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",

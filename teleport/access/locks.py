@@ -9,7 +9,7 @@ from teleport.access.target import Target
 from teleport.resources.lock import Lock
 from teleport.resources.values import parse_timestamp
 
-__all__ = ["Shut", "lock_in_force", "lock_on", "lock_text", "shut_by"]
+__all__ = ["Shut", "lock_in_force", "lock_on", "lock_on_host", "lock_text", "shut_by"]
 
 _PLACES: Final[Mapping[str, tuple[str, ...]]] = {"node": ("server_id", "node"), "windows_desktop": ("windows_desktop",)}
 """By kind of target, the fields of a lock that name one, by UUID or name."""
@@ -51,6 +51,15 @@ def lock_on(
             shut = shut_by(lock, user, kind)
             if shut is not None and shut.covers(target, login):
                 return lock
+    return None
+
+
+def lock_on_host(snapshot: Snapshot, uid: str, name: str, *, now: float) -> Lock | None:
+    """The first lock in force on a host as such, for whoever would use it; names are accepted too."""
+    for lock in snapshot.locks:
+        targets = dict(lock.spec.target.set_fields())
+        if set(targets) <= {"server_id", "node"} and set(targets.values()) <= {uid, name} and lock_in_force(lock, now):
+            return lock
     return None
 
 

@@ -17,6 +17,7 @@ from teleport.api.models import Message
 from teleport.api.ndjson import Objects
 from teleport.api.routes import Route
 from teleport.core.errors import BadInput, TeleportError, Unavailable, from_wire
+from teleport.net.through import WebProxy
 
 __all__ = ["ApiClient"]
 
@@ -29,11 +30,12 @@ class ApiClient:
 
     def __init__(
         self, base: str, *, tls: ssl.SSLContext | None = None, server_name: str | None = None,
-        unix: Path | None = None, timeout: float = 30.0,
+        unix: Path | None = None, timeout: float = 30.0, through: WebProxy | None = None,
     ) -> None:  # fmt: skip
         self._base, self._tls, self._server_name, self._unix = base, tls, server_name, unix
+        self._through = through
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=10.0)
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: _Pool | None = None
 
     @classmethod
     def at_socket(cls, path: Path) -> Self:
@@ -50,21 +52,31 @@ class ApiClient:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.session.close()
+            self._pool = None
 
     def replace_tls(self, tls: ssl.SSLContext) -> None:
         """Use other credentials for connections from now on."""
         self._tls = tls
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def move(self, base: str, *, through: WebProxy | None) -> None:
+        """Ask at another address from now on."""
+        self._base, self._through = base, through
+
+    async def reconnect(self) -> None:
+        """Give up every connection there is: they may lead nowhere. What is under way fails as Unavailable."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.retire()
+
+    def _open(self) -> "_Pool":
+        if self._pool is None:
             connector = (
                 aiohttp.UnixConnector(str(self._unix)) if self._unix is not None else aiohttp.TCPConnector(limit=20)
             )
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        return self._session
+            self._pool = _Pool(aiohttp.ClientSession(connector=connector, timeout=self._timeout))
+        return self._pool
 
     async def call(
         self, route: Route[RequestT, ResponseT], request: RequestT, *, body: bytes | None = None
@@ -112,6 +124,8 @@ class ApiClient:
         options: dict[str, Any] = {"ssl": self._tls if self._tls is not None else True}
         if self._server_name is not None and self._tls is not None:
             options["server_hostname"] = self._server_name
+        if self._through is not None:
+            options |= {"proxy": self._through.url, "proxy_headers": self._through.headers}
         if timeout is not None:
             options["timeout"] = timeout
         if body is not None:
@@ -123,15 +137,55 @@ class ApiClient:
         return _Exchange(self._open(), route.method, self._base + path, options)
 
 
+class _Pool:
+    """The connections that are used again, and what is under way on them.
+
+    A session that is closed leaves those waiting for ever who read from it: it is closed once nobody does.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session, self.exchanges = session, set[_Exchange]()
+        self._retired = False
+
+    async def retire(self) -> None:
+        """Nothing new begins here; answers that stream are cut off."""
+        self._retired = True
+        for one in tuple(self.exchanges):
+            one.abort()
+        if not self.exchanges:
+            await self.session.close()
+
+    async def leave(self, exchange: "_Exchange") -> None:
+        self.exchanges.discard(exchange)
+        if self._retired and not self.exchanges:
+            await self.session.close()
+
+
 class _Exchange:
     """One request and its answer, errors translated."""
 
-    def __init__(self, session: aiohttp.ClientSession, method: str, url: str, options: dict[str, Any]) -> None:
-        self._context = session.request(method, _exact(url), allow_redirects=False, **options)
+    def __init__(self, pool: "_Pool", method: str, url: str, options: dict[str, Any]) -> None:
+        self._pool = pool
+        self._response: aiohttp.ClientResponse | None = None
+        self._context = pool.session.request(method, _exact(url), allow_redirects=False, **options)
+
+    def abort(self) -> None:
+        """Cut off an answer that is under way: whoever reads it learns that it broke off."""
+        connection = self._response.connection if self._response is not None else None
+        if connection is not None and connection.transport is not None:
+            connection.transport.abort()
 
     async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._pool.exchanges.add(self)
         try:
-            response = await self._context.__aenter__()
+            return await self._begun()
+        except BaseException:
+            await self._pool.leave(self)
+            raise
+
+    async def _begun(self) -> aiohttp.ClientResponse:
+        try:
+            response = self._response = await self._context.__aenter__()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unavailable(error) from error
         if response.status < 300:
@@ -147,6 +201,7 @@ class _Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._context.__aexit__(kind, error, trace)
+        await self._pool.leave(self)
         if isinstance(error, aiohttp.ClientError | TimeoutError):
             raise unavailable(error) from error
 

@@ -1,14 +1,15 @@
 """What agents, proxies and clients say to each other before SSH begins: lines of JSON inside mutual TLS.
 
 Control connection (agent → proxy): the agent says `Hello`, the proxy answers `Welcome`; then the proxy sends
-`Dial` for each session, and both send `Ping` when quiet. Dial-back (agent → proxy): the agent shows the ticket
-of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy): `Route`, answered by `Accepted`.
+`Dial` for each session, and gives back each `Ping` that the agent sends. Dial-back (agent → proxy): the agent shows
+the ticket of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy): `Route`, answered by
+`Accepted`.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from teleport.api.models import Line, Message, Short, Sid
 from teleport.core.errors import BadInput, TeleportError, from_wire
@@ -40,8 +41,10 @@ TICKET_SECONDS = 10.0
 class Pulse:
     """Seconds between signs of life on a control connection, and of silence after which it counts as lost."""
 
-    ping: float = 10.0
-    silence: float = 25.0
+    ping: float = 12.0
+    silence: float = 27.0
+    doubt: float = 5.0
+    """How long a peer has to answer when something suggests that the connection is dead."""
 
 
 PULSE = Pulse()
@@ -58,6 +61,8 @@ class Hello(Message):
 class Welcome(Message):
     welcome: Literal["agent"] = "agent"
     proxy_id: Short
+    spread: float = Field(default=1.0, ge=0, le=60)
+    """Seconds over which the agents of this proxy should spread their return, if all of them lose it at once."""
 
 
 class Dial(Message):

@@ -814,6 +814,8 @@ class Heartbeat(Message):
     """Clusters that keep a tunnel to it, of a proxy."""
     roots: tuple[Short, ...] = ()
     """Clusters to which it keeps one."""
+    tunnel_address: Annotated[str, StringConstraints(max_length=SHORT, pattern=r"^[A-Za-z0-9_.:\[\]-]*$")] = ""
+    """HOST:PORT under which agents reach this very proxy."""
     format: Short = ""
     """What the service reads of the policy, in short."""
     reads: ReadsFormat | None = None
@@ -821,8 +823,16 @@ class Heartbeat(Message):
     ttl: float = Field(default=120.0, gt=0, le=3600)
 
 
+class ProxyAt(Message):
+    """A proxy that is alive, and where agents reach it."""
+
+    host_id: str
+    address: str
+
+
 class Ack(Message):
     policy_revision: int
+    proxies: tuple[ProxyAt, ...] = ()
 
 
 class LiveReported(Message):

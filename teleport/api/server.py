@@ -16,7 +16,8 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import ValidationError
 
-from teleport.access.decide import lock_in_force, lock_on, standing
+from teleport.access.decide import lock_on, standing
+from teleport.access.locks import lock_on_host
 from teleport.access.rules import may
 from teleport.access.snapshot import Snapshot
 from teleport.api.routes import Admin, Anybody, EachObject, Hosts, LocalAdmin, Permission, Route, Users
@@ -58,17 +59,25 @@ LocalUsers = Callable[[int], Identity | None]
 """From an operating system uid at the administration socket to an identity, None where it has none."""
 
 
+AdmitHost = Callable[[Identity], Awaitable[None]]
+
+
+async def _every_host(_host: Identity) -> None:
+    return
+
+
 class ApiServer:
     """Builds the aiohttp application that serves a set of handlers."""
 
     def __init__(
         self, handlers: Handlers, routes: tuple[AnyRoute, ...], policy: LivePolicy, *, clock: Clock, local: LocalUsers,
-        addresses: ClientAddresses,
+        addresses: ClientAddresses, hosts: AdmitHost = _every_host,
     ) -> None:  # fmt: skip
+        """`hosts` looks at each host that asks: it raises for one that is not to be served."""
         missing = {route.name for route in routes} - set(handlers)
         assert not missing, f"routes without a handler: {missing}"
         self._handlers, self._routes, self._policy = handlers, routes, policy
-        self._clock, self._local, self._addresses = clock, local, addresses
+        self._clock, self._local, self._addresses, self._hosts = clock, local, addresses, hosts
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=max(route.limit for route in self._routes), middlewares=[_in_json])
@@ -83,6 +92,8 @@ class ApiServer:
             try:
                 caller = self._caller(request)
                 self._permit(caller, route.permission, request.match_info.get("kind", ""))
+                if caller.identity is not None and isinstance(route.permission, Hosts):
+                    await self._hosts(caller.identity)
                 question, body = await read_request(route, request)
                 arguments = (body,) if route.streams == "request" else ()
                 if route.streams == "response":
@@ -146,11 +157,9 @@ class ApiServer:
 def _permit_host(snapshot: Snapshot, identity: Identity, permission: Hosts, now: float) -> None:
     if not any(identity.has_role(role) for role in permission.roles):
         raise AccessDenied(f"only for services in the role {' or '.join(permission.roles)}")
-    for lock in snapshot.locks:
-        targets = dict(lock.spec.target.set_fields())
-        of_hosts = set(targets) <= {"server_id", "node"}
-        if of_hosts and set(targets.values()) <= {identity.uid, identity.name} and lock_in_force(lock, now):
-            raise AccessDenied(f"lock/{lock.name} is in force on this host")
+    lock = lock_on_host(snapshot, identity.uid, identity.name, now=now)
+    if lock is not None:
+        raise AccessDenied(f"lock/{lock.name} is in force on this host")
 
 
 def _permit_user(snapshot: Snapshot, identity: Identity, now: float) -> None:

@@ -542,6 +542,15 @@ class InstanceJoined(_Remote):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GenerationMismatch(Event):
+    event = "cert.generation_mismatch"
+    codes = ("TCB00W",)
+    summary = "a host's identity is in use in two places; it was locked"
+    host_id: str = ""
+    node_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuthFailed(_Remote):
     event = "auth"
     codes = ("T3007W",)

@@ -5,9 +5,9 @@ Secrets never pass: only the policy, the public authorities (also those of other
 
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from teleport.core.identity import Identity
 from teleport.store.base import Compacted, Record, Store
@@ -21,8 +21,20 @@ def visible(identity: Identity) -> tuple[str, ...]:
     return (*followed, "presence/") if identity.has_role("Proxy") else followed
 
 
-async def feed(store: Store, identity: Identity, after: int) -> AsyncGenerator[bytes]:
-    """NDJSON: `{"listing": …}` when asked from 0 or from before the log, then `{"commit": …}` for ever."""
+Barred = Callable[[int], Awaitable[bool]]
+"""Whether whoever follows may do so no longer, as things are from a revision on."""
+_LOCKS: Final = "policy/lock/"
+
+
+async def _never(_revision: int) -> bool:
+    return False
+
+
+async def feed(store: Store, identity: Identity, after: int, barred: Barred = _never) -> AsyncGenerator[bytes]:
+    """NDJSON: `{"listing": …}` when asked from 0 or from before the log, then `{"commit": …}` for ever.
+
+    It ends with the commit that bars the one who follows.
+    """
     prefixes = visible(identity)
     revision = after
     if after == 0:
@@ -39,6 +51,8 @@ async def feed(store: Store, identity: Identity, after: int) -> AsyncGenerator[b
                     if change.key.startswith(prefixes)
                 ]
                 yield _line({"commit": {"revision": commit.revision, "changes": changes}})
+                if any(one.key.startswith(_LOCKS) for one in commit.changes) and await barred(commit.revision):
+                    return
     except Compacted:
         yield _line({"compacted": True})
 

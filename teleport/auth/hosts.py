@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from teleport.access.readers import Reader
-from teleport.api.models import Heartbeat, ReadsFormat, ServiceStatus
+from teleport.api.models import Heartbeat, ProxyAt, ReadsFormat, ServiceStatus
 from teleport.auth import keys
 from teleport.core.aio import Clock
 from teleport.core.errors import BadInput
@@ -38,6 +38,7 @@ class _Seen:
     until: float
     """By the monotonic clock."""
     address: str = ""
+    tunnel_address: str = ""
     clusters: frozenset[tuple[str, str]] = frozenset()
     """Leaves and roots with which it has a tunnel."""
 
@@ -50,6 +51,8 @@ class Presence:
         self._services: dict[tuple[str, tuple[str, ...]], _Seen] = {}
         self._hosts: dict[str, float] = {}
         """Until when each listed host is taken to be alive, by the monotonic clock."""
+        self._told: dict[str, tuple[bytes, int]] = {}
+        """What each listed host told of itself, and the revision since when it is written so."""
         own = own_reads()
         self._own, self._formats = own.format, {own.format: own}
 
@@ -68,6 +71,8 @@ class Presence:
     async def _forget_silent(self) -> None:
         now = self._clock.monotonic()
         silent = {uid: until for uid, until in self._hosts.items() if until <= now}
+        for uid in silent:
+            self._told.pop(uid, None)
         if silent:
             await self._store.txn([Delete(keys.host(uid)) for uid in silent])
         for uid in silent:
@@ -86,14 +91,19 @@ class Presence:
             format=self._format(heartbeat),
         )  # fmt: skip
         address = heartbeat.address if caller.has_role("Proxy") else ""
-        told = (("leaf", heartbeat.leaves), ("root", heartbeat.roots)) if caller.has_role("Proxy") else ()
-        others = frozenset((kind, name) for kind, names in told for name in names)
-        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, others)
+        tunnel = heartbeat.tunnel_address if address else ""
+        clusters = (("leaf", heartbeat.leaves), ("root", heartbeat.roots)) if caller.has_role("Proxy") else ()
+        others = frozenset((kind, name) for kind, names in clusters for name in names)
+        self._services[caller.uid, caller.system_roles] = _Seen(status, until, address, tunnel or address, others)
         if heartbeat.labels is None or not caller.has_role("Node"):
             return 0
         node = _node(caller, heartbeat)
-        self._hosts[caller.uid] = until
-        return await self._store.put(keys.host(caller.uid), encode(node))
+        self._hosts[caller.uid], written = until, encode(node)
+        told, revision = self._told.get(caller.uid, (b"", 0))
+        if told != written:
+            revision = await self._store.put(keys.host(caller.uid), written)
+            self._told[caller.uid] = written, revision
+        return revision
 
     def _format(self, heartbeat: Heartbeat) -> str:
         """What the service reads; by the name that its fields give, whatever it claims."""
@@ -127,8 +137,13 @@ class Presence:
         """A service has stopped in an orderly way: nobody waits until its last heartbeat runs out."""
         self._services.pop((caller.uid, caller.system_roles), None)
         if caller.has_role("Node"):
-            self._hosts.pop(caller.uid, None)
-            await self._store.delete(keys.host(caller.uid))
+            await self.forget(caller.uid)
+
+    async def forget(self, uid: str) -> None:
+        """Take a host off the list at once."""
+        self._hosts.pop(uid, None)
+        self._told.pop(uid, None)
+        await self._store.delete(keys.host(uid))
 
     def proxy_address(self) -> str:
         """Where people reach a proxy that is alive; empty where none has told."""
@@ -140,6 +155,12 @@ class Presence:
         """Whether a proxy that is alive has a tunnel with another cluster."""
         now = self._clock.monotonic()
         return any((kind, cluster) in seen.clusters for seen in self._services.values() if seen.until > now)
+
+    def proxies(self) -> tuple[ProxyAt, ...]:
+        """The proxies that are alive, and where agents reach each."""
+        now = self._clock.monotonic()
+        alive = [one for one in self._services.values() if one.tunnel_address and one.until > now]
+        return tuple(ProxyAt(host_id=one.status.host_id, address=one.tunnel_address) for one in alive)
 
     def services(self) -> list[ServiceStatus]:
         """The services that are alive, by name."""

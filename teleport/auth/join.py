@@ -12,6 +12,7 @@ from teleport.api.models import HostCertificates, JoinRequest, RenewHost
 from teleport.auth import keys
 from teleport.auth.authorities import AuthoritySet
 from teleport.auth.credentials import Throttle
+from teleport.auth.enlisted import Enlisted
 from teleport.auth.references import References
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, Unauthenticated
@@ -44,11 +45,11 @@ class JoinService:
     """Judges join tokens and issues host certificates."""
 
     def __init__(
-        self, store: Store, authorities: AuthoritySet, *, clock: Clock, references: References,
+        self, store: Store, authorities: AuthoritySet, enlisted: Enlisted, *, clock: Clock, references: References,
         review: ReviewToken | None = None,
     ) -> None:  # fmt: skip
         """`review` is None where this cluster does not run in Kubernetes."""
-        self._references = references
+        self._references, self._enlisted = references, enlisted
         self._store, self._authorities, self._clock, self._review = store, authorities, clock, review
         self._memory: dict[str, Token] = {}
         self._throttle = Throttle(clock, free=10, limit=60.0)
@@ -79,6 +80,8 @@ class JoinService:
             allowed_resources=_sources(token, request),
         )  # fmt: skip
         labels = {key: values[0] for key, values in token.spec.suggested_labels.items() if values}
+        _check_name(identity.name)
+        identity = await self._enlisted.enrol(identity)
         return self.certify(
             identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses, labels=labels
         )
@@ -128,9 +131,11 @@ class JoinService:
             )
         return await self._review(proof, audience=cluster)
 
-    def renew(self, caller: Identity, request: RenewHost) -> HostCertificates:
-        """Fresh certificates for a host that still has valid ones: same identity, same roles."""
-        identity = replace(caller, name=request.hostname, expires=self._clock.time() + HOST_TTL)
+    async def renew(self, caller: Identity, request: RenewHost) -> HostCertificates:
+        """Fresh certificates for a host that still has valid ones: same identity, same roles, the next generation."""
+        _check_name(request.hostname)
+        fresh = await self._enlisted.renew(caller, self._clock.time() + HOST_TTL)
+        identity = replace(fresh, name=request.hostname)
         return self.certify(identity, request.ssh_public_key, request.tls_public_key, addresses=request.addresses)
 
     def certify(

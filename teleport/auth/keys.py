@@ -7,8 +7,8 @@ from teleport.resources.kinds import KINDS
 
 __all__ = [
     "AUDIT_KEY", "DECLARED_REMOTES", "GENERATION", "OUTBOX", "adoption", "applied_commit", "approval", "authority",
-    "credential", "fed", "host", "invitation", "last_applied", "leaf", "overlay", "overlay_witness", "policy",
-    "root", "spent", "suspended", "token",
+    "credential", "enlisted", "fed", "host", "invitation", "last_applied", "leaf", "overlay", "overlay_witness",
+    "policy", "root", "spent", "suspended", "token",
 ]  # fmt: skip
 
 GENERATION: Final = "policy-generation"
@@ -109,6 +109,11 @@ def invitation(secret: str) -> str:
 
 def host(uid: str) -> str:
     return f"presence/node/{uid}"
+
+
+def enlisted(uid: str) -> str:
+    """Which generation of its identity a host uses."""
+    return f"secret/host/{uid}"
 
 
 def hashed(secret: str) -> str:

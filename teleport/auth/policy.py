@@ -27,6 +27,7 @@ from teleport.core.errors import Conflict, Invalid, NotFound, Problem, Refused
 from teleport.resources.codec import decode, encode
 from teleport.resources.kinds import KINDS, AnyResource, shown
 from teleport.resources.load import Loaded
+from teleport.resources.lock import Lock
 from teleport.resources.model import Origin
 from teleport.resources.references import Ref
 from teleport.resources.user import User
@@ -231,6 +232,17 @@ class PolicyWriter:
             revision = generation if dry_run else await self._commit(generation, draft, {"source": API_SOURCE})
             if revision is not None:
                 return draft.applied(revision, judged)
+        raise Conflict("the policy keeps changing; try again")
+
+    async def shut_out(self, lock: Lock, actor: Actor) -> None:
+        """Write a lock that the auth service itself must have: past closed kinds, guards and promises."""
+        ref = (lock.kind, lock.name)
+        for _ in range(_ATTEMPTS):
+            generation, found = await self.stored()
+            draft = self._draft(actor, API_SOURCE, found)
+            draft.fill({ref: lock.with_origin(Origin(source=API_SOURCE))}, [])
+            if await self._commit(generation, draft, {"source": API_SOURCE}) is not None:
+                return
         raise Conflict("the policy keeps changing; try again")
 
     async def delete(self, kind: str, name: str, actor: Actor, *, expected: int | None = None) -> Applied:

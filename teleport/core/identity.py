@@ -15,6 +15,7 @@ HostRole = Literal["Auth", "Proxy", "Node", "Operator"]
 
 _VERSION = 1
 _LIMIT = 16 * 1024
+_MOST_GENERATIONS = 2**53
 _LAST_MOMENT = 253_402_300_799.0
 """The end of the year 9999, in seconds since the epoch: what clocks and calendars can still express."""
 
@@ -68,6 +69,8 @@ class Identity:
     """False for certificates that must not obtain others, such as those for one session."""
     passage: Passage | None = None
     """For a certificate that is good for one connection to another cluster, and nowhere else."""
+    generation: int = 0
+    """Of a host: which renewal of its identity this is, so that a copy of an older one is noticed."""
     local_uid: int | None = None
     """For the local administration socket: the operating system's user id."""
 
@@ -118,6 +121,7 @@ class Identity:
                 raise ValueError(f"identity with a malformed {key}")
         for key in ("authenticated", "session_until"):
             _check_moment(key, body.get(key, 0.0))
+        _check_generation(body.get("generation", 0))
         if not isinstance(body.get("pinned_ip", ""), str):
             raise ValueError("identity with a malformed pinned_ip")
         if "passage" in body:
@@ -170,6 +174,11 @@ def _passage(body: Any) -> Passage:
             raise ValueError("identity with malformed traits")
         traits.append((pair[0], _texts("trait", pair[1])))
     return Passage(**{key: body[key] for key in _ROUTE}, roles=_texts("roles", body["roles"]), traits=tuple(traits))
+
+
+def _check_generation(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_GENERATIONS:
+        raise ValueError("identity with a malformed generation")
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import ipaddress
 from collections import OrderedDict
 from typing import Any, Final
 
-__all__ = ["ClientAddresses", "holder"]
+__all__ = ["ClientAddresses", "holder", "plain"]
 
 _SIZE: Final = 100_000
 
@@ -30,6 +30,14 @@ class ClientAddresses:
             return "", 0
         key = (str(peer[0]), int(peer[1]))
         return self._known.get(key, key)
+
+
+def plain(address: str) -> str:
+    """An address as everybody writes it: what listens on IPv6 sees those of IPv4 inside others."""
+    if not address.startswith("::ffff:"):
+        return address
+    mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    return str(mapped) if mapped is not None else address
 
 
 def holder(address: str) -> str:

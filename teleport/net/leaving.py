@@ -17,7 +17,7 @@ from teleport.core.errors import BadInput, Unavailable
 from teleport.net.keepalive import keep_alive
 from teleport.net.lines import MAX_LINE, parse_line
 
-__all__ = ["LeavingConnection", "connected_socket"]
+__all__ = ["LeavingConnection", "connected_socket", "shaken"]
 
 T = TypeVar("T")
 
@@ -51,13 +51,7 @@ class LeavingConnection:
 
     @classmethod
     async def _shake(cls, sock: socket.socket, context: ssl.SSLContext, **options: Any) -> "LeavingConnection":
-        wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, suppress_ragged_eofs=False, **options)
-        try:
-            await _until(wrapped, wrapped.do_handshake)
-        except BaseException:
-            wrapped.close()
-            raise
-        return cls(wrapped)
+        return cls(await shaken(sock, context, **options))
 
     # -- the exchange
 
@@ -162,6 +156,17 @@ class LeavingConnection:
         self._unwatch()
         if not self.lost.done():
             self.lost.set_result(None)
+
+
+async def shaken(sock: socket.socket, context: ssl.SSLContext, **options: Any) -> ssl.SSLSocket:
+    """A non-blocking socket after the handshake of TLS. Closes it on failure. Raises OSError; ssl.SSLError is one."""
+    wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, suppress_ragged_eofs=False, **options)
+    try:
+        await _until(wrapped, wrapped.do_handshake)
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
 
 
 async def connected_socket(host: str, port: int) -> socket.socket:

@@ -6,11 +6,11 @@ whatever was received beyond the last line. Transports may be TLS or plain.
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from teleport.core.errors import BadInput, Unavailable
 
-__all__ = ["MAX_LINE", "LineConnection", "parse_line"]
+__all__ = ["MAX_LINE", "LineConnection", "Lines", "parse_line"]
 
 MAX_LINE: Final = 64 * 1024
 """Bytes in one line of the exchange that opens a connection."""
@@ -25,6 +25,15 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise BadInput("the peer sent what is not a message")
     return message
+
+
+class Lines(Protocol):
+    """What says and hears messages."""
+
+    async def receive(self, *, timeout: float | None = None) -> dict[str, Any]: ...
+    async def send(self, message: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class LineConnection(asyncio.Protocol):

@@ -10,7 +10,6 @@ from typing import Any, Final
 from teleport.core.errors import TeleportError
 from teleport.core.identity import Identity
 from teleport.net.join import Leg
-from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
 from teleport.proxy.listener import Arrival, SocketHandler
 
@@ -27,17 +26,18 @@ def line_handler(
     serve: Callable[[Any, Identity, Arrival], Awaitable[None]],
     *,
     timeout: float = HANDSHAKE_SECONDS,
-    leaving: bool = False,
+    begin: "Callable[[socket.socket, ssl.SSLContext], Awaitable[Any]] | None" = None,
 ) -> SocketHandler:
     """A handler for what speaks in lines. `verify` raises Unauthenticated; `serve` closes what it is given.
 
-    It is given a LineConnection, or a LeavingConnection where TLS is to end with the last line.
+    It is given a LineConnection, or what `begin` makes of the socket: a LeavingConnection where TLS is to end with the
+    last line, a QuietConnection where there is little to say.
     """
-    shake = LeavingConnection.accept if leaving else _accept
+    shake = begin or _accept
 
     async def handler(sock: socket.socket, arrival: Arrival) -> None:
         async with asyncio.timeout(timeout):
-            connection: Leg = await shake(sock, context())
+            connection: Any = await shake(sock, context())
         try:
             identity = verify(connection)
             arrival.admitted()

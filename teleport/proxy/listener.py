@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from teleport.net.accept import Acceptor
-from teleport.net.addresses import holder
+from teleport.net.addresses import holder, plain
 from teleport.net.alpn import HTTP, PLAIN_SSH
 from teleport.net.keepalive import KEEPALIVE, KeepAlive, keep_alive
 from teleport.net.peek import peek, take
@@ -77,10 +77,11 @@ class Listener:
         """Accept until cancelled."""
         while True:
             connection, peer = await self._acceptor.accept()
-            task = asyncio.create_task(self._serve(connection, str(peer[0]), int(peer[1])))
+            address = plain(str(peer[0]))
+            task = asyncio.create_task(self._serve(connection, address, int(peer[1])))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            self._strangers.add(task, None if self._is_balancer(str(peer[0])) else str(peer[0]))
+            self._strangers.add(task, None if self._is_balancer(address) else address)
             await asyncio.sleep(0)  # accepting a flood leaves no pause by itself
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ the connection that shows it must be that host's.
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +19,6 @@ from teleport.api.dialback import (
     Accepted,
     Dial,
     Hello,
-    Ping,
     Pulse,
     TicketShown,
     Welcome,
@@ -29,13 +29,15 @@ from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import HostRole, Identity
 from teleport.net.join import Leg
-from teleport.net.lines import LineConnection
+from teleport.net.lines import Lines
 
 __all__ = ["Tunnels"]
 
 log = logging.getLogger(__name__)
 
 _MAX_PENDING: Final = 10_000
+_RETURNS_A_SECOND: Final = 200
+_LONGEST_SPREAD: Final = 30.0
 _AT_ONCE: Final = 8
 """Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
 _QUEUE_SECONDS: Final = 45.0
@@ -45,7 +47,7 @@ _QUEUE_SECONDS: Final = 45.0
 @dataclass(eq=False)
 class _Control:
     identity: Identity
-    connection: LineConnection
+    connection: Lines
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
 
@@ -64,9 +66,15 @@ class _TicketTooOld(Exception):
 class Tunnels:
     """The proxy's table of agents."""
 
-    def __init__(self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE, role: HostRole = "Node") -> None:
-        """`role` is what those are who keep the connections: agents, or the proxies of another cluster."""
-        self.proxy_id, self._pulse, self._role = proxy_id, pulse, role
+    def __init__(
+        self, proxy_id: str, *, clock: Clock, pulse: Pulse = PULSE, role: HostRole = "Node",
+        barred: Callable[[Identity], str] = lambda _: "",
+    ) -> None:  # fmt: skip
+        """`role` is what those are who keep the connections: agents, or the proxies of another cluster.
+
+        `barred` tells why a host may not be here, or nothing.
+        """
+        self.proxy_id, self._pulse, self._role, self._barred = proxy_id, pulse, role, barred
         self._clock = clock
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
@@ -90,12 +98,37 @@ class Tunnels:
         for control in tuple(self._agents.values()):
             control.connection.abort()
 
-    async def serve_control(self, connection: LineConnection, identity: Identity) -> None:
-        """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
+    @property
+    def _spread(self) -> float:
+        """So that what comes back after this proxy was started again is no more a second than it can take."""
+        return min(_LONGEST_SPREAD, max(1.0, len(self._agents) / _RETURNS_A_SECOND))
+
+    def look(self) -> None:
+        """Cut off the hosts that are barred by now. Call whenever that may have changed."""
+        for control in tuple(self._agents.values()):
+            reason = self._barred(control.identity)
+            if reason:
+                log.warning("agent %s (%s) is cut off: %s", control.identity.name, control.identity.uid, reason)
+                self._forget(control)
+                control.connection.abort()
+
+    def _forget(self, control: _Control) -> None:
+        if self._agents.get(control.identity.uid) is control:
+            del self._agents[control.identity.uid]
+
+    def _admit(self, identity: Identity) -> None:
+        """Raises AccessDenied for who is no agent, or a barred one."""
         if not identity.has_role(self._role):
             raise AccessDenied("a control connection is for agents")
+        reason = self._barred(identity)
+        if reason:
+            raise AccessDenied(reason)
+
+    async def serve_control(self, connection: Lines, identity: Identity) -> None:
+        """Keep one agent's control connection until it ends. A newer one of the same host takes its place."""
+        self._admit(identity)
         hello: Hello = parse(Hello, await connection.receive(timeout=self._pulse.silence))
-        await connection.send(Welcome(proxy_id=self.proxy_id).model_dump())
+        await connection.send(Welcome(proxy_id=self.proxy_id, spread=self._spread).model_dump())
         control = _Control(identity, connection)
         earlier = self._agents.get(identity.uid)
         self._agents[identity.uid] = control
@@ -103,34 +136,24 @@ class Tunnels:
             earlier.connection.abort()
         log.info("agent %s (%s) is here, version %s", identity.name, identity.uid, hello.version)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                pinging = tasks.create_task(self._ping(control))
-                await self._listen(control)
-                pinging.cancel()
-        except* TeleportError as errors:
-            log.debug("agent %s: %s", identity.name, errors.exceptions[0])
+            await self._listen(control)
+        except TeleportError as error:
+            log.debug("agent %s: %s", identity.name, error)
             connection.abort()  # who is silent does not answer a goodbye either
         finally:
-            if self._agents.get(identity.uid) is control:
-                del self._agents[identity.uid]
+            self._forget(control)
             connection.close()
             log.info("agent %s (%s) is gone", identity.name, identity.uid)
 
-    async def _ping(self, control: _Control) -> None:
-        """Say that the proxy is there, as long as the agent's certificate says who the agent is."""
-        number = 0
-        while True:
-            await self._clock.sleep(self._pulse.ping)
-            if self._clock.time() >= control.identity.expires:
-                raise Unavailable("the certificate that the connection began with has expired")
-            number += 1
-            await control.connection.send(Ping(ping=number).model_dump())
-
     async def _listen(self, control: _Control) -> None:
-        """Read signs of life until there are none."""
+        """Answer signs of life until there are none, as long as the agent's certificate says who the agent is."""
         while True:
             message = await control.connection.receive(timeout=self._pulse.silence)
-            if "error" in message and "ticket" in message:
+            if self._clock.time() >= control.identity.expires:
+                raise Unavailable("the certificate that the connection began with has expired")
+            if "ping" in message:
+                await control.connection.send(message)
+            elif "error" in message and "ticket" in message:
                 self._fail(control, message)
 
     def _fail(self, control: _Control, message: dict[str, object]) -> None:
@@ -205,7 +228,7 @@ class Tunnels:
             await connection.send(refusal(AccessDenied("the ticket is unknown, used or too old")))
             connection.close()
             return
-        if pending.host_id != identity.uid or not identity.has_role(self._role):
+        if pending.host_id != identity.uid or not identity.has_role(self._role) or self._barred(identity):
             log.warning("host %s (%s) showed a ticket of %s", identity.name, identity.uid, pending.host_id)
             await connection.send(refusal(AccessDenied("the ticket is another host's")))
             connection.close()

@@ -75,7 +75,7 @@ async def _serve(site: Site, service: AuthService) -> None:
     credentials = await _own_credentials(site, service)
     server = ApiServer(
         service.auth.handlers(), r.ROUTES, service.auth.policy, clock=site.clock, addresses=port.addresses,
-        local=partial(_local_user, site, cluster),
+        local=partial(_local_user, site, cluster), hosts=service.auth.enlisted.admit,
     )  # fmt: skip
     runner = await run_application(server.application(), site.life)
     context = partial(credentials.server, [alpn.api(cluster), alpn.HTTP], clients="optional")

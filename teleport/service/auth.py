@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from teleport.auth.clusters import Leaves
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
 from teleport.auth.endpoints import Auth, Surroundings
+from teleport.auth.enlisted import Enlisted
+from teleport.auth.host_locks import shut_out_copied
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
@@ -167,14 +170,20 @@ async def open_auth(
         store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer, may_adopt=may_adopt
     )
     around = InCluster.found()
+    enlisted = Enlisted(store, partial(shut_out_copied, writer, audit), clock=clock)
     joining = JoinService(
-        store, authorities, clock=clock, references=permitted, review=around.review if around is not None else None
+        store,
+        authorities,
+        enlisted,
+        clock=clock,
+        references=permitted,
+        review=around.review if around is not None else None,
     )
     emergencies = Emergencies(store, replica, policy, writer, outbox, clock=clock, differences=_differences)
     auth = Auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials, approvals=approvals, emergencies=emergencies,
-        issuer=Issuer(authorities, policy, clock=clock), joining=joining,
+        issuer=Issuer(authorities, policy, clock=clock), enlisted=enlisted, joining=joining,
         leaves=Leaves(store, authorities, policy, joining, clock=clock),
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,

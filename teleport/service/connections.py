@@ -31,6 +31,8 @@ Contexts = Callable[[], ssl.SSLContext]
 """The TLS context for a new connection."""
 Verify = Callable[[Leg], Identity]
 """Who the TLS peer is. Raises Unauthenticated."""
+Begin = Callable[[socket.socket, ssl.SSLContext], Awaitable[Any]]
+"""Shakes hands on a socket, and makes a connection of lines of it. Raises OSError."""
 ServeLines = Callable[[Any, Identity, Arrival], Awaitable[None]]
 """Serves a peer that shook hands with a certificate."""
 
@@ -84,9 +86,9 @@ class Connections:
         self._handlers[protocol] = self._http_handler(runner, context)
 
     def serve_lines(
-        self, protocol: str, context: Contexts, verify: Verify, serve: ServeLines, *, leaving: bool = False
+        self, protocol: str, context: Contexts, verify: Verify, serve: ServeLines, *, begin: Begin | None = None
     ) -> None:
-        self._handlers[protocol] = line_handler(context, verify, serve, leaving=leaving)
+        self._handlers[protocol] = line_handler(context, verify, serve, begin=begin)
 
     def serve_sockets(self, protocol: str, handler: SocketHandler) -> None:
         """For what begins without TLS, and does by itself whatever has to be done before anybody is known."""

@@ -126,11 +126,19 @@ class HostCredentials:
         self._listeners.append(renewed)
 
     def replace(self, certificates: HostCertificates, subject: Subject) -> None:
-        """Use other certificates from now on. Labels that the join token suggested stay."""
-        labels = self.certificates.suggested_labels
+        """Use other certificates from now on. Labels that the join token suggested stay.
+
+        What cannot be kept is not used: whoever starts again with an older generation than was seen counts as a copy.
+        Raises OSError.
+        """
+        before, labels = (self.certificates, self.subject), self.certificates.suggested_labels
         self.certificates, self.subject = certificates.model_copy(update={"suggested_labels": labels}), subject
+        try:
+            self.save()
+        except OSError:
+            self.certificates, self.subject = before
+            raise
         self._contexts = {}
-        self.save()
         for listener in self._listeners:
             listener()
 
@@ -156,7 +164,7 @@ class HostCredentials:
                 self.replace(await renew(self.keys, wanted), wanted)
                 lifetime = self.certificates.expires - clock.time()
                 log.info("the certificates of host %s were renewed", self.host_id)
-            except TeleportError as error:
+            except (TeleportError, OSError) as error:
                 log.warning("the certificates of host %s could not be renewed: %s", self.host_id, error)
                 await clock.sleep(_RETRY_SECONDS)
 

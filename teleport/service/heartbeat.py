@@ -20,7 +20,8 @@ __all__ = ["Heart"]
 log = logging.getLogger(__name__)
 
 _SECONDS: Final = 10.0
-_TTL: Final = 30.0
+_TTL: Final = 25.0
+"""Lost ones are off the list half a minute after they were lost, at the latest."""
 _GATHER: Final = 0.2
 """Changes that come together are told together."""
 _IN_FULL: Final = 30
@@ -32,6 +33,7 @@ class Heart:
 
     def __init__(
         self, site: Site, member: Member, *, labels: Callable[[], Mapping[str, str]] | None = None, address: str = "",
+        tunnel_address: str = "", acknowledged: Callable[[m.Ack], None] = lambda _: None,
         leaves: "LeafTunnels | None" = None, roots: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:  # fmt: skip
         self._news = asyncio.Event()
@@ -39,6 +41,7 @@ class Heart:
         if leaves is not None:
             leaves.subscribe(self.tell)
         self._site, self._member, self._labels, self._address = site, member, labels, address
+        self._tunnel_address, self._acknowledged = tunnel_address, acknowledged
         self._reads, self._beats = own_reads(), 0
         self.known = asyncio.Event()
         """Set once auth has taken a heartbeat: from then on the service can be found."""
@@ -53,12 +56,14 @@ class Heart:
         while True:
             self._news.clear()
             try:
-                await self._member.client.call(r.HEARTBEAT, self._heartbeat())
+                async with asyncio.timeout(_SECONDS):
+                    self._acknowledged(await self._member.client.call(r.HEARTBEAT, self._heartbeat()))
                 self.known.set()
                 self._beats += 1
-            except TeleportError as error:
+            except (TeleportError, TimeoutError) as error:
                 self._beats = 0
-                log.warning("the heartbeat of the %s was not taken: %s", self._member.name, error)
+                why = str(error) or "no answer"
+                log.warning("the heartbeat of the %s was not taken: %s", self._member.name, why)
             try:
                 async with asyncio.timeout(_SECONDS):
                     await self._news.wait()
@@ -74,6 +79,7 @@ class Heart:
             revision=policy.revision, version=teleport.__version__, hostname=self._site.config.nodename,
             labels=dict(self._labels()) if self._labels is not None else None, ttl=_TTL, address=self._address,
             leaves=self._leaves.online if self._leaves is not None else (), roots=self._roots(),
+            tunnel_address=self._tunnel_address,
             problems=(*(f"{ref}: {why}" for ref, why in policy.unreadable.items()), *self._site.health.warnings),
             format=self._reads.format, reads=reads,
         )  # fmt: skip

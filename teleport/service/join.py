@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import aiohttp
+
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
@@ -17,9 +19,10 @@ from teleport.api.feed import RemoteFeed
 from teleport.api.server import Caller
 from teleport.audit.spool import Spool, Uplink
 from teleport.auth.join import service_name
-from teleport.core.errors import AccessDenied, BadInput
+from teleport.core.errors import AccessDenied, BadInput, Unavailable
 from teleport.core.identity import HostRole
 from teleport.net import alpn
+from teleport.net.through import WebProxy
 from teleport.net.tls import client_context, pinless_context
 from teleport.pki.authority import TrustedAuthority
 from teleport.service.address import DEFAULT_PORT, Address
@@ -90,7 +93,8 @@ class RemoteCluster:
             authority = _host_authority(kept.authorities) if kept is not None else None
             if authority is not None and (not pins or pins & set(authority.pins)):
                 return cls(site, authority)
-        return cls(site, await recognise(site.config.remote, pins))
+        remote = site.config.remote
+        return cls(site, await recognise(remote, pins, through=site.through(remote.host)))
 
     async def credentials(self, service: str, role: HostRole) -> HostCredentials:
         """See `Cluster`. What joined once stays the same host until its certificates run out."""
@@ -110,7 +114,8 @@ class RemoteCluster:
             )
         context = client_context(trust=self._authority.certificates, alpn=[alpn.HTTP])
         name = service_name("Proxy" if self._site.config.teleport.proxy_server else "Auth", self.name)
-        async with ApiClient(f"https://{self.api}", tls=context, server_name=name) as client:
+        through = self._site.through(self.api.host)
+        async with ApiClient(f"https://{self.api}", tls=context, server_name=name, through=through) as client:
             try:
                 return await client.call(r.JOIN, _request(role, keys, subject, token))
             except AccessDenied as error:
@@ -169,8 +174,9 @@ def _api_client(site: Site, credentials: HostCredentials) -> ApiClient:
     """The auth service's API, with a service's own certificate, also after that was renewed."""
     protocol = alpn.api(credentials.cluster)
     client = ApiClient(
-        f"https://{site.home.api}", tls=credentials.client(protocol), server_name=service_name("Auth", site.home.name)
-    )
+        f"https://{site.home.api}", tls=credentials.client(protocol), server_name=service_name("Auth", site.home.name),
+        through=site.through(site.home.api.host),
+    )  # fmt: skip
     credentials.subscribe(lambda: client.replace_tls(credentials.client(protocol)))
     site.life.stack.push_async_callback(client.close)
     return client
@@ -202,16 +208,29 @@ async def renew(client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostCe
     return await client.call(r.RENEW_HOST, request)
 
 
-async def recognise(address: Address, pins: set[str]) -> TrustedAuthority:
-    """The host authority of the cluster that answers, held against the pins."""
-    if not pins:
-        raise BadInput(
-            f"without a pin the cluster at {address} cannot be recognised",
-            hint="`tctl status` on the auth host prints it: give it with --ca-pin, or in teleport.ca_pin",
-        )
-    async with ApiClient(f"https://{address}", tls=pinless_context([alpn.HTTP])) as client:
-        answer = await client.call(r.AUTHORITIES, m.Empty())
+async def recognise(
+    address: Address, pins: set[str], *, through: WebProxy | None = None, trust: str | None = None
+) -> TrustedAuthority:
+    """The host authority of the cluster that answers, held against the pins.
+
+    Without pins the name must have a certificate that the system trusts, or by `trust` (PEM), in their place.
+    """
+    known_by_name = client_context(trust=trust, alpn=[alpn.HTTP])
+    context = pinless_context([alpn.HTTP]) if pins else known_by_name
+    async with ApiClient(f"https://{address}", tls=context, through=through) as client:
+        try:
+            answer = await client.call(r.AUTHORITIES, m.Empty())
+        except Unavailable as error:
+            if pins or not isinstance(error.__cause__, aiohttp.ClientSSLError):
+                raise
+            raise BadInput(
+                f"without a pin the cluster at {address} cannot be recognised: its certificate is not publicly trusted",
+                hint="`tctl status` on the auth host prints it: give it with --ca-pin, or in teleport.ca_pin",
+            ) from None
     authority = _host_authority(tuple(TrustedAuthority.decode(text) for text in answer.authorities))
+    if authority is not None and not pins:
+        log.warning("the cluster at %s is recognised by its publicly trusted certificate; a ca_pin is safer", address)
+        return authority
     if authority is None or not set(authority.pins) <= pins:
         raise BadInput(
             f"what answers at {address} does not have the pinned key, so nothing was told it",

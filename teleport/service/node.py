@@ -1,14 +1,20 @@
 """Starts the SSH agent of this process: the host's labels, its server, and its tunnel to the proxy."""
 
+import asyncio
 import os
 from functools import partial
 from typing import Final
 
+from teleport.agents.mesh import Mesh
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Host, SshServer
 from teleport.agents.tunnel import ProxyAddress, Tunnel
+from teleport.api import models as m
 from teleport.auth.join import service_name
 from teleport.core.aio import Clock
+from teleport.net.changes import notice_addresses, notice_jumps
+from teleport.net.through import connected_through
+from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist
 from teleport.service.labels import HostLabels
@@ -35,7 +41,7 @@ async def start_node(site: Site) -> None:
         forbidden,
         site.config.ssh_service.ssh_file_copy,
     )
-    heart = Heart(site, member, labels=lambda: host.labels)
+    heart = Heart(site, member, labels=lambda: host.labels, acknowledged=lambda ack: mesh.told(_proxies(site, ack)))
 
     def labelled(labels: dict[str, str]) -> None:
         host.labels = labels
@@ -48,9 +54,14 @@ async def start_node(site: Site) -> None:
     await labels.refresh()
     site.prepares.append(lambda config: partial(labels.use, config.ssh_service))
     server = await _server(site, member, host)
-    tunnel = _tunnel(site, member, server)
+    mesh = _mesh(site, member, server)
     site.life.background(labels.run(), "labels")
-    site.life.background(tunnel.run(), "tunnel")
+    mesh.subscribe(heart.tell)
+    if site.auth is None:
+        _keep_api_reached(site, member, mesh)
+    site.life.background(mesh.run(), "tunnels")
+    site.life.background(notice_addresses(mesh.doubt), "addresses")
+    site.life.background(notice_jumps(site.clock, mesh.doubt), "jumps of time")
     site.life.background(heart.run(), "node heartbeat")
     site.life.background(report_sessions(member.client, server.live), "live sessions")
     site.ready_when.append(heart.known.wait)
@@ -86,15 +97,49 @@ async def _settle(records: RecordingHost, clock: Clock) -> None:
             await records.settle()
 
 
-def _tunnel(site: Site, member: Member, server: SshServer) -> Tunnel:
-    proxy = site.home.proxy
-    address = ProxyAddress(proxy.host, proxy.port, service_name("Proxy", site.home.name))
-    tunnel = Tunnel(
-        address, member.credentials.host_id, lambda protocol: member.credentials.client(protocol),
-        verifier(member.policy, member.credentials.cluster, site.clock), server.serve, clock=site.clock,
-        leaves=lambda: not member.policy.current.network.tls_throughout,
-    )  # fmt: skip
-    site.health.require(lambda: "" if tunnel.connected.is_set() else f"node: not connected to the proxy at {proxy}")
-    site.drains.append(lambda seconds: tunnel.drain(timeout=seconds))
-    site.ready_when.append(tunnel.connected.wait)
-    return tunnel
+def _mesh(site: Site, member: Member, server: SshServer) -> Mesh:
+    proxy, credentials = site.home.proxy, member.credentials
+    verify = verifier(member.policy, credentials.cluster, site.clock)
+
+    def tunnel(address: ProxyAddress) -> Tunnel:
+        through = site.through(address.host)
+        return Tunnel(
+            address, credentials.host_id, lambda protocol: credentials.client(protocol), verify, server.serve,
+            clock=site.clock, leaves=lambda: through is None and not member.policy.current.network.tls_throughout,
+            dial=partial(connected_through, through),
+        )  # fmt: skip
+
+    mesh = Mesh(_address(site, proxy), tunnel)
+    site.health.require(lambda: "" if mesh.connected.is_set() else f"node: not connected to the proxy at {proxy}")
+    site.drains.append(lambda seconds: mesh.drain(timeout=seconds))
+    site.ready_when.append(mesh.connected.wait)
+    return mesh
+
+
+def _keep_api_reached(site: Site, member: Member, mesh: Mesh) -> None:
+    """The API is asked through a proxy that is reached, on connections that were made since it is."""
+    asked, was_reached = mesh.first.proxy, True
+    reconnecting: set[asyncio.Task[None]] = set()
+
+    def changed() -> None:
+        nonlocal asked, was_reached
+        reached = mesh.reached
+        if reached and asked not in reached and site.config.teleport.proxy_server:
+            asked = reached[0]
+            member.client.move(f"https://{Address(asked.host, asked.port)}", through=site.through(asked.host))
+        if reached and not was_reached:
+            task = asyncio.create_task(member.client.reconnect())
+            reconnecting.add(task)
+            task.add_done_callback(reconnecting.discard)
+        was_reached = bool(reached)
+
+    mesh.subscribe(changed)
+
+
+def _proxies(site: Site, ack: m.Ack) -> dict[str, ProxyAddress]:
+    """Where the proxies are that auth told of."""
+    return {one.host_id: _address(site, Address.parse(one.address, DEFAULT_PORT)) for one in ack.proxies}
+
+
+def _address(site: Site, address: Address) -> ProxyAddress:
+    return ProxyAddress(address.host, address.port, service_name("Proxy", site.home.name))

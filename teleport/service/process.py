@@ -52,7 +52,9 @@ class Process:
         signals: bool = True, reread: Callable[[], Config] | None = None, prepares: tuple[Prepare, ...] = (),
         environment: Mapping[str, str] = os.environ, hasher: "PasswordHasher | None" = None,
     ) -> None:  # fmt: skip
-        self._site = Site(config, clock or SystemClock(), prepares=list(prepares), hasher=hasher)
+        self._site = Site(
+            config, clock or SystemClock(), prepares=list(prepares), hasher=hasher, environment=environment
+        )
         self._announce, self._signals = announce, signals
         self._reload = Reload(self._site, reread or (lambda: config))
         self._supervisor = Supervisor(environment)

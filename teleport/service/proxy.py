@@ -3,20 +3,23 @@
 from functools import partial
 from typing import Final
 
+from teleport.access.locks import lock_on_host
 from teleport.access.snapshot import Snapshot
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg
-from teleport.net.lines import LineConnection
+from teleport.net.leaving import LeavingConnection
+from teleport.net.quiet import QuietConnection
 from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Relay
 from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
 from teleport.proxy.web import web_application
+from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.config import Config
-from teleport.service.connections import ServeLines, run_application
+from teleport.service.connections import Begin, ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist, make_gate
 from teleport.service.leaves import Doors, Outposts
@@ -39,7 +42,8 @@ async def start_proxy(site: Site) -> None:
     site.prepares.append(lambda config: partial(site.port.believe, config.proxy_service.balancers))
     site.port.believe(site.config.proxy_service.balancers)
     heart = Heart(
-        site, member, address=site.public_address, leaves=doors.tunnels, roots=lambda: outposts.connected
+        site, member, address=site.public_address, tunnel_address=_tunnel_address(site), leaves=doors.tunnels,
+        roots=lambda: outposts.connected,
     )  # fmt: skip
     site.life.background(heart.run(), "proxy heartbeat")
 
@@ -47,7 +51,10 @@ async def start_proxy(site: Site) -> None:
 def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
     """What is spoken in lines first (a client's way, an agent's control and dial-back), and jumps, which are not."""
     assert member.fleet is not None
-    tunnels = site.tunnels = Tunnels(member.credentials.host_id, clock=site.clock)
+    tunnels = site.tunnels = Tunnels(
+        member.credentials.host_id, clock=site.clock, barred=partial(_why_barred, site, member)
+    )
+    member.policy.subscribe(lambda _: tunnels.look())
 
     async def live(sid: str) -> m.LiveFacts:
         return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
@@ -61,7 +68,7 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
 
-    async def controlled(connection: LineConnection, identity: Identity, _arrival: Arrival) -> None:
+    async def controlled(connection: QuietConnection, identity: Identity, _arrival: Arrival) -> None:
         await tunnels.serve_control(connection, identity)
 
     async def dialled_back(connection: Leg, identity: Identity, _arrival: Arrival) -> None:
@@ -69,9 +76,9 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
 
     verify = verifier(member.policy, member.credentials.cluster, site.clock)
 
-    def offer(protocol: str, serve: ServeLines, *, leaving: bool = False) -> None:
+    def offer(protocol: str, serve: ServeLines, begin: Begin | None = None) -> None:
         context = partial(member.credentials.server, [protocol], clients="required")
-        site.port.serve_lines(protocol, context, verify, serve, leaving=leaving)
+        site.port.serve_lines(protocol, context, verify, serve, begin=begin)
 
     def offer_to_leave(snapshot: Snapshot) -> None:
         """Whether SSH may leave TLS is a setting of the cluster, for new connections from now on."""
@@ -79,9 +86,10 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
             if snapshot.network.tls_throughout:
                 site.port.withdraw(protocol)
             else:
-                offer(protocol, serve, leaving=True)
+                offer(protocol, serve, LeavingConnection.accept)
 
-    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.CONTROL, controlled), (alpn.DIALBACK, dialled_back)):
+    offer(alpn.CONTROL, controlled, QuietConnection.accept)
+    for protocol, serve in ((alpn.PROXY_SSH, relayed), (alpn.DIALBACK, dialled_back)):
         offer(protocol, serve)
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
@@ -96,6 +104,17 @@ def _serve_trust(site: Site, member: Member, relay: Relay, doors: Doors) -> Outp
     site.life.background(outposts.run(), "tunnels to other clusters")
     site.drains.append(lambda seconds: outposts.drain(timeout=seconds))
     return outposts
+
+
+def _tunnel_address(site: Site) -> str:
+    """Where agents reach this very proxy."""
+    own = site.config.proxy_service.tunnel_public_addr
+    return str(Address.parse(own, DEFAULT_PORT)) if own else site.public_address
+
+
+def _why_barred(site: Site, member: Member, host: Identity) -> str:
+    lock = lock_on_host(member.policy.current, host.uid, host.name, now=site.clock.time())
+    return f"lock/{lock.name} is in force on this host" if lock is not None else ""
 
 
 def _serve_jumps(site: Site, member: Member, relay: Relay) -> None:

@@ -236,6 +236,10 @@ class ProxySection(Section):
         default=(), description="HOST:PORT under which people reach it; the first goes into links",
         examples=[["teleport.example.com:443"]],
     )  # fmt: skip
+    tunnel_public_addr: AddressText | None = Field(
+        default=None, description="where agents reach this very proxy, if public_addr is that of a balancer",
+        examples=["proxy-1.example.com:3080"],
+    )  # fmt: skip
     https_keypairs: tuple[KeyPair, ...] = Field(
         default=(), description="publicly trusted certificates for browsers; read again when the files change"
     )
@@ -251,7 +255,6 @@ class ProxySection(Section):
     mongo_listen_addr: Annotated[Any, Ignored(_ONE_PORT)] = None
     peer_listen_addr: Annotated[Any, Ignored("proxies do not talk to each other")] = None
     ssh_public_addr: Annotated[Any, Ignored(_ONE_NAME)] = None
-    tunnel_public_addr: Annotated[Any, Ignored(_ONE_NAME)] = None
     kube_public_addr: Annotated[Any, Ignored(_ONE_NAME)] = None
     mysql_public_addr: Annotated[Any, Ignored(_ONE_NAME)] = None
     postgres_public_addr: Annotated[Any, Ignored(_ONE_NAME)] = None

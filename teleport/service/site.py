@@ -1,6 +1,6 @@
 """What the services of one process share. Each finds here what it stands on, and leaves what others need of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from teleport.api.client import ApiClient
 from teleport.core.aio import Clock
 from teleport.core.identity import HostRole
+from teleport.net.through import WebProxy, web_proxy
 from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.config import Config
 from teleport.service.connections import Connections
@@ -76,6 +77,7 @@ class Site:
     config: Config
     """In force now: replaced when the configuration is read again."""
     clock: Clock
+    environment: Mapping[str, str] = field(default_factory=dict)
     life: Lifetime = field(default_factory=Lifetime)
     health: Health = field(default_factory=Health)
     connections: Connections | None = None
@@ -110,6 +112,10 @@ class Site:
         if public and "proxy" in self.config.roles:
             return str(Address.parse(public[0], DEFAULT_PORT))
         return str(Address(self.config.nodename if bound.everywhere else bound.host, bound.port))
+
+    def through(self, host: str) -> WebProxy | None:
+        """The web proxy by which a host is reached, if the environment names one. Raises BadInput."""
+        return web_proxy(self.environment, host)
 
     @property
     def home(self) -> Cluster:

@@ -11,7 +11,7 @@ import pytest
 
 from teleport.agents.tunnel import ProxyAddress, Tunnel
 from teleport.api.dialback import PULSE, Dial, Pulse
-from teleport.core.aio import cancel_and_wait
+from teleport.core.aio import Clock, cancel_and_wait
 from teleport.core.errors import TeleportError
 from teleport.net import alpn
 from teleport.net.lines import LineConnection
@@ -42,7 +42,7 @@ class Proxy:
         )
         self.port: int = self.server.sockets[0].getsockname()[1]
 
-    def tunnel(self, clock: FakeClock, pulse: Pulse = PULSE) -> Tunnel:
+    def tunnel(self, clock: Clock, pulse: Pulse = PULSE, *, to: ProxyAddress | None = None) -> Tunnel:
         async def serve(connection: LineConnection, assignment: Dial) -> None:
             self.served.append(assignment)
             if self.serve is not None:
@@ -51,7 +51,7 @@ class Proxy:
         def contexts(protocol: str) -> ssl.SSLContext:
             return self.agent.client(protocol)
 
-        address = ProxyAddress("127.0.0.1", self.port, f"proxy.{CLUSTER}")
+        address = to or ProxyAddress("127.0.0.1", self.port, f"proxy.{CLUSTER}")
         return Tunnel(
             address, self.agent.identity.uid, contexts, self.authorities.verify, serve, clock=clock, pulse=pulse
         )
@@ -394,3 +394,53 @@ async def test_the_connections_of_sessions_are_watched() -> None:
 
         await asyncio.wait_for(over.wait(), 2)
         await wait_until(lambda: not at.tunnel._vigil._watched)
+
+
+# -- half-open, asleep, elsewhere
+
+
+async def test_a_connection_that_is_doubted_and_does_not_answer_is_given_up_long_before_silence_would_tell() -> None:
+    async with world() as at:
+        control = await at.proxy.control()
+        await asyncio.wait_for(at.tunnel.connected.wait(), 2)
+
+        at.tunnel.doubt()
+        assert "ping" in await control.receive(timeout=2)
+        await asyncio.sleep(0.05)
+        at.clock.advance(PULSE.doubt)
+        await wait_until(lambda: not at.tunnel.connected.is_set())
+        await asyncio.sleep(0.05)
+        at.clock.advance(1)
+
+        await at.proxy.control()
+
+
+async def test_who_waits_to_try_again_tries_at_once_when_the_network_has_changed() -> None:
+    async with world() as at:
+        for _ in range(3):
+            (await asyncio.wait_for(at.proxy.controls.get(), 2)).abort()
+            await asyncio.sleep(0.05)
+            at.tunnel.doubt()
+
+        await at.proxy.control()
+
+
+async def test_agents_of_a_big_proxy_spread_their_return_as_it_said() -> None:
+    async with world() as at:
+        connection = await asyncio.wait_for(at.proxy.controls.get(), 2)
+        await connection.receive(timeout=2)
+        await connection.send({"welcome": "agent", "proxy_id": at.proxy.badge.identity.uid, "spread": 30.0})
+        await asyncio.wait_for(at.tunnel.connected.wait(), 2)
+
+        assert at.tunnel._spread == 30.0
+
+
+async def test_why_a_proxy_is_not_reached_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as at:
+        for _ in range(5):
+            (await asyncio.wait_for(at.proxy.controls.get(), 2)).abort()
+            await asyncio.sleep(0.05)
+            at.clock.advance(60)
+
+        said = [one for one in caplog.records if "is not reached" in one.getMessage() and one.levelname == "WARNING"]
+        assert len(said) == 1

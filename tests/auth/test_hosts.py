@@ -63,3 +63,33 @@ async def test_hosts_stay_on_the_list_while_auth_is_away_however_long_and_go_if_
     async with Cluster.open(tmp_path, clock) as again:
         assert await listed(again, after=20) == ["db-1"]
         assert await listed(again, after=15) == []
+
+
+async def test_a_host_that_tells_the_same_again_is_not_written_again(cluster: Cluster) -> None:
+    await beat(cluster)
+    before = (await cluster.auth.store.list()).revision
+
+    await beat(cluster)
+
+    assert (await cluster.auth.store.list()).revision == before
+    assert await listed(cluster) == ["db-1"]
+
+
+async def test_agents_are_told_of_the_proxies_that_are_alive(cluster: Cluster) -> None:
+    for uid, address, tunnel in (("p-1", "lb.example.com:443", "edge-1:3080"), ("p-2", "edge-2:3080", "")):
+        heartbeat = m.Heartbeat(
+            revision=0, version="1", hostname=uid, address=address, tunnel_address=tunnel, ttl=60 if tunnel else 10
+        )
+        assert (await cluster.call("heartbeat", heartbeat, cluster.host("Proxy", uid=uid))).proxies == ()
+
+    both = await told(cluster)
+    cluster.clock.advance(11)
+
+    assert both == {"p-1": "edge-1:3080", "p-2": "edge-2:3080"}
+    assert await told(cluster) == {"p-1": "edge-1:3080"}
+
+
+async def told(cluster: Cluster) -> dict[str, str]:
+    heartbeat = m.Heartbeat(revision=0, version="1", hostname="db-1", labels={}, address="evil:1")
+    ack: m.Ack = await cluster.call("heartbeat", heartbeat, cluster.host())
+    return {one.host_id: one.address for one in ack.proxies}

@@ -24,6 +24,7 @@ from teleport.net.join import Leg, as_stream
 from teleport.net.keepalive import KEEPALIVE, KeepAlive, Vigil
 from teleport.net.leaving import LeavingConnection
 from teleport.net.lines import LineConnection
+from teleport.net.quiet import QuietConnection
 from teleport.proxy.handshake import line_handler
 from teleport.proxy.listener import Arrival, Limits, Listener
 from teleport.proxy.relay import Relay
@@ -65,6 +66,10 @@ class Patience:
     deaf_after: float = KEEPALIVE.seconds
 
 
+_BEGIN: dict[str, Any] = {
+    alpn.CONTROL: QuietConnection.accept, alpn.PROXY_SSH_LEAVING: LeavingConnection.accept,
+    alpn.DIALBACK_LEAVING: LeavingConnection.accept,
+}  # fmt: skip
 _LEAVING = (alpn.PROXY_SSH_LEAVING, alpn.DIALBACK_LEAVING)
 
 
@@ -137,7 +142,12 @@ class Edge:
         self.events = Events()
         self.badge = authorities.host("edge", "Proxy")
         self.gate = Gate(seen.policy, clock=clock, staleness=staleness)
-        self.tunnels = Tunnels(self.badge.identity.uid, clock=clock, pulse=patience.pulse)
+        self.barred: dict[str, str] = {}
+        """Hosts that may not be here, by id, and why."""
+        self.tunnels = Tunnels(
+            self.badge.identity.uid, clock=clock, pulse=patience.pulse,
+            barred=lambda host: self.barred.get(host.uid, ""),
+        )  # fmt: skip
         self.sessions: dict[str, LiveFacts] = {}
         """Those that are live, as auth knows them."""
         self.relay = Relay(
@@ -169,20 +179,20 @@ class Edge:
         async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
             await self.relay.serve(connection, identity, address=arrival.address, port=arrival.port)
 
-        async def controlled(connection: LineConnection, identity: Identity, _: Arrival) -> None:
+        async def controlled(connection: QuietConnection, identity: Identity, _: Arrival) -> None:
             await self.tunnels.serve_control(connection, identity)
 
         async def dialled_back(connection: Leg, identity: Identity, _: Arrival) -> None:
             await self.tunnels.serve_dialback(connection, identity)
 
-        served = {
+        served: dict[str, Any] = {
             alpn.PROXY_SSH: relayed, alpn.CONTROL: controlled, alpn.DIALBACK: dialled_back,
             alpn.PROXY_SSH_LEAVING: relayed, alpn.DIALBACK_LEAVING: dialled_back,
         }  # fmt: skip
         handlers = {
             name: line_handler(
                 partial(self.authorities.server, self.badge, name), self.authorities.verify, serve, timeout=2.0,
-                leaving=name in _LEAVING,
+                begin=_BEGIN.get(name),
             )
             for name, serve in served.items()
         }  # fmt: skip

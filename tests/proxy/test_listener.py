@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from teleport.net.addresses import holder
+from teleport.net.addresses import holder, plain
 from teleport.proxy.listener import Arrival, Limits, Listener
 from tests.net.sockets import Peer, wait_until
 from tests.wire.test_hello import SIGNATURE, client_hello, server_name, version2, written_hello
@@ -477,3 +477,9 @@ async def test_closing_ends_what_is_under_way() -> None:
         await wait_until(lambda: port.arrivals)
 
     assert await closed(peer)
+
+
+def test_an_address_of_ipv4_is_one_on_a_port_of_ipv6_too() -> None:
+    assert [plain(text) for text in ("::ffff:192.0.2.1", "192.0.2.1", "2001:db8::1", "::ffff:1")] == [
+        "192.0.2.1", "192.0.2.1", "2001:db8::1", "::ffff:1"
+    ]  # fmt: skip

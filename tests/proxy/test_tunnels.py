@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from teleport.core.errors import TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.net import alpn
 from teleport.net.join import Leg, as_stream
+from teleport.net.lines import LineConnection
 from teleport.proxy.tunnels import Tunnels
 from tests.builders import FakeClock
 from tests.net.sockets import Peer, line_connection, wait_until
@@ -200,7 +202,7 @@ async def control(tunnels: Tunnels, identity: Identity = NODE) -> tuple["asyncio
     near, peer = await line_connection()
     await peer.send(b'{"hello":"agent","version":"1"}\n')
     serving = asyncio.create_task(tunnels.serve_control(near, identity))
-    assert b"welcome" in await peer.receive(len(b'{"welcome":"agent","proxy_id":"p-1"}\n'))
+    assert (await receive_message(peer))["proxy_id"] == "p-1"
     await wait_until(lambda: tunnels.connected(identity.uid))
     return serving, peer
 
@@ -211,11 +213,17 @@ async def gone(serving: "asyncio.Task[None]", peer: Peer) -> None:
     await asyncio.wait([serving])
 
 
-async def receive_dial(peer: Peer) -> dict[str, str]:
+async def receive_message(peer: Peer) -> dict[str, Any]:
     line = b""
     while not line.endswith(b"\n"):
         line += await peer.receive(1)
-    found: dict[str, str] = json.loads(line)
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+async def receive_dial(peer: Peer) -> dict[str, str]:
+    found = await receive_message(peer)
+    assert "dial" in found
     return found
 
 
@@ -278,6 +286,7 @@ async def test_an_agent_that_reads_nothing_holds_nobody() -> None:
     agent, peer = await control(tunnels)
     blocked = [asyncio.create_task(dial(tunnels, timeout=0.3)) for _ in range(20)]
     near = tunnels._agents["h-1"].connection
+    assert isinstance(near, LineConnection)
     near.transport.write(b" " * 10_000_000)
 
     blocked += [asyncio.create_task(dial(tunnels, timeout=0.3)) for _ in range(20)]
@@ -373,9 +382,10 @@ async def test_a_control_connection_does_not_outlive_its_certificate() -> None:
     agent, peer = await control(tunnels, expiring)
 
     clock.advance(15)
-    await asyncio.sleep(0.01)
-    assert tunnels.connected("h-1")
+    await peer.send(b'{"ping":1}\n')
+    assert await receive_message(peer) == {"ping": 1}
     clock.advance(15)
+    await peer.send(b'{"ping":2}\n')
 
     await wait_until(lambda: not tunnels.connected("h-1"))
     await gone(agent, peer)
@@ -410,3 +420,61 @@ async def test_no_more_sessions_are_opened_at_once_than_can_be_kept_track_of(mon
 
         for task in waiting:
             task.cancel()
+
+
+# -- hosts that lose their right
+
+
+async def test_a_host_that_is_barred_is_cut_off_at_once_and_the_others_stay() -> None:
+    async with edge() as made:
+        agent, other = await made.agent("db-1"), await made.agent("db-2")
+
+        made.barred[agent.badge.identity.uid] = "lock/stolen is in force on this host"
+        made.tunnels.look()
+
+        assert not made.tunnels.connected(agent.badge.identity.uid)
+        await asyncio.wait_for(agent.control.lost, 2)
+        assert not other.control.lost.done()
+
+
+async def test_a_barred_host_is_not_welcome() -> None:
+    async with edge() as made:
+        badge = made.authorities.host("db-1", "Node")
+        made.barred[badge.identity.uid] = "lock/stolen is in force on this host"
+
+        control = await made.connect(badge, alpn.CONTROL)
+        await control.send({"hello": "agent", "version": "1"})
+
+        with pytest.raises(TeleportError):
+            await control.receive(timeout=2)
+        assert made.tunnels.agents == 0
+
+
+async def test_a_host_that_is_barred_meanwhile_does_not_come_back_with_its_ticket() -> None:
+    async with edge() as made:
+        agent = await made.agent()
+        task = await dialling(made, agent)
+        ticket = (await agent.asked())["ticket"]
+
+        made.barred[agent.badge.identity.uid] = "lock/stolen is in force on this host"
+        _, refusal = await agent.dial_back(ticket)
+
+        assert "error" in refusal
+        task.cancel()
+
+
+async def test_the_more_agents_there_are_the_longer_they_take_to_return() -> None:
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    tunnels._agents = {str(number): None for number in range(2000)}  # type: ignore[misc]
+
+    assert tunnels._spread == 10.0
+
+
+async def test_a_ping_is_given_back() -> None:
+    tunnels = Tunnels("p-1", clock=FakeClock())
+    agent, peer = await control(tunnels)
+
+    await peer.send(b'{"ping":7}\n')
+
+    assert await receive_message(peer) == {"ping": 7}
+    await gone(agent, peer)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from teleport.api.models import HostCertificates
 from teleport.core.errors import Unavailable
 from teleport.service.credentials import HostCredentials, HostKeys, Subject, load_credentials, new_credentials
@@ -116,6 +118,29 @@ async def test_a_renewal_that_fails_is_tried_until_it_works(tmp_path: Path) -> N
 
     assert tried > 10
     assert credentials.certificates.expires > clock.time() + 29 * DAY
+
+
+async def test_certificates_that_cannot_be_kept_are_not_used_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    authority = Authority(clock)
+    credentials = await new_credentials(tmp_path / "node.json", authority.certify, HOST)
+    first, told = credentials.certificates, []
+    credentials.subscribe(lambda: told.append(credentials.certificates))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    with kept_fresh(credentials, authority, clock):
+        with monkeypatch.context() as disk:
+            disk.setattr("teleport.service.credentials.write_durably", full)
+            await later(clock, 21 * DAY)
+            while_full = credentials.certificates
+        await later(clock, 600, step=60.0)
+
+    assert while_full is first
+    assert told == [credentials.certificates] != [first]
 
 
 async def test_a_host_that_goes_by_another_name_now_is_certified_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from teleport.auth.authorities import AuthoritySet
 from teleport.auth.clusters import Leaves
 from teleport.auth.credentials import Credentials
 from teleport.auth.emergency import Emergencies
+from teleport.auth.enlisted import Enlisted
 from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
@@ -120,6 +121,7 @@ class Parts:
     emergencies: Emergencies
     credentials: Credentials
     issuer: Issuer
+    enlisted: Enlisted
     joining: JoinService
     leaves: Leaves
     presence: Presence

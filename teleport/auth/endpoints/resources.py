@@ -13,6 +13,7 @@ from teleport.api.server import Caller
 from teleport.audit.events import ClusterForgotten
 from teleport.auth.approvals import GuardRefused
 from teleport.auth.endpoints.parts import Parts
+from teleport.auth.host_locks import remove_host
 from teleport.auth.policy import API_SOURCE, Ref, Stored, Wanted, shown
 from teleport.auth.tokens import new_token
 from teleport.core.aio import utc
@@ -157,6 +158,8 @@ class ResourceAccess:
                 raise NotFound(f"{what} does not exist")
             raise AccessDenied(f"{caller.known.name} may not delete {what}")
         try:
+            if found is None and kind == Node.kind:
+                return await self._remove_host(caller, request.name)
             applied = await self._parts.writer.delete(
                 kind, request.name, self._parts.actor(caller), expected=request.expected_revision
             )
@@ -173,6 +176,21 @@ class ResourceAccess:
         actor = self._parts.actor(caller).fields()
         await self._parts.audit.append(ClusterForgotten(**actor, name=leaf, role="leaf"))
         return m.Done()
+
+    async def _remove_host(self, caller: Caller, name: str) -> m.Done:
+        """A host that is not declared but joined, by its name or its id."""
+        parts = self._parts
+        found = [one for one in await parts.presence.hosts() if name in (one.name, one.hostname)]
+        shown_to = [one for one in found if parts.may(caller, "readnosecrets", one)]
+        if not shown_to:
+            raise NotFound(f"node/{name} does not exist")
+        if len(shown_to) > 1:
+            uids = ", ".join(one.name for one in shown_to)
+            raise BadInput(f"several hosts are called {name}", hint=f"name one by its id: {uids}")
+        host = shown_to[0]
+        if not parts.may(caller, "delete", host):
+            raise AccessDenied(f"{caller.known.name} may not delete node/{name}")
+        return m.Done(revision=(await remove_host(parts.writer, parts.presence, host, parts.actor(caller))).revision)
 
     async def on_token(self, caller: Caller, request: m.TokenRequest) -> m.TokenSecret:
         parts, expires = self._parts, self._parts.clock.time() + request.ttl

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from typing import Any, Final
 
+from teleport.access.locks import lock_on_host
 from teleport.api import models as m
 from teleport.api.server import Caller
 from teleport.audit.events import AGENT_EVENTS, CATALOGUE, PROXY_EVENTS, SessionUploaded
@@ -27,12 +29,17 @@ class ForServices:
         self._parts = parts
 
     async def on_watch(self, caller: Caller, request: m.WatchQuery) -> AsyncGenerator[bytes]:
-        return feed(self._parts.store, caller.known, request.after)
+        return feed(self._parts.store, caller.known, request.after, partial(self._is_locked, caller.known))
+
+    async def _is_locked(self, host: Identity, revision: int) -> bool:
+        snapshot = await self._parts.policy.wait_for(revision)
+        return lock_on_host(snapshot, host.uid, host.name, now=self._parts.clock.time()) is not None
 
     async def on_heartbeat(self, caller: Caller, request: m.Heartbeat) -> m.Ack:
         """Once it is answered, people who ask see the host."""
         await self._parts.policy.wait_for(await self._parts.presence.beat(caller.known, request))
-        return m.Ack(policy_revision=self._parts.policy.current.revision)
+        proxies = self._parts.presence.proxies() if caller.known.has_role("Node") else ()
+        return m.Ack(policy_revision=self._parts.policy.current.revision, proxies=proxies)
 
     async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
         await self._parts.presence.leave(caller.known)
@@ -50,7 +57,7 @@ class ForServices:
                     f"{host.name} cannot become {request.hostname}, which is another host's name",
                     hint="join again with a token, if it is meant to take that host's place",
                 )
-        return parts.joining.renew(host, request)
+        return await parts.joining.renew(host, request)
 
     async def on_emit(self, caller: Caller, request: m.EventBatch) -> m.Done:
         for event in request.events:

@@ -16,6 +16,7 @@ def rm(target: Target, /, what: tuple[str, ...]) -> None:
     """Delete resources, one after another; the first that cannot be deleted ends it.
 
     What a folder declares can only be deleted there. A deleted user loses password, second factor and live sessions.
+    A host that joined is cut off and locked for good.
 
     Example: tctl rm role/dev user/ann
     """
