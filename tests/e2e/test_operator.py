@@ -111,6 +111,23 @@ def imitated(governed: Governed) -> Hosted:
     return governed.kubernetes.imitated
 
 
+def test_the_examples_become_ready_and_people_of_them_obey(governed: Governed) -> None:
+    kubernetes = governed.kubernetes
+    strict = "--validate=strict" if kubernetes.imitated is None else "--validate=false"
+
+    applied = kubernetes.kubectl("apply", strict, "-f", str(REPOSITORY / "examples" / "kubernetes")).good()
+    kubernetes.kubectl("apply", strict, "-k", str(REPOSITORY / "operator" / "sample")).good()
+
+    names = [line.split()[0] for line in applied.splitlines()]
+    kubernetes.wait_ready(*names, "trolev7/sample")
+    assert len(names) == 9
+    ben = governed.person("ben")
+    refused = ben.ssh("ben@db-1", "true")
+    assert refused.status != 0
+    kubernetes.kubectl("delete", "-f", str(REPOSITORY / "examples" / "kubernetes" / "promises.yaml")).good()
+    governed.wait_gone("access_invariant/root-on-production-is-for-those-on-call")
+
+
 def test_what_is_applied_becomes_ready_and_lets_people_in(governed: Governed, ann: Person) -> None:
     status = governed.kubernetes.get("trolev7", "dev")["status"]
 
@@ -175,22 +192,6 @@ def test_what_guides_to_the_upstreams_operator_show_becomes_ready_or_is_refused_
         "trole,trolev6,trolev7,trolev8",
     ):  # all tokens at once would be no decision
         kubernetes.delete(kinds, more=["-l", "batch=guides", "--wait=false"]).good()
-
-
-def test_the_examples_become_ready_and_people_of_them_obey(governed: Governed) -> None:
-    kubernetes = governed.kubernetes
-    strict = "--validate=strict" if kubernetes.imitated is None else "--validate=false"
-
-    applied = kubernetes.kubectl("apply", strict, "-f", str(REPOSITORY / "examples" / "kubernetes")).good()
-    kubernetes.kubectl("apply", strict, "-k", str(REPOSITORY / "operator" / "sample")).good()
-
-    names = [line.split()[0] for line in applied.splitlines()]
-    kubernetes.wait_ready(*names, "trolev7/sample")
-    assert len(names) == 9
-    ben = governed.person("ben")
-    refused = ben.ssh("ben@db-1", "true")
-    assert refused.status != 0
-    kubernetes.kubectl("delete", "-f", str(REPOSITORY / "examples" / "kubernetes"), "--wait=false").good()
 
 
 def stored(sample: dict[str, Any], kubernetes: Cluster) -> dict[str, Any]:
