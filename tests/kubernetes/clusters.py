@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from teleport.core.generated import REPOSITORY
 from tests.kubernetes.hosted import Hosted, hosted
 
-__all__ = ["NAMESPACE", "REAL", "Answer", "Cluster", "cluster", "manifest"]
+__all__ = ["NAMESPACE", "REAL", "Answer", "Cluster", "cluster", "kubeconfig", "manifest"]
 
 NAMESPACE: Final = "teleport"
 REAL: Final = os.environ.get("TELEPORT_TEST_KUBECONFIG", "")
@@ -171,7 +171,7 @@ def cluster(home: Path) -> Iterator[Cluster]:
         return
     with hosted() as server:
         path = home / "kubeconfig"
-        path.write_text(json.dumps(_kubeconfig(server.emulation.url)))
+        path.write_text(json.dumps(kubeconfig(server.emulation.url)))
         found = Cluster(home, path, server)
         found.install()
         yield found
@@ -189,7 +189,7 @@ def _ready(one: Mapping[str, Any]) -> bool:
     )
 
 
-def _kubeconfig(url: str) -> Manifest:
+def kubeconfig(url: str) -> Manifest:
     return {
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": url}}],

@@ -264,6 +264,17 @@ async def test_what_stays_in_force_though_it_is_gone_is_told_once_by_an_event(
     )
 
 
+async def test_a_finalizer_is_taken_off_what_stays_so_that_no_deletion_ever_waits(
+    server: Emulation, feeder: Feeder, auth: Auth
+) -> None:
+    await server.create(lock(finalizers=["somebody/else", FINALIZER]))
+
+    await feeder.pass_once()
+
+    assert auth.names == ["lost"]
+    assert found(server)["metadata"]["finalizers"] == ["somebody/else"]
+
+
 async def test_a_finalizer_is_taken_off_while_the_auth_service_is_away(
     server: Emulation, feeder: Feeder, auth: Auth
 ) -> None:
