@@ -180,9 +180,9 @@ def _complete(row: Exactly, at: Place, everybody: Everybody, hosts: int) -> Row:
     about = frozenset([*(f"+{name}" for name in extra), *(f"-{name}" for name in (*lacking, *unknown))])
     if not about:
         return Row(str(row), at)
-    facts = [f"{counted(extra, 'user')} {'reaches' if len(extra) == 1 else 'reach'} it too"] if extra else []
+    facts = [f"user {name} is not declared" for name in unknown]
     facts += [f"{counted(lacking, 'user')} {'does' if len(lacking) == 1 else 'do'} not reach it"] if lacking else []
-    facts += [f"user {name} is not declared" for name in unknown]
+    facts += [f"{counted(extra, 'user')} {'reaches' if len(extra) == 1 else 'reach'} it too"] if extra else []
     if not extra and not lacking:
         return Row(str(row), at, "; ".join(facts), about=about)
     decision = _extra(extra[0], row, everybody, hosts) if extra else _missing(lacking[0], row, everybody, hosts)

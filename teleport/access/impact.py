@@ -21,7 +21,7 @@ from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.resources.lock import Lock
 
-__all__ = ["Change", "Difference", "Effect", "Found", "Impact", "impact"]
+__all__ = ["Change", "Difference", "Effect", "Found", "Impact", "differences", "impact"]
 
 Change = Literal["gained", "lost", "changed"]
 
@@ -234,14 +234,17 @@ def _turned(
 
 def _differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]:
     """The conditions that change wherever somebody logs in; those that depend on the host are facets."""
+    return tuple(one for one in differences(before, after) if one.name not in _BY_HOST)
+
+
+def differences(before: Conditions, after: Conditions) -> tuple[Difference, ...]:
+    """All the conditions that change."""
     if before == after:
         return ()
     old, new = _shown(before), _shown(after)
     return tuple(
-        Difference(name, _frozen(old[name]), _frozen(new[name]))
-        for name in old
-        if name not in _BY_HOST and old[name] != new[name]
-    )
+        Difference(name, _frozen(old[name]), _frozen(new[name])) for name in old if old[name] != new[name]
+    )  # fmt: skip
 
 
 _BY_HOST: Final = ("mfa", "device_trust", "host_user")

@@ -11,7 +11,8 @@ from typing import Final
 from teleport.access.regex import Regex, compile_regex, escape, opens_group
 
 __all__ = [
-    "ANY", "Any_", "Exact", "Glob", "Matcher", "Pattern", "around", "check_around", "covers", "glob", "pattern",
+    "ANY", "Any_", "Exact", "Glob", "Matcher", "Pattern", "around", "check_around", "covers", "glob", "is_expression",
+    "pattern",
 ]  # fmt: skip
 
 

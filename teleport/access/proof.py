@@ -1,6 +1,6 @@
 """What a prover says of an invariant, in values and in words: that it holds, who breaks it, or what nobody knows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -106,11 +106,13 @@ def traits_shown(traits: Mapping[str, Sequence[str]]) -> str:
 _OTHERS: Final = {"labels": "any label may count", "user": "it depends on who somebody is"}
 
 
-def lacking(missing: frozenset[str]) -> str:
-    """What nobody knows."""
+def lacking(missing: Set[str], *, many: Set[str] = frozenset()) -> str:
+    """What nobody knows; `many` has too many values to try them in all combinations."""
     named = [_noun(one) for one in sorted(missing) if "." in one]
     parts = [f"nobody says which values {' and '.join(named)} can have"] if named else []
     parts += [_OTHERS[one] for one in sorted(missing) if one in _OTHERS]
+    known = " and ".join(_noun(one) for one in sorted(many))
+    parts += [f"{known} can have too many values to try every combination"] if many else []
     return ", and ".join(parts) or "what it denies is not enough to exclude it"
 
 

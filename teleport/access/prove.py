@@ -6,14 +6,15 @@ wrong; *violated* comes with an example that `decide` allows; *not provable* say
 Locks prove nothing: they come and go without anybody judging again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
 from teleport.access.decide import Decision
 from teleport.access.everybody import Everybody
 from teleport.access.fleet import positions
+from teleport.access.holders import Traits, every_holder, examples, reads, reads_user
 from teleport.access.imagined import Imagined, LabelsKnown, imagine
 from teleport.access.labels import SelectorTemplate
 from teleport.access.partners import held_here, partners
@@ -180,28 +181,44 @@ class Prover:
 
     def _of_anybody(self, question: _Question, way: Way, role: CompiledRole) -> Finding | None:
         """Whether somebody who is not declared could do it by this role alone."""
-        found = self._against(question, imagined_view(role, question.possible))
+        everybody = every_holder(role, question.possible)
+        if everybody is None:
+            view = imagined_view(role, question.possible)
+            return self._of_holder(question, way, view, examples(role, question.possible))
+        unproved: Finding | None = None
+        for traits in everybody:
+            if not _inside(question.spec, traits):
+                found = self._of_holder(question, way, _supposed(role, traits), [traits])
+                if found is not None and found.answer == "violated":
+                    return found
+                unproved = unproved or found
+        return unproved
+
+    def _of_holder(self, question: _Question, way: Way, view: View, such: Iterable[Traits]) -> Finding | None:
+        """The same of whoever the view is of; `such` are examples of these."""
+        found = self._against(question, view)
         if found is None:
             return None
         logins, host = found
         if host.labels is not None:
-            for traits in _examples(question.possible, role):
+            for traits in such:
                 if not _inside(question.spec, traits):
                     example = self._example(_holder("", way.role, traits=traits), logins[0], host.labels)
                     if example is not None:
                         return self._violated(way, *example)
-        return self._unproved(way, role, host.missing)
+        unknown = reads(view.role) - question.possible.keys()
+        return self._unproved(question, way, view.role, host.missing or {f"traits.{name}" for name in unknown})
 
     def _of_declared(self, question: _Question, way: Way, role: CompiledRole) -> Finding | None:
         """Whether somebody declared, with just these traits, could do it by this role alone."""
-        reads = _reads(role)
-        if not reads and not _reads_user(role):
+        looked_at = reads(role)
+        if not looked_at and not reads_user(role):
             return None
         may, tried = question.spec.may, set[object]()
         unproved: Finding | None = None
         for name in self._people.listed(self._given(way, role, () if may.every_login else may.logins)):
             user = self._snapshot.users[name]
-            key = (name,) if _reads_user(role) else tuple(user.spec.traits.get(trait, ()) for trait in sorted(reads))
+            key = (name,) if reads_user(role) else tuple(user.spec.traits.get(trait, ()) for trait in sorted(looked_at))
             if key not in tried:
                 tried.add(key)
                 found = self._of_user(question, way, role, user)
@@ -234,7 +251,7 @@ class Prover:
                 example = self._example(_holder(user.name, *held, traits=traits), logins[0], host.labels)
                 if example is not None:
                     return self._violated(way, *example)
-        return self._unproved(way, role, host.missing)
+        return self._unproved(question, way, role, host.missing)
 
     def _example(self, holder: User, login: str, labels: Mapping[str, str]) -> tuple[Witness, Decision] | None:
         """What `decide` says of somebody who does not exist, on a host that does not; None unless it allows."""
@@ -257,10 +274,13 @@ class Prover:
             key=("role", way.role, _written(self._snapshot.roles[way.role]), "violated"), about=self._holders(way),
         )  # fmt: skip
 
-    def _unproved(self, way: Way, role: CompiledRole, missing: frozenset[str]) -> Finding:
+    def _unproved(self, question: _Question, way: Way, role: CompiledRole, missing: Set[str]) -> Finding:
+        assumed = {f"traits.{name}" for name in question.spec.assume.traits}
+        assumed |= {f"labels.{key}" for key in question.spec.assume.labels}
+        why = lacking(missing - assumed, many=missing & assumed)
         return Finding(
-            "not provable", f"role/{way.role} might let its holders in, as {lacking(missing)}; {self._how(way)}",
-            way.role, place_of_role(role), tuple(sorted(one for one in missing if "." in one)),
+            "not provable", f"role/{way.role} might let its holders in, as {why}; {self._how(way)}",
+            way.role, place_of_role(role), tuple(sorted(one for one in missing - assumed if "." in one)),
             key=("role", way.role, _written(role), "not provable"), about=self._holders(way),
         )  # fmt: skip
 
@@ -311,28 +331,12 @@ def _possible(spec: AccessInvariantSpec) -> Possible:
     return possible
 
 
-def _examples(possible: Possible, role: CompiledRole) -> Iterator[Mapping[str, tuple[str, ...]]]:
-    """Traits that a holder of a role may have: all of them, none, one value at a time."""
-    reads = _reads(role)
-    known = {name: values for name, values in possible.items() if name in reads and values}
-    yield known
-    if known:
-        yield {}
-    for name, values in known.items():
-        yield {key: one for key, one in known.items() if key != name}
-        yield from ({**known, name: (value,)} for value in values[:8])
-
-
-def _reads(role: CompiledRole) -> frozenset[str]:
-    found: frozenset[str] = frozenset()
-    for side in (role.allow, role.deny):
-        found |= side.selectors[_KIND].reads.traits
-        found |= {trait for one in side.names["logins"] for trait in one.reads}
-    return found
-
-
-def _reads_user(role: CompiledRole) -> bool:
-    return any(side.selectors[_KIND].reads.user for side in (role.allow, role.deny))
+def _supposed(role: CompiledRole, traits: Traits) -> View:
+    """A role in the hands of somebody who has just these of the traits that are known, and any of the others."""
+    if reads(role) <= traits.keys():
+        return replace(declared_view(role.bind("", (role.name,), traits)), user=None, roles=())
+    view = imagined_view(role, traits)
+    return replace(view, traits={name: (values,) for name, values in traits.items()})
 
 
 def _written(role: CompiledRole) -> str:

@@ -14,9 +14,9 @@ from teleport.access.roles import CompiledRole
 from teleport.access.snapshot import Snapshot
 from teleport.resources.requests import RequestConditions
 
-__all__ = ["Elsewhere", "People", "Way", "ways"]
+__all__ = ["Elsewhere", "People", "Way", "askable", "ways"]
 
-_GROUP: Final = re.compile(r"\$(\d+|\{\w+\})")
+_GROUP: Final = re.compile(r"\$(\w+|\{\w+\})")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,19 @@ def ways(people: People, outsiders: int, inside: Iterable[str], elsewhere: Itera
         for role in people.requestable.get(way.role, ()):
             reach(Way(role, way.users, f"role/{way.role} lets its holders ask for it"))
     yield from found.values()
+
+
+def askable(snapshot: Snapshot, roles: Iterable[str]) -> frozenset[str]:
+    """What holders of these roles may ask for, and what they may ask for then; without these themselves."""
+    known = tuple(sorted(snapshot.roles.keys() | _unreadable(snapshot)))
+    held = set(roles)
+    found, queue = set[str](), [*held]
+    while queue:
+        role = snapshot.roles.get(queue.pop())
+        fresh = set(_requestable(role, known)) - found if role is not None else set()
+        found |= fresh
+        queue += fresh
+    return frozenset(found - held)
 
 
 def _unreadable(snapshot: Snapshot) -> set[str]:

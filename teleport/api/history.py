@@ -134,6 +134,8 @@ class Span(Message):
     since: CommitNote | None = None
     verdict: Verdict
     until: CommitNote | None = None
+    or_earlier: bool = False
+    """It was so at the oldest commit that was read already."""
     over: bool = False
     ended_by: tuple[str, ...] = ()
 

@@ -584,8 +584,9 @@ class EmergencyRow(Message):
     expires: float
     fields: tuple[str, ...]
     source: str = ""
-    """Who declares what lies beneath, in which file and by which commit."""
+    """Who declares what lies beneath, in which file, on which line and by which commit."""
     file: str = ""
+    line: int = 0
     commit: str = ""
     resource: dict[str, Any] | None = None
     """What is in force, and beneath it what is declared: for those who may read it, where they ask for it."""

@@ -414,10 +414,13 @@ class BreakGlass(Event):
     expires: str = ""
     fields: tuple[str, ...] = ()
     """What differs from the declaration."""
+    changes: tuple[Mapping[str, Any], ...] = ()
+    """For each of these, `path`, `old` and `new`; nothing where that would be very much."""
     with_mfa: bool = False
     source: str = ""
-    """Who declares the resource; with file and commit the declaration that it was made over."""
+    """Who declares the resource; with file, line and commit the declaration that it was made over."""
     file: str = ""
+    line: int = 0
     commit: str = ""
     replaces: str = ""
     """The id of an emergency change of the same resource that this one takes the place of."""

@@ -5,12 +5,13 @@ and says so in the audit log, and it removes what was not written here at all.
 """
 
 import asyncio
+import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from teleport.access.overlays import BREAK_GLASS, OPEN, Overlay, fingerprint, obstacle, untouchable
 from teleport.audit.events import SERVICE, Actor, BreakGlass, BreakGlassEnded, Event
@@ -34,6 +35,8 @@ _MOST: Final = 50
 """Emergency changes at a time: each is looked at whenever the policy changes."""
 _LARGEST: Final = 256 * 1024
 """Bytes of one, stored: every service follows it."""
+_MOST_TOLD: Final = 16 * 1024
+"""Bytes of what was changed, in an event."""
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -62,6 +65,11 @@ class Wish:
         return self.resource.kind, self.resource.name
 
 
+Difference = Mapping[str, Any]
+"""A field that differs: its `path`, and its `old` and `new` value."""
+Differences = Callable[[AnyResource, AnyResource], Iterable[Difference]]
+
+
 @dataclass(frozen=True)
 class _Judged:
     """A wish with which nothing is wrong, at one generation of the policy."""
@@ -69,11 +77,11 @@ class _Judged:
     wish: Wish
     base: Stored
     generation: int
-    fields: tuple[str, ...]
+    changes: tuple[Difference, ...]
 
-
-Differences = Callable[[AnyResource, AnyResource], Iterable[str]]
-"""The paths of the fields that differ."""
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(str(one["path"]) for one in self.changes)
 
 
 class Emergencies:
@@ -102,8 +110,8 @@ class Emergencies:
         if base.owner == API_SOURCE and base.resource.kind not in self._writer.closed:
             raise Refused(f"{wish.resource.ref} belongs to no source", hint="change it as usual, with tctl edit")
         await self._check_seen(wish)
-        fields = tuple(self._differences(base.resource, wish.resource))
-        if not fields:
+        changes = tuple(self._differences(base.resource, wish.resource))
+        if not changes:
             raise BadInput(f"{wish.resource.ref} is declared just like that: there is nothing to change")
         why_not = untouchable(base.resource, wish.resource, declared_tables(self._replica.tables))
         if why_not:
@@ -116,7 +124,7 @@ class Emergencies:
             wish.ref: _owned(wish.resource, base).resource
         }
         await self._consider(Proposal(base.owner, actor, before, after))
-        return _Judged(wish, base, generation, fields)
+        return _Judged(wish, base, generation, changes)
 
     async def _check_seen(self, wish: Wish) -> None:
         """Nobody changes what they have not looked at."""
@@ -166,9 +174,11 @@ class Emergencies:
             reason=wish.reason,
             expires=utc(overlay.expires),
             fields=judged.fields,
+            changes=_within_reason(judged.changes),
             with_mfa=with_mfa,
             source=judged.base.owner,
             file=origin.file,
+            line=origin.line,
             commit=origin.commit,
             replaces=replaced.id if replaced is not None else "",
         )
@@ -285,6 +295,11 @@ def _marked(resource: AnyResource, base: Stored) -> AnyResource:
     """As it is in force: of the declared incarnation, and visibly from nowhere that is under review."""
     origin = Origin(source=BREAK_GLASS, file=base.resource.origin.file)
     return resource.with_origin(origin, uid=base.resource.uid)
+
+
+def _within_reason(changes: tuple[Difference, ...]) -> tuple[Difference, ...]:
+    """What the audit log keeps: all of it or nothing."""
+    return changes if len(json.dumps(changes)) <= _MOST_TOLD else ()
 
 
 def _id_of(ref: str, body: bytes) -> str:

@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from teleport.access.judge import Judgement, judge
 from teleport.access.overlays import Overlay
@@ -186,7 +187,7 @@ class PolicyWriter:
             judged = await self._judge(Proposal(source, actor, found, _after(found, wanted, plan.gone), commit))
             same = last.declared == hashed and not taken
             draft = self._draft(actor, source, found, last if same else None, commit)
-            draft.fill(wanted, plan.gone, last)
+            await asyncio.to_thread(draft.fill, wanted, plan.gone, last)  # a big source would hold everybody up
             draft.operations += [Delete(keys.adoption(*ref)) for ref in taken]
             if not draft.operations:
                 await self._mend(draft, generation, found, wanted)
@@ -423,11 +424,17 @@ class _Draft:
         """What must go with a resource: a user's password and second factor, unless they are somebody else's."""
         if not isinstance(resource, User):
             return []
-        others = (
-            one.resource for (kind, name), one in self.found.items() if kind == User.kind and name != resource.name
-        )
-        shared = any(one.uid == resource.uid for one in others)
+        shared = self._names.get(resource.uid, set()) - {resource.name}
         return [] if shared else [Delete(keys.credential(resource.uid))]
+
+    @cached_property
+    def _names(self) -> Mapping[str, set[str]]:
+        """The users of each incarnation."""
+        names: dict[str, set[str]] = {}
+        for (kind, name), one in self.found.items():
+            if kind == User.kind:
+                names.setdefault(one.resource.uid, set()).add(name)
+        return names
 
     def _lift(self, ref: Ref) -> None:
         """End an emergency change: the declaration that it was made over is no more."""
@@ -487,7 +494,9 @@ def _refuse_foreign(wanted: Mapping[Ref, AnyResource], foreign: Mapping[Ref, Sto
         resource = wanted[ref]
         line, column = resource.origin.at("metadata", "name")
         message = f"{resource.kind}/{shown(*ref)} belongs to the source {current.owner}"
-        problems.append(Problem(resource.origin.file, line, column, message, "delete it there first"))
+        adopt = f"tctl policy adopt {resource.kind}/{shown(*ref)} --source {resource.origin.source}"
+        hint = f"delete it there first, or have it taken over: {adopt}"
+        problems.append(Problem(resource.origin.file, line, column, message, hint))
     if problems:
         raise Foreign(problems)
 

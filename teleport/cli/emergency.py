@@ -15,7 +15,7 @@ from teleport.core.output import printable, write
 if TYPE_CHECKING:
     from teleport.api import models as m
 
-__all__ = ["Declaring", "in_force", "in_force_over", "left", "lines"]
+__all__ = ["Declaring", "beside", "in_force", "in_force_over", "left", "lines"]
 
 
 def in_force(target: Target) -> "Sequence[m.EmergencyRow]":
@@ -76,6 +76,18 @@ def left(row: "m.EmergencyRow", now: float) -> str:
     from teleport.resources.times import duration_text
 
     return f"until {utc(row.expires)[:19]}Z ({duration_text(max(0, int(row.expires - now)))} left)"
+
+
+def beside(rows: "Sequence[m.EmergencyRow]") -> list[str]:
+    """What an answer about declared policy leaves out, a sentence each."""
+    from teleport.core.aio import utc
+
+    return [
+        printable(
+            f"{row.kind}/{row.name} is changed for an emergency until {utc(row.expires)}, which is declared nowhere"
+        )
+        for row in rows
+    ]
 
 
 def lines(rows: "Sequence[m.EmergencyRow]", now: float) -> list[str]:

@@ -9,13 +9,12 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any, Final
 
+from teleport.cli.splicing import is_plain, spliced
 from teleport.core.errors import NotFound, Refused
 from teleport.resources.load import load
 
 __all__ = ["patched", "unified"]
 
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./@-]*|([0-9]+(h|m|s|ms))+")
-_WORDS: Final = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
 _MAPPING: Final = re.compile(r"^(?P<out> *)[\w.-]+: *(?:#.*)?\n(?: *#.*\n)*(?P<in> +)[\w\"'.-]+:", re.MULTILINE)
 _LIST: Final = re.compile(r"^(?P<out> *)[\w.-]+: *(?:#.*)?\n(?: *#.*\n)*(?P<in> *)- ", re.MULTILINE)
 
@@ -40,7 +39,10 @@ def patched(text: str, ref: str, before: Mapping[str, Any], after: Mapping[str, 
 
 
 def _attempts(text: str, ref: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """The text with the change in its document: in the layout it has, or that document laid out anew."""
+    """The text with the change: where it stands, else in the layout it has, else with its document laid out anew."""
+    in_place = spliced(text, ref, before, after)
+    if in_place is not None:
+        yield in_place
     parts = re.split(r"^(?=---)", text, flags=re.MULTILINE)
     for index, part in enumerate(parts):
         again, changed = _dumped(part, ref, before, before), _dumped(part, ref, before, after)
@@ -130,7 +132,7 @@ def _written(value: Any) -> Any:
         return {key: _written(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_written(item) for item in value]
-    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
+    if isinstance(value, str) and not is_plain(value):
         return DoubleQuotedScalarString(value)
     return value
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
-from teleport.access.patterns import covers
+from teleport.access.patterns import covers, is_expression
 from teleport.access.templates import template
 from teleport.gitops.order import Ref
 from teleport.resources.presets import preset_roles
@@ -16,10 +16,11 @@ from teleport.resources.role import Role
 __all__ = ["BOUNDED_KINDS", "OPTIONS", "PRESETS", "Ceiling", "Reach", "as_pattern"]
 
 BOUNDED_KINDS: Final = (
-    "role", "user", "token", "node", "lock", "cluster_auth_preference", "cluster_networking_config",
-    "session_recording_config",
+    "role", "user", "token", "node", "lock", "access_test", "access_invariant", "cluster_auth_preference",
+    "cluster_networking_config", "session_recording_config",
 )  # fmt: skip
-"""Kinds that a ceiling can permit: those whose power it knows how to bound, and settings, which have no bound."""
+"""Kinds that a ceiling can permit: those whose power it knows how to bound, promises, which bind their own source
+alone, and settings, which have no bound."""
 
 OPTIONS: Final = ("forward_agent", "port_forwarding", "permit_x11_forwarding")
 """Options that a ceiling can permit. The others restrict, and need no permission, or are refused."""
@@ -105,7 +106,10 @@ def within(text: str, allowed: Iterable[str], *, exact: bool = False) -> bool:
 def as_pattern(written: str) -> str:
     """A template as a pattern that matches whatever traits may make of it."""
     parsed = template(written)
-    return written if parsed.values is None else f"{parsed.prefix}*{parsed.suffix}"
+    if parsed.values is None:
+        return written
+    around = parsed.prefix + parsed.suffix
+    return "*" if is_expression(around) else f"{parsed.prefix}*{parsed.suffix}"
 
 
 def _frozen(value: Any) -> Any:

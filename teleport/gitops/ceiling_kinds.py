@@ -47,7 +47,7 @@ _OPTIONS_KNOWN: Final = frozenset(
 _USER_KNOWN: Final = frozenset({"roles", "traits", "expires", "created_by", "status"})
 _TOKEN_KNOWN: Final = frozenset(
     {
-        "roles", "join_method", "suggested_labels", "suggested_agent_matcher_labels", "allow", "aws_iid_ttl",
+        "roles", "join_method", "secret", "suggested_labels", "suggested_agent_matcher_labels", "allow", "aws_iid_ttl",
         "kubernetes", "github", "gitlab", "azure", "gcp", "tpm", "circleci", "spacelift", "terraform_cloud",
         "bitbucket", "azure_devops", "oracle", "env0", "bound_keypair",
     }

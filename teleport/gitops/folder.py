@@ -21,7 +21,7 @@ __all__ = ["FolderSource", "read_folder"]
 log = logging.getLogger(__name__)
 
 MAX_FILES: Final = 50_000
-MAX_BYTES: Final = 256 << 20
+MAX_BYTES: Final = 64 << 20
 _REST_SECONDS: Final = 0.1
 """How long nobody may have written to the folder before it counts."""
 _LOOKS: Final = 30

@@ -101,12 +101,8 @@ class GitSource:
             await self._mirror.complete(tree, wanted)
         files, problems = await asyncio.to_thread(self._read, head)
         commits = await self._history.at(head)
-        loaded = await asyncio.to_thread(self._loader.load, files)
-        resources = tuple(
-            one.with_origin(replace(one.origin, commit=commits.get(self._full(one.origin.file), head)))
-            for one in loaded.resources
-        )
-        return replace(loaded, resources=resources, problems=(*problems, *loaded.problems), commit=head)
+        loaded = await asyncio.to_thread(self._declared, files, commits, head)
+        return replace(loaded, problems=(*problems, *loaded.problems), commit=head)
 
     async def applied(self, commit: str) -> None:
         """Note that a commit is in force: none that lacks it may follow."""
@@ -162,9 +158,11 @@ class GitSource:
             if fault:
                 return "Unverified", _about(commit, fault, "")
         lacking = await verifier.lacking(head, seen=noticed.seen[head], tags_seen=noticed.of(noticed.approvals))
-        if lacking:
-            people = "another allowed signer" if lacking == 1 else f"{lacking} other allowed signers"
-            return "Unapproved", _about(head, f"needs the approval of {people}", f"git tag -s approve/{head} {head}")
+        if lacking.people:
+            people = "another allowed signer" if lacking.people == 1 else f"{lacking.people} other allowed signers"
+            vain = f"; a tag is there that does not count: {lacking.in_vain}" if lacking.in_vain else ""
+            hint = f"git tag -s approve/{head} {head}"
+            return "Unapproved", _about(head, f"needs the approval of {people}{vain}", hint)
         return None
 
     async def _notice(self, head: str) -> "_Noticed":
@@ -221,6 +219,15 @@ class GitSource:
         kept = [(name, data) for name, data in files if _printable(name)]
         odd = [Problem(repr(name), 0, 0, "its name is not UTF-8") for name, _ in files if not _printable(name)]
         return kept, [*(_utf8(one) for one in problems), *odd]
+
+    def _declared(self, files: Sequence[tuple[str, bytes]], commits: Mapping[str, str], head: str) -> Loaded:
+        """What files declare, each resource with the commit that changed its file last."""
+        loaded = self._loader.load(files)
+        resources = tuple(
+            one.with_origin(replace(one.origin, commit=commits.get(self._full(one.origin.file), head)))
+            for one in loaded.resources
+        )
+        return replace(loaded, resources=resources)
 
     def _full(self, name: str) -> str:
         return f"{self._address.path}/{name}" if self._address.path else name

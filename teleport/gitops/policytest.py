@@ -4,7 +4,7 @@ A change is judged under those that were in force and under its own. What failed
 fault: it warns. So a host that reports other labels, or a user who expires, stands in nobody's way.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from teleport.access.snapshot import Snapshot
 from teleport.access.target import Target
 from teleport.core.errors import Problem
 from teleport.gitops.order import Ref
-from teleport.gitops.review import Proposed, Verdict, Violation
+from teleport.gitops.review import API, Proposed, Verdict, Violation
 from teleport.resources.access_invariant import AccessInvariant
 from teleport.resources.access_test import AccessTest
 from teleport.resources.kinds import AnyResource
@@ -109,13 +109,21 @@ class Judged:
     """Those of its warnings that tell of what was so before."""
 
 
-def promises(proposed: Proposed) -> Verdict:
+Bounded = Callable[[str], bool]
+"""Whether a source has a ceiling. What such a one promises must not keep others from anything: it binds it alone."""
+
+
+def _unbounded(_: str) -> bool:
+    return False
+
+
+def promises(proposed: Proposed, *, bounded: Bounded = _unbounded) -> Verdict:
     """A check: whether a write of policy keeps what is promised."""
     if not _concerns(proposed):
         return Verdict()
     (was, will), (hosts, later) = proposed.snapshots, proposed.targets
     before, after = State(proposed.before, was, hosts), State(proposed.after, will, later)
-    return judged(before, after, now=proposed.now).verdict
+    return judged(before, after, now=proposed.now, writer=proposed.source, bounded=bounded).verdict
 
 
 def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: float) -> tuple[Outcome, ...]:
@@ -133,8 +141,10 @@ def outcomes(state: State, of: Iterable[AccessTest | AccessInvariant], *, now: f
     )
 
 
-def judged(before: State, after: State, *, now: float) -> Judged:
-    """Whether a change may land."""
+def judged(
+    before: State, after: State, *, now: float, writer: str = "", bounded: Bounded = _unbounded
+) -> Judged:  # fmt: skip
+    """Whether a change by a source may land."""
     old, new = before.promises, after.promises
     altered = {ref: one for ref, one in old.items() if ref not in new or new[ref].spec != one.spec}
     own = outcomes(after, new.values(), now=now)
@@ -143,11 +153,14 @@ def judged(before: State, after: State, *, now: float) -> Judged:
     earlier = _failed_before(before, [one for one in (*kept, *in_force) if not one.passed], now=now)
     violations: list[Violation] = []
     standing: list[Problem] = []
+    others: list[Problem] = []
     for one in own:
         known = earlier.get(_ref(one), ()) if one in kept else ()
         for failure in one.failures:
             if failure.no_worse_than(known):
                 standing.append(_standing(failure))
+            elif (owner := _owner(one.resource)) != writer and bounded(owner):
+                others.append(_of_another(failure, owner))
             else:
                 violations.append(Violation(one.guard, failure.problem))
     for one in in_force:
@@ -155,8 +168,22 @@ def judged(before: State, after: State, *, now: float) -> Judged:
         violations += [
             Violation(WEAKENED, _in_force(failure), (one.resource.ref, failure.problem.message)) for failure in theirs
         ]
-    warnings = [*standing, *(failure.problem for one in own for failure in one.warnings)]
+    violations += [
+        Violation(WEAKENED, _passing(one, source), (one.ref, source))
+        for ref, one in old.items()
+        if ref in new and bounded(source := _owner(new[ref])) and not bounded(_owner(one))
+    ]
+    warnings = [*standing, *others, *(failure.problem for one in own for failure in one.warnings)]
     return Judged(own, Verdict(tuple(sorted(violations)), tuple(sorted(warnings))), tuple(standing))
+
+
+def _owner(promise: AccessTest | AccessInvariant) -> str:
+    return promise.origin.source or API
+
+
+def _passing(promise: AccessTest | AccessInvariant, to: str) -> Problem:
+    message = f"{promise.ref}: it would belong to {to}, and bind that source alone"
+    return Problem(promise.origin.file, promise.origin.line, 1 if promise.origin.line else 0, message)
 
 
 def _failed_before(state: State, failing: Sequence[Outcome], *, now: float) -> Mapping[Ref, Sequence[Failure]]:
@@ -173,7 +200,7 @@ def _concerns(proposed: Proposed) -> bool:
     kinds = {kind for kind, _ in (*proposed.before, *proposed.after)}
     if kinds.isdisjoint((AccessTest.kind, AccessInvariant.kind)):
         return False
-    if proposed.source != "api":
+    if proposed.source != API:
         return True
     before, after = (
         {ref: one for ref, one in side.items() if ref[0] not in _FAR} for side in (proposed.before, proposed.after)
@@ -185,6 +212,11 @@ def _in_force(failure: Failure) -> Problem:
     one = failure.problem
     message = f"{one.message} (as it is in force; this change alters or removes it)"
     return Problem(one.file, one.line, one.column, message, one.hint)
+
+
+def _of_another(failure: Failure, source: str) -> Problem:
+    one = failure.problem
+    return Problem(one.file, one.line, one.column, f"{one.message} (it binds the source {source} alone)", one.hint)
 
 
 def _standing(failure: Failure) -> Problem:

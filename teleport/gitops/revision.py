@@ -24,7 +24,8 @@ _SECONDS: Final = 120.0
 """How long git may take for one answer."""
 _MAX_LISTING: Final = 64 << 20
 _FETCH: Final = "git fetch --refetch --no-filter, or make a clone without --filter"
-_LINK, _SUBMODULE = "120000", "160000"
+_LINK, _SUBMODULE, _FOLDER = "120000", "160000", "040000"
+_OUT, _OUT_HINT = "a link that leads out of the folder", "put what it leads to here"
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 
 _OFF: Final = (
@@ -88,11 +89,31 @@ class Repository:
         if not entries and commit.path:
             raise BadInput(f"{commit.path} is no folder of commit {commit.id[:12]}")
         links, _ = self._contents([(name, one) for name, one in entries.items() if one.mode == _LINK][:MAX_FILES])
-        chosen, problems = choose(entries, {name: os.fsdecode(target) for name, target in links})
+        targets = {name: os.fsdecode(target) for name, target in links}
+        chosen, problems = choose(entries, targets)
+        problems = [*problems, *self._away(commit, targets)]
         if len(chosen) > MAX_FILES:
             return [], [*problems, Problem(commit.path or ".", 0, 0, f"more than {MAX_FILES} files")]
         files, faults = self._contents(chosen)
         return files, [*problems, *faults]
+
+    def _away(self, commit: Commit, links: Mapping[str, str]) -> Iterator[Problem]:
+        """Links that lead out of the folder to what may be one itself: policy would be missed without a word."""
+        for name, target in links.items():
+            place = posixpath.normpath(posixpath.join(commit.path, posixpath.dirname(name), target))
+            inside = not commit.path or f"{place}/".startswith(f"{commit.path}/")
+            beyond = place.startswith(("/", "../")) or place == ".."
+            if _hidden(name) or name.endswith(SUFFIXES) or (inside and not beyond):
+                continue
+            if beyond or self._mode(commit, place) in (_FOLDER, _LINK, _SUBMODULE):
+                yield Problem(name, 0, 0, _OUT, _OUT_HINT)
+
+    def _mode(self, commit: Commit, path: str) -> str:
+        """What a path of a commit leads to; nothing where nothing is there."""
+        if path == ".":
+            return _FOLDER
+        listing = self.ask("ls-tree", "-z", "--full-tree", "--end-of-options", commit.id, path)
+        return listing.partition(b" ")[0].decode()
 
     def entries(self, commit: Commit) -> Iterator[Entry]:
         """Everything in the folder, whatever it is. Raises BadInput where there is none."""
@@ -245,7 +266,7 @@ def choose(entries: Mapping[str, Entry], links: Mapping[str, str]) -> tuple[list
     problems: list[Problem] = []
     for name in sorted(entries, key=_as_in_a_folder):
         entry = entries[name]
-        if any(part.startswith(".") for part in name.split("/")):
+        if _hidden(name):
             continue
         if entry.mode == _SUBMODULE:
             problems.append(
@@ -259,10 +280,14 @@ def choose(entries: Mapping[str, Entry], links: Mapping[str, str]) -> tuple[list
             elif name.endswith(SUFFIXES) and there is not None and there.mode != _LINK:
                 chosen.append((name, there))
             elif name.endswith(SUFFIXES):
-                problems.append(Problem(name, 0, 0, "a link that leads out of the folder", "put what it leads to here"))
+                problems.append(Problem(name, 0, 0, _OUT, _OUT_HINT))
         elif name.endswith(SUFFIXES):
             chosen.append((name, entry))
     return chosen, problems
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _as_in_a_folder(name: str) -> tuple[tuple[int, str], ...]:

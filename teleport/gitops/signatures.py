@@ -4,11 +4,13 @@ A signature must hold at the time that it claims (as git judges it) and at the t
 expired key cannot sign for the past. Knows nothing of branches, and not who may do what.
 """
 
-import asyncio
+import base64
+import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,7 +19,7 @@ from teleport.core.errors import Unavailable
 from teleport.gitops.program import run
 from teleport.gitops.provenance import Signer
 
-__all__ = ["Objects", "Signed", "Verification", "Verifier", "signed_commit", "signed_tag"]
+__all__ = ["Lacking", "Objects", "Signed", "Verification", "Verifier", "signed_commit", "signed_tag"]
 
 _MANY: Final = 20_000
 """Signatures whose signers are remembered."""
@@ -89,6 +91,15 @@ def _signed(payload: bytes, signature: bytes, head: bytes) -> Signed | None:
     return Signed(payload, signature, float(times[0]))
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """The approvals that a commit still needs."""
+
+    people: int
+    in_vain: str = ""
+    """Why the first of the approvals that do not count does not, in words."""
+
+
 class Verifier:
     """Judges the commits of one repository."""
 
@@ -129,13 +140,27 @@ class Verifier:
         return found
 
     async def _fault(self, commit: str, seen: float) -> str:
-        if signed_commit(await self._objects.content("commit", commit)) is None:
+        signed = signed_commit(await self._objects.content("commit", commit))
+        if signed is None:
             return "is not signed with an SSH key"
         if await self._signer_of(commit, seen) is None:
             return (
-                "is not signed by an allowed signer whose key was valid when it was signed and when it was first seen"
+                "is not signed by an allowed signer whose key was valid when it was signed and when it was first seen: "
+                f"{await self._whose(signed)}"
             )
         return ""
+
+    async def _whose(self, signed: Signed) -> str:
+        """Whose key made a signature that does not count, for people to find the mistake; nothing is decided by it."""
+        with _kept(signed.signature) as place:
+            command = ["ssh-keygen", "-Y", "check-novalidate", "-n", "git", "-s", str(place)]
+            answer = await run(command, {}, stdin=signed.payload)
+        key = _KEY.search(answer.output.decode(errors="replace")) if answer.status == 0 else None
+        if key is None:
+            return "the signature does not fit what is signed"
+        owner, *revoked = (_owner(key[1], file) for file in self._files)
+        whose = f"the key {key[1]} is {f'that of {owner}' if owner else 'in no line of the file of allowed signers'}"
+        return f"{whose}, and revoked" if any(revoked) else whose
 
     async def signer_as_claimed(self, commit: str) -> str:
         """Who signed a commit with a key that was theirs at the time it claims; nothing if no allowed signer did.
@@ -147,19 +172,24 @@ class Verifier:
         found = await self._signer("commit", commit, signed, signed.claimed) if signed is not None else None
         return found.principal if found is not None else ""
 
-    async def lacking(self, commit: str, *, seen: float, tags_seen: Mapping[str, float]) -> int:
+    async def lacking(self, commit: str, *, seen: float, tags_seen: Mapping[str, float]) -> "Lacking":
         """How many more people must approve a commit. Neither a person nor a key counts twice."""
         self._read()
         signer = await self._signer_of(commit, seen)
         counted = [signer] if signer is not None else []
+        in_vain = ""
         for tag, when in tags_seen.items():
+            if len(counted) >= self._wanted.required:
+                break
             signed = signed_tag(await self._objects.content("tag", tag), of=commit, name=f"approve/{commit}")
-            if signed is None or len(counted) >= self._wanted.required:
-                continue
-            found = await self._signer("tag", tag, signed, when)
+            found = await self._signer("tag", tag, signed, when) if signed is not None else None
             if found is not None and all(found.principal != one.principal and found.key != one.key for one in counted):
                 counted.append(found)
-        return max(0, self._wanted.required - len(counted))
+            elif found is not None:
+                in_vain = in_vain or f"{found.principal} has signed already"
+            elif not in_vain:
+                in_vain = await self._whose(signed) if signed is not None else "it is not signed for this commit"
+        return Lacking(max(0, self._wanted.required - len(counted)), in_vain)
 
     async def _signer_of(self, commit: str, seen: float) -> Signer | None:
         if (commit, seen) in self._known:
@@ -180,9 +210,7 @@ class Verifier:
             options += ["-c", f"gpg.ssh.revocationFile={self._wanted.revoked}"]
         if not await self._objects.signed_well(kind, id_, tuple(options)):
             return None
-        with tempfile.TemporaryDirectory(prefix="teleport-") as folder:
-            place = Path(folder) / "signature"
-            await asyncio.to_thread(place.write_bytes, signed.signature)
+        with _kept(signed.signature) as place:
             at_claimed = await self._signers(place, signed, signed.claimed)
             at_seen = await self._signers(place, signed, seen) if at_claimed else []
         return next((one for one in at_seen if one in at_claimed), None)
@@ -212,6 +240,32 @@ class Verifier:
             self._faults.clear()
             self._known.clear()
             self._files = files
+
+
+@contextmanager
+def _kept(signature: bytes) -> Iterator[Path]:
+    """A file that holds a signature, for as long as a program reads it."""
+    with tempfile.TemporaryDirectory(prefix="teleport-") as folder:
+        place = Path(folder) / "signature"
+        place.write_bytes(signature)
+        yield place
+
+
+def _owner(fingerprint: str, file: bytes) -> str:
+    """The first word of the line of a file that has a key, valid or not."""
+    for line in file.decode(errors="replace").splitlines():
+        words = line.split()
+        if any(_fingerprint(word) == fingerprint for word in words if word.startswith("AAAA")):
+            return words[0]
+    return ""
+
+
+def _fingerprint(key: str) -> str:
+    try:
+        digest = hashlib.sha256(base64.b64decode(key, validate=True)).digest()
+    except ValueError:
+        return ""
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
 def _moment(when: float) -> str:

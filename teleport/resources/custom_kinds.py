@@ -23,6 +23,8 @@ DESCRIPTION: Final = "description"
 """The annotation that becomes the resource's description, as upstream."""
 EXPIRES: Final = "teleport.dev/expires"
 """The annotation that says when the resource ceases to exist; ours."""
+ORIGIN: Final = "teleport.dev/origin"
+"""The label that says where a resource comes from, as upstream; ownership does not go by it."""
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 
 
@@ -93,8 +95,8 @@ def custom_kind(kind: str) -> CustomKind | None:
 def to_document(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The resource that a manifest of a known kind declares, as one would write it in a folder; not judged yet.
 
-    Labels are those of the manifest, and what it asks of the reconciler by annotations, as upstream. What is no mapping
-    where one belongs is passed on, for the loader to refuse.
+    Labels are those of the manifest, where it comes from, and what it asks of the reconciler by annotations, as
+    upstream. What is no mapping where one belongs is passed on, for the loader to refuse.
     """
     kind = _BY_KIND[manifest["kind"]]
     api_version = str(manifest.get("apiVersion", "")).rpartition("/")[2]
@@ -144,8 +146,8 @@ def _annotations(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     annotations, labels = _annotations(metadata), metadata.get("labels")
     asked = {wish: "true" for wish in sorted(WISHES) if annotations.get(wish) in _TRUE}
-    if asked and (labels is None or isinstance(labels, Mapping)):
-        labels = {**(labels or {}), **asked}
+    if labels is None or isinstance(labels, Mapping):
+        labels = {**(labels or {}), **asked, ORIGIN: "kubernetes"}
     found = {
         "name": metadata.get("name"),
         "description": annotations.get(DESCRIPTION),

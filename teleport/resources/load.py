@@ -23,8 +23,10 @@ from teleport.resources.nouns import nearest
 from teleport.resources.salvage import salvaged
 from teleport.resources.yaml_reader import Marks, read
 
-__all__ = ["Loaded", "Loader", "collection_paused", "explain", "load", "parse"]
+__all__ = ["MAX_RESOURCES", "Loaded", "Loader", "collection_paused", "explain", "load", "parse"]
 
+MAX_RESOURCES: Final = 120_000
+"""Resources of one set, after which the rest of it is not looked at: some kilobytes each, a million would choke us."""
 _MAX_PROBLEMS: Final = 1000
 """Problems of one file after which the rest of it is not looked at."""
 
@@ -81,6 +83,8 @@ class Loader:
                 else:
                     problems.append(_declared_twice(resource, earlier))
                     remnants.append(resource)
+            if len(resources) > MAX_RESOURCES:
+                return Loaded(problems=(Problem(name, 0, 0, f"more than {MAX_RESOURCES} resources in one source"),))
         self._seen = fresh
         return Loaded(tuple(resources), tuple(problems), tuple(broken), tuple(remnants))
 

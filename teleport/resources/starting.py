@@ -44,7 +44,8 @@ def _named(cls: type[AnyResource], name: str) -> str:
 def _head(cls: type[AnyResource], schema: str) -> Iterator[str]:
     if schema:
         yield f"# yaml-language-server: $schema={schema}"
-    yield f"# A {cls.kind}: {cls.summary}."
+    article = "An" if cls.kind[0] in "aeio" else "A"
+    yield f"# {article} {cls.kind}: {cls.summary}."
     yield f"# More that can be written here: tctl explain {cls.kind}.spec"
 
 

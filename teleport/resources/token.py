@@ -126,3 +126,10 @@ spec:
                 "name it otherwise and say where its secret is, spec.secret: {file: /PATH} or {env: NAME}; or make it "
                 "with `tctl tokens add`",
             )
+        keypair = self.spec.bound_keypair
+        if keypair is not None and keypair.onboarding is not None and keypair.onboarding.registration_secret:
+            yield (
+                ("spec", "bound_keypair", "onboarding", "registration_secret"),
+                "name the machine's public key instead, onboarding.initial_public_key; or make the token with "
+                "`tctl create`",
+            )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -160,7 +160,7 @@ async def open_auth(
     approvals = Approvals(store, clock=clock)
     permitted = permitted or default_references(data_dir)
     reviewer = Reviewer(
-        approvals, policy, presence.hosts, clock, checks, people or {}, standing=(SecretsCheck(permitted),)
+        approvals, policy, presence.hosts, clock, checks, people or {}, always=(SecretsCheck(permitted),)
     )
     writer = PolicyWriter(
         store, replica, policy, outbox, clock=clock, closed=closed, review=reviewer, may_adopt=may_adopt
@@ -186,8 +186,8 @@ async def open_auth(
     return AuthService(auth, store, replica, authorities, reviewer, permitted)
 
 
-def _differences(before: AnyResource, after: AnyResource) -> Iterator[str]:
-    return (one.path for one in differing(before.to_dict(), after.to_dict()))
+def _differences(before: AnyResource, after: AnyResource) -> Iterator[dict[str, Any]]:
+    return (one.to_dict() for one in differing(before.to_dict(), after.to_dict()))
 
 
 async def _audit_key(store: Store) -> Ed25519PrivateKey:

@@ -9,7 +9,7 @@ from teleport.gitops.policytest import promises
 from teleport.gitops.review import Check
 from teleport.gitops.weakened import weakened
 from teleport.service.config import Config
-from teleport.service.policies import Guards, ceiling_of
+from teleport.service.policies import Guards, ceiling_of, has_ceiling
 from teleport.service.review import Reviewer
 
 __all__ = ["guarded", "new_guards"]
@@ -20,7 +20,8 @@ def guarded(config: Config) -> tuple[Sequence[Check], Mapping[str, str]]:
     policies = config.policies
     people = policies.people if policies is not None else {}
     guards = checks(policies.guards if policies is not None else Guards(), people, weakened=weakened)
-    return (*guards, within_ceilings(partial(ceiling_of, policies)), promises), people
+    kept = partial(promises, bounded=partial(has_ceiling, policies))
+    return (*guards, within_ceilings(partial(ceiling_of, policies)), kept), people
 
 
 def new_guards(reviewer: Reviewer, config: Config) -> "partial[None]":

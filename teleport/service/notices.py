@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from teleport.audit.events import CATALOGUE
+from teleport.audit.events import CATALOGUE, BreakGlass
 from teleport.gitops.loop import SourceState
 from teleport.service.notifications import WORDS, Word
 
@@ -21,8 +21,10 @@ CommitState = Literal["pending", "success", "failure", "error"]
 _PREFIX: Final = "policy."
 _PROBLEMS: Final = 20
 _LONGEST: Final = 2000
+_BEGUN: Final = "somebody changed a declared resource for an emergency, past its source"
+_REFUSED: Final = "an emergency change, past the source of a resource, was tried and refused"
 _PUBLIC: Final = ("event", "code", "source", "commit", "revision", "created", "updated", "deleted", "guard", "count")
-"""Fields of events that name neither people nor hosts."""
+"""Fields of events that name neither people nor hosts; lists among them are counted, for what they list may."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,24 @@ def of_event(event: Mapping[str, Any]) -> Notice | None:
     word = word_of(str(event.get("event", "")))
     if word is None or word == "stalled":
         return None
-    known = CATALOGUE.get(str(event["event"]))
-    facts = {name: event[name] for name in _PUBLIC if name in event}
+    facts = {name: _counted(event[name]) for name in _PUBLIC if name in event}
     source = f" of source {event['source']}" if event.get("source") else ""
     commit = f" at commit {str(event['commit'])[:12]}" if event.get("commit") else ""
-    text = known.summary if known is not None else str(event["event"])
-    private = {key: value for key, value in event.items() if key not in ("seq", "prev", *_PUBLIC)}
-    return Notice(word, f"{text} ({word}{source}{commit})", facts, private, str(event.get("uid", "")))
+    private = {key: value for key, value in event.items() if key not in ("seq", "prev") and facts.get(key) != value}
+    return Notice(word, f"{_text(event)} ({word}{source}{commit})", facts, private, str(event.get("uid", "")))
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    """What an event means; an emergency change that was refused is no emergency change."""
+    name = str(event["event"])
+    if name == BreakGlass.event and "success" in event:
+        return _BEGUN if event["success"] else _REFUSED
+    known = CATALOGUE.get(name)
+    return known.summary if known is not None else name
+
+
+def _counted(value: Any) -> Any:
+    return len(value) if isinstance(value, list | tuple) else value
 
 
 def word_of(event: str) -> Word | None:

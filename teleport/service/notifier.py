@@ -1,9 +1,11 @@
 """Starts what tells others of the policy, from what teleport.yaml says of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from teleport.service.auth import AuthService
+from teleport.service.config import Config
 from teleport.service.ledger import Ledger
 from teleport.service.notifications import CommitStatus
 from teleport.service.notify import Notifier
@@ -29,6 +31,12 @@ def start_notifier(site: Site, auth: AuthService, policies: Policies) -> None:
     auth.auth.audit.subscribe(notifier.happened)
     site.life.stack.push_async_callback(ledger.save)
     site.life.background(notifier.run(), "notifications")
+    site.prepares.append(partial(_new_receivers, notifier))
+
+
+def _new_receivers(notifier: Notifier, config: Config) -> Callable[[], None]:
+    """Those of another configuration. The forges belong to their sources, which stay as they are."""
+    return partial(notifier.take, config.policies.notify if config.policies is not None else ())
 
 
 def _forges(policies: Policies) -> Mapping[str, CommitStatus]:

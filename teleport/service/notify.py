@@ -62,13 +62,24 @@ class Notifier:
         """`forges` are by source."""
         self._ledger, self._cluster, self._clock, self._send = ledger, cluster, clock, send
         self._backoff = backoff or Backoff(first=1.0, limit=300.0)
-        self._receivers, self._forges = {f"webhook {one.label}": one for one in receivers}, dict(forges)
-        self._changed = asyncio.Event()
+        self._receivers: dict[str, Receiver] = {}
+        self._forges = dict(forges)
+        self._changed, self._taken = asyncio.Event(), asyncio.Event()
         self.channels = {
-            **{name: Channel(one.label, self._message(one)) for name, one in self._receivers.items()},
-            **{f"status {name}": Channel(f"{one.forge} {name}", self._status(one)) for name, one in forges.items()},
+            f"status {name}": Channel(f"{one.forge} {name}", self._status(one)) for name, one in forges.items()
         }
-        ledger.waiting = {name: ledger.waiting.get(name, []) for name in self.channels}
+        self.take(receivers)
+
+    def take(self, receivers: Sequence[Receiver]) -> None:
+        """Tell these from now on, and no others. What waits for one that stays is kept."""
+        self._receivers = {f"webhook {one.label}": one for one in receivers}
+        gone = [name for name in self.channels if name.startswith("webhook ") and name not in self._receivers]
+        for name in gone:
+            del self.channels[name]
+        for name, one in self._receivers.items():
+            self.channels.setdefault(name, Channel(one.label, self._message(one))).request = self._message(one)
+        self._ledger.waiting = {name: self._ledger.waiting.get(name, []) for name in self.channels}
+        self._taken.set()
 
     # -- what has happened
 
@@ -130,8 +141,14 @@ class Notifier:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep())
-            for name in self.channels:
-                tasks.create_task(self._serve(name))
+            serving: dict[str, asyncio.Task[None]] = {}
+            while True:
+                self._taken.clear()
+                for name in serving.keys() - self.channels.keys():
+                    serving.pop(name).cancel()
+                for name in self.channels.keys() - serving.keys():
+                    serving[name] = tasks.create_task(self._serve(name))
+                await self._taken.wait()
 
     async def _keep(self) -> None:
         while True:

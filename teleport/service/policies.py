@@ -23,7 +23,7 @@ from teleport.service.sections import Section
 
 __all__ = [
     "API", "EVERYWHERE", "SETTINGS", "BreakGlass", "Git", "Guards", "Kubernetes", "Policies", "PolicySource",
-    "ceiling_of", "may_adopt",
+    "ceiling_of", "has_ceiling", "may_adopt",
 ]  # fmt: skip
 
 API: Final = "api"
@@ -323,7 +323,7 @@ class Policies(Section):
             for one in self.sources
         )  # fmt: skip
         changes = {"interval": wanted.interval, "sources": kept, "break_glass": wanted.break_glass}
-        changes |= {"guards": wanted.guards, "people": wanted.people}
+        changes |= {"guards": wanted.guards, "people": wanted.people, "notify": wanted.notify}
         return self.model_copy(update=changes)
 
 
@@ -336,6 +336,12 @@ def ceiling_of(policies: Policies | None, source: str) -> Ceiling | None:
         return None if source in (API, SETTINGS) else Ceiling()
     ceiling = entry.ceiling
     return ceiling.of(namespace) if ceiling is not None else None
+
+
+def has_ceiling(policies: Policies | None, source: str) -> bool:
+    """Whether teleport.yaml names a source and gives it a ceiling."""
+    name = source.partition("/")[0]
+    return policies is not None and any(one.name == name and one.ceiling is not None for one in policies.sources)
 
 
 def may_adopt(policies: Policies | None, source: str, owner: str) -> bool:

@@ -32,7 +32,7 @@ LIVE: Final[Mapping[str, Sequence[str]]] = {
     "auth_service": _CLUSTER_SETTINGS,
     "proxy_service": ("https_keypairs", "trusted_balancers"),
     "ssh_service": ("labels", "commands"),
-    "policies": ("interval", "sources.interval", "sources.ceiling", "guards", "people", "break_glass"),
+    "policies": ("interval", "sources.interval", "sources.ceiling", "guards", "people", "break_glass", "notify"),
 }
 """By section, the fields that take effect when the file is read again; and `admins` as a whole."""
 

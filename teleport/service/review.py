@@ -44,17 +44,18 @@ class Endorsed(Protocol):
 
 @dataclass
 class Reviewer:
-    """What `PolicyWriter` asks. `checks` and `people` may be replaced while it runs."""
+    """What `PolicyWriter` asks."""
 
     approvals: Approvals
     policy: LivePolicy
     hosts: Callable[[], Awaitable[Sequence[Node]]]
     clock: Clock
     checks: Sequence[Check] = ()
+    """Guards, ceilings and promises, as teleport.yaml has them now; replaced, like `people`, when it is read again."""
     people: Mapping[str, str] = field(default_factory=dict)
     """Principals of signatures, and the users they are."""
-    standing: Sequence[Check] = ()
-    """Checks that no setting turns off."""
+    always: Sequence[Check] = ()
+    """What is asked besides, whatever teleport.yaml says."""
     signed: dict[str, Endorsed] = field(default_factory=dict)
     """By name, the sources that are."""
 
@@ -63,7 +64,7 @@ class Reviewer:
         if proposal.source == SETTINGS:  # whoever writes teleport.yaml sets the guards, and is not held to them
             return Reviewed()
         proposed = await self._proposed(proposal)
-        verdict = await asyncio.to_thread(review, proposed, (*self.standing, *self.checks))
+        verdict = await asyncio.to_thread(review, proposed, (*self.always, *self.checks))
         refused: list[Problem] = []
         guards = []
         reviewed = Reviewed(verdict.warnings)

@@ -9,10 +9,10 @@ from pydantic import AfterValidator, Field
 
 from teleport.auth.references import DEFAULT_PREFIX, References, Unresolved
 from teleport.core.errors import Problem
-from teleport.gitops.review import Proposed, Verdict, Violation
+from teleport.gitops.review import API, Proposed, Verdict, Violation
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.kinds import AnyResource
-from teleport.resources.secret_ref import SecretRef
+from teleport.resources.secret_ref import SecretRef, plain_secrets
 from teleport.resources.token import Token
 from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.values import Text, Texts
@@ -64,7 +64,8 @@ def _usual_folders(data_dir: Path) -> Iterator[Path]:
 
 
 class SecretsCheck:
-    """Refuses references to what is not permitted; warns of those that lead to no secret at the moment."""
+    """Refuses secrets that a source holds itself, whatever door it comes by, and references to what is not permitted;
+    warns of those that lead to no secret at the moment."""
 
     def __init__(self, permitted: References) -> None:
         self._permitted = permitted
@@ -72,6 +73,8 @@ class SecretsCheck:
     def __call__(self, proposed: Proposed) -> Verdict:
         violations: list[Violation] = []
         warnings: list[Problem] = []
+        if proposed.source != API:
+            violations += (Violation(_GUARD, problem) for problem in plain_secrets(proposed.desired.values()))
         for ref, resource in proposed.desired.items():
             for reference, path, hint in _references(resource):
                 if reference.kubernetes and proposed.before.get(ref) is resource:

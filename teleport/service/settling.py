@@ -34,6 +34,8 @@ __all__ = ["Settling"]
 
 _ROUNDS: Final = 20
 """After so many refusals of what was left, everything that would change stays out."""
+_TOLD: Final = 5
+"""Problems of the whole that each object is told which cannot be told apart."""
 _ATTEMPTS: Final = 4
 """How often all is looked at anew because others wrote policy meanwhile."""
 _STATES: Final = frozenset({TESTS, INVARIANTS})
@@ -111,8 +113,8 @@ class _Attempt:
         self, error: Invalid, desired: Objects, findings: Mapping[Ref, Finding], *, last: bool
     ) -> Mapping[Ref, Sequence[Problem]]:
         """Which changes to leave out for it, and why."""
-        changes = self.case.changes(desired)
-        everything = dict.fromkeys(changes, error.problems)
+        changes, found = self.case.changes(desired), _few(error.problems)
+        everything = dict.fromkeys(changes, found)
         if last:
             return everything
         named = self.case.named(error.problems, desired)
@@ -121,7 +123,7 @@ class _Attempt:
         guards = error.guards if isinstance(error, Guarded) else frozenset()
         if guards <= _STATES:
             return await self._guilty(desired) or everything
-        gone = {ref: error.problems for ref in changes if ref not in desired}
+        gone = {ref: found for ref in changes if ref not in desired}
         return gone or everything
 
     async def _guilty(self, desired: Objects) -> dict[Ref, Sequence[Problem]]:
@@ -136,7 +138,7 @@ class _Attempt:
                 await self.auth.auth.writer.consider(self._proposal(proposed))
             except Invalid as error:
                 if len(groups) == 1:
-                    found.update(dict.fromkeys(refs, error.problems))
+                    found.update(dict.fromkeys(refs, _few(error.problems)))
                     return
                 middle = len(groups) // 2
                 await attempt(groups[:middle])
@@ -172,6 +174,12 @@ def _actor(source: str) -> Actor:
 
 def _reason(error: Invalid) -> Reason:
     return "Guarded" if isinstance(error, Guarded) else "NotOwned" if isinstance(error, Foreign) else "Invalid"
+
+
+def _few(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Enough to see what it is about: each of many objects is told them."""
+    left = len(problems) - _TOLD
+    return (*problems[:_TOLD], Problem("", 0, 0, f"and {left} more")) if left > 0 else tuple(problems)
 
 
 def _with(state: Objects, desired: Objects, refs: Sequence[Ref]) -> dict[Ref, AnyResource]:

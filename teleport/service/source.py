@@ -99,6 +99,9 @@ async def _run(
     if site.notifier is not None:
         site.notifier.remember(loop.state)
     loop.state.applied_commit = await auth.auth.writer.applied_commit(name)
+    revision, found = await auth.auth.writer.stored()
+    loop.state.objects = sum(one.owner == name for one in found.values())
+    loop.state.revision = revision if loop.state.objects else 0
     note = await auth.store.get(keys.suspended(name))
     loop.suspended = suspension(json.loads(note.value)) if note is not None else ""
     await loop.run(watch)

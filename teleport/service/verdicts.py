@@ -25,6 +25,8 @@ _GUARD: Final = re.compile(r"refused by the guard ([a-z_]+): ")
 _ELSEWHERE: Final = "who administers the cluster sees why: tctl policy status"
 _BEYOND: Final = "refused by the guard ceiling: the source may not own an object of this kind and name"
 """Also where somebody else has one: whether that is so is no business of a tenant."""
+_LINES: Final = 20
+"""Problems of one object that its status tells."""
 _MOST: Final = 10
 """Names that one message lists."""
 
@@ -151,7 +153,7 @@ def _out(settled: Settled, place: str, ref: Ref, reader: Confidant) -> m.ObjectV
     finding = settled.findings.get(ref)
     if finding is not None and finding.reason == "NotOwned" and not reader.may_own(ref):
         return m.ObjectVerdict(place=place, state="Stalled", reason="Guarded", message=_BEYOND)
-    message = "\n".join(dict.fromkeys(reader.text(one, ref) for one in settled.part.stalled[ref]))
+    message = "\n".join(dict.fromkeys(reader.text(one, ref) for one in settled.part.stalled[ref][:_LINES]))
     return m.ObjectVerdict(
         place=place, state="Stalled", reason=_reason(case, ref, finding),
         message=_kept(message) if case.pruned(ref) else message,

@@ -331,3 +331,48 @@ def test_who_is_mapped_to_a_role_that_may_is_inside_with_all_of_it() -> None:
 def test_a_pattern_that_passes_names_through_reaches_every_role_there_is() -> None:
     assert prove(dev("root", env="prod"), trusting("^(.*)$", "$1")).answer == "violated"
     assert prove(dev("root", env="prod"), trusting("^x-(.*)$", "own-$1")).answer == "proved"
+
+
+# -- what would have to be known, by name
+
+
+def test_a_label_whose_key_is_a_trait_is_bounded_by_what_is_assumed_of_the_trait() -> None:
+    given = role("dev", allow={"logins": ["root"], "node_labels": {"{{internal.key}}": "x", "env": "*"}})
+
+    key, may = user("bob", ["dev"], key=["team"]), {"logins": ["root"], "labels": {"zone": "*"}}
+    labels = {"team": ["y"], "": []}
+
+    unknown = prove(given, key, may=may, assume={"labels": labels})
+    elsewhere = prove(given, key, may=may, assume={"traits": {"key": ["team"]}, "labels": labels})
+    there = prove(given, key, may=may, assume={"traits": {"key": ["zone", "team"]}, "labels": labels})
+
+    assert (unknown.answer, unknown.findings[0].missing) == ("not provable", ("traits.key",))
+    assert elsewhere.answer == "proved"
+    assert there.answer == "violated"
+
+
+def test_which_values_somebody_has_together_is_tried_in_every_combination() -> None:
+    both = 'contains(user.spec.traits.team, "web") && !contains(user.spec.traits.team, "dev")'
+    given = expression(f'labels.env == "prod" && {both} && regexp.match(user.spec.traits.team, "d*")')
+
+    assert prove(given, BOB, assume={"traits": {"team": ["web", "dev"]}}).answer == "proved"
+    assert prove(given, BOB, assume={"traits": {"team": ["web", "data"]}}).answer == "violated"
+
+
+def test_what_is_assumed_already_is_not_asked_for_again() -> None:
+    values = [f"v{one}" for one in range(20)]
+    given = expression('labels.env == "prod" && contains(user.spec.traits.team, "v1")'
+                       ' && contains(user.spec.traits.team, "v2") && !contains(user.spec.traits.team, "v3")')  # fmt: skip
+
+    (found,) = prove(given, BOB, assume={"traits": {"team": values}}).findings
+
+    assert found.missing == ()
+    assert "as the trait team can have too many values to try every combination" in found.text
+
+
+def test_a_deny_block_that_reads_a_trait_names_the_trait() -> None:
+    given = role("dev", allow=rule("root", team="^{{internal.team}}.*$"), deny=rule(team=["^{{internal.team}}$"]))
+
+    (found,) = prove(given, user("bob", ["dev"])).findings
+
+    assert found.missing == ("traits.team",)

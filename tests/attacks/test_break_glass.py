@@ -26,6 +26,8 @@ from teleport.core.errors import (
     Unauthenticated,
 )
 from teleport.core.identity import Identity
+from teleport.gitops.ceiling import Ceiling
+from teleport.gitops.ceiling_check import within_ceilings
 from teleport.resources.load import load
 from teleport.store.sqlite import DATABASE
 from tests.auth.cluster import Cluster, role, user
@@ -152,6 +154,25 @@ async def test_root_on_the_auth_host_is_believed_and_written_down(emergency: Eme
     (told,) = emergency.cluster.events("policy.break_glass")
 
     assert (told["user"], told["with_mfa"], told["success"]) == ("root (uid 0)", False, True)
+
+
+async def test_it_is_below_the_ceiling_of_the_source_that_declares_it(tmp_path: Path) -> None:
+    nouns = ("role", "user", "node", "lock", "token", "cluster_auth_preference")
+    ceiling = Ceiling(
+        owns={"role": ("*",), "user": ("*",)}, logins=("app", "postgres"), node_labels={"*": ("*",)},
+        options=("port_forwarding",), rules=tuple((noun, ("break_glass",)) for noun in nouns),
+    )  # fmt: skip
+    async with Cluster.open(tmp_path, checks=[within_ceilings({"folder": ceiling}.get)]) as cluster:
+        cluster.auth.emergencies.limits = EmergencyLimits(enabled=True, longest=3600.0)
+        await cluster.declare(
+            role("dev", logins="app"), role("oncall", logins="app", rules=VERB), user("ann", "oncall")
+        )
+        emergency = Emergency(cluster, await cluster.enrol("ann"))
+
+        await emergency.refused(Invalid, "refused by the guard ceiling: role/dev allows the login root", role("dev"))
+        await emergency.begin(role("dev", logins="app, postgres"))
+
+        assert emergency.logins() == ["app", "postgres"]
 
 
 # -- how long

@@ -76,7 +76,7 @@ metadata: {name: b-web, labels: {team: b, teleport.dev/keep: "true"}}
 kind: token
 version: v2
 metadata: {name: b-join-secret}
-spec: {roles: [node]}
+spec: {roles: [node], join_method: github, github: {allow: [{repository: b/app}]}}
 ---
 kind: lock
 version: v2
@@ -218,6 +218,23 @@ def test_more_than_the_ceiling_is_refused(attack: str, because: str) -> None:
     assert any(because in one for one in found), found
 
 
+@pytest.mark.parametrize("written", ["^b-.{{internal.x}}$", "^(b|c){{internal.x}}$"])
+def test_a_template_in_an_expression_is_not_the_expression_that_it_looks_like(written: str) -> None:
+    bound = replace(TEAM, node_labels={"team": ("^b-.*$", "^(b|c)*$")}, logins=("app",))
+
+    assert refused(role(f"logins: [app], node_labels: {{team: '{written}'}}"), ceiling=bound) != []
+    assert refused(role("logins: [app], node_labels: {team: '^b-.*$'}"), ceiling=bound) == []
+
+
+def test_tests_and_invariants_may_be_owned_for_they_bind_their_own_source_alone() -> None:
+    spec = "given: {roles: [support], traits: {logins: [app]}}, expect: [{can: app, hosts: any}]"
+    promise = other("access_test", spec, version="v1")
+
+    (without,) = refused(promise)
+    assert "access_test/b-x is of a kind that the source team-b may not own" in without
+    assert refused(promise, ceiling=replace(TEAM, owns={"access_test": ("b-*",)})) == []
+
+
 def test_a_role_that_somebody_else_names_already_cannot_be_made_by_a_source_with_a_ceiling() -> None:
     """It expired, or was removed by force: whoever makes it anew would decide for those who meant the old one."""
     others = OTHERS + "---\n" + user("roles: [b-gone]", name="boss@a.example")
@@ -264,6 +281,13 @@ def test_every_option_and_field_of_a_role_that_nobody_thought_about_is_refused()
 
     for field, value in samples.items():
         assert any(f"sets {field}," in line for line in refused(role(f"{field}: {value}"))), field
+
+
+def test_a_token_may_say_where_its_secret_is() -> None:
+    secret = "secret: {file: /run/secrets/teleport/b}"
+
+    assert refused(other("token", f"roles: [Node], {secret}", name="b-fleet")) == []
+    assert refused(other("token", f"roles: [Proxy], {secret}", name="b-fleet")) != []
 
 
 def test_a_token_is_never_shown_by_its_name() -> None:

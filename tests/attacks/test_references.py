@@ -44,6 +44,15 @@ async def declared(cluster: Cluster, text: str, source: str = "git") -> Applied:
     return await cluster.auth.writer.replace(source, loaded.resources, Actor(f"source:{source}", 2))
 
 
+async def test_a_secret_written_out_comes_in_by_no_door_of_a_source(cluster: Cluster) -> None:
+    with pytest.raises(Invalid, match="is a secret, which does not belong in a source of policy") as told:
+        await declared(cluster, PLAIN, source="namespace-shop")
+
+    assert "hunter2" not in str(told.value)
+    with pytest.raises(AccessDenied, match="not valid"):
+        await join(cluster, "hunter2hunter2hunter2")
+
+
 async def test_the_secret_opens_and_the_tokens_own_name_does_not(cluster: Cluster) -> None:
     await declared(cluster, token(file=str(kept(cluster))))
 
@@ -213,6 +222,19 @@ def test_it_is_told_before_it_is_pushed_too(tmp_path: Path) -> None:
     (problem,) = review(tmp_path).problems
 
     assert "does not belong in a source of policy" in problem.message
+    assert "hunter2" not in str(problem)
+
+
+def test_the_secret_of_a_first_join_by_a_key_pair_is_one_too(tmp_path: Path) -> None:
+    (tmp_path / "token.yaml").write_text(
+        "kind: token\nversion: v2\nmetadata: {name: machine}\nspec:\n  roles: [Bot]\n  bot_name: b\n"
+        "  join_method: bound_keypair\n  bound_keypair: {onboarding: {registration_secret: hunter2}}\n"
+    )
+
+    (problem,) = review(tmp_path).problems
+
+    assert str(problem).startswith("token.yaml:8:19: the registration_secret of this token is a secret")
+    assert "initial_public_key" in problem.hint
     assert "hunter2" not in str(problem)
 
 

@@ -88,7 +88,8 @@ async def test_the_owner_keeps_what_two_sources_declare_also_after_a_restart_in_
             except Invalid as error:
                 refused.append((source, error.message))
 
-        assert refused == [("team-b", "policy.yaml:3:18: role/dev belongs to the source ops (delete it there first)")]
+        hint = "delete it there first, or have it taken over: tctl policy adopt role/dev --source team-b"
+        assert refused == [("team-b", f"policy.yaml:3:18: role/dev belongs to the source ops ({hint})")]
 
 
 # -- keep

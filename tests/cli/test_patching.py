@@ -1,5 +1,6 @@
 """Patches of policy files: the change that was meant, the rest of the file as it was, and `git apply` takes it."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def diff(text: str) -> tuple[list[str], list[str]]:
          ["        max_session_ttl: 8h   # a working day"], ["        max_session_ttl: 1h   # a working day"]),
         ("role/dba", ("spec", "allow", "logins"), ["postgres", "admin", "root"],
          ['        logins: ["postgres", admin]   # never root'],
-         ['        logins: ["postgres", admin, root] # never root']),
+         ['        logins: ["postgres", admin, root]   # never root']),
     ],
 )  # fmt: skip
 def test_only_the_lines_that_mean_something_else_change(
@@ -83,6 +84,68 @@ def test_only_the_lines_that_mean_something_else_change(
     text = patched(TEXT, ref, before, after, file="roles/dba.yaml")
 
     assert diff(text) == (gone, come)
+
+
+ODD = """\
+kind: role
+version: v7
+metadata: {name: dba}
+spec:
+    allow:
+        logins: [ann,
+                 bob,   # bob, by night
+                 cy]
+        node_labels: {env:   'test', team: [ a,b ]}
+        host_groups:
+        # first
+        - one
+        # second
+        - two   # not three
+        # third
+        - three
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "gone", "come"),
+    [
+        (("logins",), ["ann", "bob", "dora"], ["                 cy]"], []),
+        (("logins",), ["bob", "cy"], ["        logins: [ann,"], ["        logins: [", "        logins: [bob"]),
+        (("node_labels", "env"), "prod", ["env:   'test'"], ["env:   prod"]),
+        (("node_labels", "env"), ["test", "prod"], ["env:   'test'"], ["env:   [test, prod]"]),
+        (("node_labels", "team"), ["a", "b", "c d"], ["[ a,b ]"], ['[ a,b, "c d" ]']),
+        (("host_groups",), ["one", "three"], ["        - two   # not three"], []),
+        (("host_groups",), ["one", "two", "three", "four"], [], ["        - four"]),
+    ],
+)
+def test_a_value_changes_where_it_stands_and_no_other_comment_goes(
+    path: tuple[str, ...], to: Any, gone: list[str], come: list[str]
+) -> None:
+    loaded = load(ODD.encode(), file="x")
+    before, after = loaded.resources[0].to_dict(), loaded.resources[0].to_dict()
+    here = after["spec"]["allow"]
+    for step in path[:-1]:
+        here = here[step]
+    here[path[-1]] = to
+
+    result = patched(ODD, "role/dba", before, after, file="x")
+
+    assert load(result.encode(), file="x").resources[0].to_dict() == after
+    assert [one for one in gone if one in result] == []
+    assert not come or any(one in result for one in come)
+    comments = {line.partition("#")[2] for line in ODD.splitlines() if "#" in line and line not in gone}
+    assert comments <= {line.partition("#")[2] for line in result.splitlines()}
+
+
+def test_json_stays_json_and_its_layout_its_own(tmp_path: Path) -> None:
+    text = json.dumps(role("dba", logins="root").to_dict(), indent=2) + "\n"
+    before, after = json.loads(text), json.loads(text)
+    after["spec"]["allow"]["logins"] = ["root", "ann"]
+
+    result = patched(text, "role/dba", before, after, file="dba.json")
+
+    assert json.loads(result) == after
+    assert len(set(result.splitlines()) - set(text.splitlines())) <= 2
 
 
 def test_a_field_that_was_not_written_is_written() -> None:

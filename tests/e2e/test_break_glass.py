@@ -88,6 +88,18 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     world.stop()
 
 
+@pytest.mark.parametrize(
+    "command", [("edit", "role/ops"), ("rm", "role/ops"), ("create", "-"), ("create", "--force", "-")]
+)
+def test_a_write_to_what_the_repository_declares_is_refused_and_names_file_and_commit(
+    governed: Governed, command: tuple[str, ...]
+) -> None:
+    done = governed.world.tctl(*command, stdin=WIDER)
+
+    assert done.status == 1
+    assert f"declared in ops.yaml:1 (commit {governed.source()['applied_commit']})" in done.errors
+
+
 def test_access_for_a_while_ends_by_itself_and_with_it_the_session(governed: Governed) -> None:
     world = governed.world
     before = governed.refused(governed.ann)
@@ -106,6 +118,35 @@ def test_access_for_a_while_ends_by_itself_and_with_it_the_session(governed: Gov
     ended = world.wait_event("policy.break_glass.end", id=begun["id"])
     assert (begun["user"], begun["with_mfa"], begun["commit"]) == ("bob", True, governed.upstream.head)
     assert (ended["begun_by"], ended["reason"]) == ("bob", "its time is over")
+
+
+def test_who_asks_why_reads_of_the_emergency_and_of_the_commit_that_it_lies_over(governed: Governed) -> None:
+    world, commit = governed.world, governed.source()["applied_commit"]
+    governed.break_glass()
+    asked = ("--user", "ann", "--login", LOGIN, "--node", "db-1")
+    governed.ann.ssh(f"{LOGIN}@db-1", "true")
+    started = world.wait_event("session.start", source="break-glass")
+
+    told = {
+        "session": world.tctl("access", "explain", "--session", started["sid"]).output,
+        "question": world.tctl("access", "explain", "--live", *asked).output,
+    }
+    beside = {
+        "who": world.tctl("access", "who", "--live", "--node", "db-1").output,
+        "since": world.tctl("access", "since", "--live", *asked).output,
+        "plan": world.tctl("policy", "plan", str(governed.upstream.folder / "policies")).output,
+    }
+    past = world.tctl("access", "who", "--live", "--node", "db-1", "--at", commit).output
+    world.tctl("policy", "break-glass", "end", "role/ops")
+
+    for one in told.values():
+        assert "role/ops is changed for an emergency by root (uid 0) until " in one
+        assert ": the database is down\n    spec.allow.node_labels" in one
+        assert f"declared otherwise at ops.yaml:1 of the source git\n  commit {commit}" in one
+        assert "  # Nobody gets anywhere by this" in one
+    for one in beside.values():
+        assert "role/ops is changed for an emergency until " in one
+    assert "emergency" not in past
 
 
 def test_it_is_ended_before_its_time(governed: Governed) -> None:

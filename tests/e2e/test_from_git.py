@@ -119,6 +119,7 @@ def test_an_unsigned_commit_is_refused_by_name_and_what_was_in_force_stays(gover
     assert (status["applied_commit"], status["revision"]) == (good, revision)
     assert f"commit {good} in force, {unsigned} read last" in governed.world.tctl("policy", "status").output
     assert governed.world.wait_event("policy.stalled", commit=unsigned)
+    assert f"commit={unsigned}" in governed.world.tctl("audit", "search", "--type", "policy.stalled").output
     assert governed.world.tctl("get", "user/mallory").status != 0
     governed.upstream.git("reset", "-q", "--hard", good)
     governed.wait("Ready", good)
@@ -201,7 +202,7 @@ def test_a_branch_that_went_back_is_refused_also_after_a_restart_until_an_admini
     governed.wait("Ready", new)
 
     governed.upstream.git("reset", "-q", "--hard", old)
-    governed.wait("Stalled", old)
+    before = governed.wait("Stalled", old)
     world.stop()
     world.start()
     status = governed.wait("Stalled", old)
@@ -211,6 +212,8 @@ def test_a_branch_that_went_back_is_refused_also_after_a_restart_until_an_admini
 
     assert f"does not contain {new}" in status["message"]
     assert status["applied_commit"] == new
+    assert status["objects"] == before["objects"] > 0
+    assert status["revision"] > 0
     assert kept == 0
     assert (wrong.status, accepted.status, accepted.output) == (1, 0, f"source git may go to commit {old}\n")
     governed.wait("Ready", old)

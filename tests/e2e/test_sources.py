@@ -168,6 +168,7 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
     good = governed.team.head
     bad = governed.team.commit({"bob.yaml": user("bob", roles="editor")})
     plan = governed.world.tctl("policy", "plan", str(governed.team.folder), "--source", "team-b")
+    slip = governed.world.tctl("policy", "plan", str(governed.team.folder), "--source", "team-x")
     governed.push("team-b")
     status = governed.wait("team-b", "Stalled", bad)
 
@@ -176,7 +177,8 @@ def test_a_source_that_gives_itself_more_than_its_ceiling_is_stalled_and_its_las
     governed.push("team-b")
     governed.wait("team-b", "Ready", governed.team.head)
 
-    assert plan.status == 4
+    assert "Note: the cluster has no source of the name team-x; it has ops, team-b\n" in slip.output
+    assert (plan.status, "no source of the name" in plan.output) == (4, False)
     assert "bob.yaml:4:16: user/bob holds the role editor, beyond what its source may give" in plan.output
     assert "bob.yaml:4:16: refused by the guard ceiling: user/bob holds the role editor" in status["message"]
     assert status["applied_commit"] == good

@@ -8,6 +8,7 @@ import pytest
 
 from teleport.gitops import folder as module
 from teleport.gitops.folder import FolderSource, read_folder
+from teleport.resources.load import Loader
 
 LOCK = "kind: lock\nversion: v2\nmetadata: {name: %s}\nspec: {target: {user: ann}}\n"
 
@@ -99,6 +100,17 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     assert len(files) == 3
     assert "more than 3 files" in str(problems[0])
+
+
+def test_more_resources_than_fit_are_refused_before_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teleport.resources.load.MAX_RESOURCES", 2)
+    files = [(f"{number}.yaml", (LOCK % f"l{number}").encode()) for number in range(3)]
+
+    loaded = Loader().load([*files, ("z.yaml", b"never: [looked at")])
+
+    assert [str(one) for one in loaded.problems] == ["2.yaml: more than 2 resources in one source"]
+    assert loaded.resources == ()
+    assert len(Loader().load(files[:2]).resources) == 2
 
 
 async def test_a_source_names_itself_in_what_it_loads_and_keeps_paths_relative(tmp_path: Path) -> None:

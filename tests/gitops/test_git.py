@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from teleport.gitops.git import GitSettings, GitSource
 from teleport.gitops.mirror import GitCredentials
 from teleport.gitops.signatures import Verification
 from teleport.resources.load import Loaded
+from teleport.resources.model import Origin
+from teleport.resources.role import Role
 from tests.builders import FakeClock
 from tests.gitops.repositories import Key, Upstream, key, role
 
@@ -115,6 +119,22 @@ async def test_a_commit_is_read_once(place: Place, upstream: Upstream) -> None:
 
     assert again is first
     assert later is not first
+
+
+async def test_reading_a_big_repository_holds_nobody_else_up(
+    place: Place, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, original = set(), Role.with_origin
+
+    def noted(one: Role, origin: Origin, uid: str = "") -> Role:
+        threads.add(threading.current_thread())
+        return original(one, origin, uid)
+
+    monkeypatch.setattr(Role, "with_origin", noted)
+    await place.apply()
+
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_blobs_are_fetched_only_where_they_are_policy(place: Place, upstream: Upstream) -> None:
@@ -299,6 +319,13 @@ async def test_a_stranger_a_revoked_and_an_expired_key_are_refused(
         found.append(await place.refusal())
 
     assert all("is not signed by an allowed signer" in one for one in found), found
+    assert [re.sub("SHA256:[^ ]+", "K", one).rpartition(": ")[2] for one in found] == [
+        "the key K is in no line of the file of allowed signers",
+        "the key K is that of ann, and revoked",
+        "the key K is that of ann",
+        "the key K is that of ann",
+        "the key K is in no line of the file of allowed signers",
+    ]
 
 
 async def test_a_back_dated_commit_of_an_expired_key_is_refused(place: Place, upstream: Upstream, ann: Key) -> None:
@@ -343,7 +370,8 @@ async def test_two_people_must_agree_and_neither_a_person_nor_a_key_counts_twice
     alone = await place.refusal()
     upstream.approve(commit, by=bob, name=f"approve/{commit}/4")
 
-    assert "needs the approval of another allowed signer" in alone
+    assert "needs the approval of another allowed signer; a tag is there that does not count: " in alone
+    assert "ann has signed already" in alone
     assert (await place.apply()).problems == ()
 
 
@@ -358,7 +386,19 @@ async def test_an_approval_of_another_commit_or_a_tag_of_another_name_is_none(
     upstream.approve(commit, by=bob, name="v1.0")
     upstream.git("update-ref", f"refs/tags/approve/{commit}/2", "refs/tags/v1.0")
 
-    assert "needs the approval" in await place.refusal()
+    waiting = await place.refusal()
+
+    assert "needs the approval" in waiting
+    assert "does not count: it is not signed for this commit" in waiting
+
+
+async def test_an_approval_by_a_key_that_does_not_count_says_whose_it_is(
+    place: Place, upstream: Upstream, ann: Key, bob: Key
+) -> None:
+    place.verify(ann.allowed(), bob.allowed(), required=2, revoked=bob)
+    upstream.approve(upstream.commit(by=ann), by=bob)
+
+    assert "is that of bob, and revoked" in await place.refusal()
 
 
 async def test_a_merge_counts_by_its_own_signature(place: Place, upstream: Upstream, ann: Key) -> None:

@@ -106,6 +106,35 @@ def test_the_place_is_that_of_the_expectation() -> None:
     assert (found.problem.file, found.problem.line, found.problem.column) == ("tests/t.yaml", 7, 5)
 
 
+# -- whom a promise binds
+
+
+def test_what_a_source_with_a_ceiling_promises_binds_that_source_alone() -> None:
+    def judged(writer: str, *, bounded: str) -> Verdict:
+        test = CANNOT.with_origin(Origin("team-b"))
+        proposed = Proposed(writer, by_ref([DEV, ANN, test]), by_ref([WIDE, ANN, test]), now=NOW, hosts=())
+        return promises(proposed, bounded=lambda source: source == bounded)
+
+    others = judged("git", bounded="team-b")
+
+    assert guards(judged("team-b", bounded="team-b")) == [TESTS]
+    assert guards(judged("git", bounded="")) == [TESTS]
+    assert others.violations == ()
+    assert [one.message.endswith("(it binds the source team-b alone)") for one in others.warnings] == [True]
+
+
+def test_a_promise_that_passes_to_a_source_with_a_ceiling_is_weakened_for_it_binds_others_no_more() -> None:
+    was, will = (by_ref([DEV, ANN, CANNOT.with_origin(Origin(source))]) for source in ("git", "api"))
+
+    def judged(bounded: str) -> Verdict:
+        return promises(Proposed("git", was, will, now=NOW, hosts=()), bounded=lambda source: source == bounded)
+
+    assert judged("").violations == ()
+    assert [(one.guard, one.message) for one in judged("api").violations] == [
+        (WEAKENED, "access_test/t: it would belong to api, and bind that source alone")
+    ]
+
+
 # -- what only warns
 
 

@@ -109,6 +109,21 @@ def test_links_lead_to_files_of_the_commit_or_nowhere(repository: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("target", ["../shared", "..", "/srv/shared", "../../shared", "../chain"])
+def test_a_link_to_a_folder_elsewhere_is_named_as_in_a_folder(repository: Path, target: str) -> None:
+    (repository / "shared").mkdir()
+    (repository / "shared/x.yaml").write_text("x")
+    (repository / "chain").symlink_to("shared")
+    (repository / "policies/shared").symlink_to(target)
+    (repository / "policies/LICENSE").symlink_to("../elsewhere.yaml")
+    (repository / "policies/.hidden/shared").symlink_to("../../shared")
+    commit(repository)
+
+    _, problems = read(repository)
+
+    assert problems == ["shared: a link that leads out of the folder"]
+
+
 def test_submodules_and_pointers_to_large_files_are_named_rather_than_missed(repository: Path) -> None:
     (repository / "policies/big.yaml").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     git(repository, "add", "-A")

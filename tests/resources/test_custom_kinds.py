@@ -26,9 +26,10 @@ def manifest(kind: str, version: str, spec: Any, **metadata: Any) -> dict[str, A
 def test_the_version_of_the_format_comes_from_where_the_kind_says_it(
     kind: str, version: str, spec: dict[str, Any], expected: str
 ) -> None:
-    assert to_document(manifest(kind, version, spec)) == {
-        "kind": "role" if "Role" in kind else "lock", "version": expected, "metadata": {"name": "dev"}, "spec": {},
-    }  # fmt: skip
+    document = to_document(manifest(kind, version, spec))
+
+    del document["metadata"]
+    assert document == {"kind": "role" if "Role" in kind else "lock", "version": expected, "spec": {}}
 
 
 def test_a_role_that_was_stored_by_another_api_version_keeps_its_own() -> None:
@@ -46,8 +47,15 @@ def test_labels_and_annotations_become_metadata() -> None:
     )  # fmt: skip
 
     assert document["metadata"] == {
-        "name": "dev", "description": "of the data team", "labels": {"team": "data"}, "expires": "2030-01-31T12:00:00Z",
+        "name": "dev", "description": "of the data team", "expires": "2030-01-31T12:00:00Z",
+        "labels": {"team": "data", "teleport.dev/origin": "kubernetes"},
     }  # fmt: skip
+
+
+def test_nobody_says_by_a_label_that_something_comes_from_elsewhere() -> None:
+    document = to_document(manifest("TeleportUser", "v2", {}, labels={"teleport.dev/origin": "config-file"}))
+
+    assert document["metadata"]["labels"] == {"teleport.dev/origin": "kubernetes"}
 
 
 def test_a_plain_sshd_is_a_node_of_that_variety() -> None:

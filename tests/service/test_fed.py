@@ -19,6 +19,7 @@ from teleport.auth import keys
 from teleport.auth.policy import Applied, Wanted
 from teleport.core.aio import SystemClock
 from teleport.core.errors import NotFound
+from teleport.core.identity import Identity
 from teleport.resources.codec import from_dict
 from teleport.service.operator.feeder import Feeder
 from tests.kubernetes.emulation import emulated
@@ -158,15 +159,20 @@ async def test_a_namespace_that_is_suddenly_empty_stays_in_force_and_says_so(fed
     assert "declared no longer" in fed.status().problems[0]["message"]
 
 
-async def test_a_deletion_that_a_guard_refuses_keeps_nothing_else_waiting(tmp_path: Path) -> None:
+async def test_a_deletion_that_a_guard_refuses_keeps_only_what_gives_somebody_more_waiting(tmp_path: Path) -> None:
     async with Fed.running(fed_config(tmp_path, guards={"max_people": 0})) as fed:
-        await fed.feed(role("dev"), user("ann", "dev"), user("bob"))
+        spec = {"addr": "192.0.2.1:22", "hostname": "h"}
+        host = manifest("TeleportOpenSSHServerV2", "h", spec, labels={"team": "b"})
+        await fed.feed(host, role("dev"), user("ann", "dev"), user("bob"))
 
-        answer = await fed.feed(role("dev"), role("ops", deny={"logins": ["*"]}), user("bob"))
+        answer = await fed.feed(
+            host, role("dev"), role("ops", deny={"logins": ["*"]}), user("bob", "dev", generation=2)
+        )
 
         assert [one.place for one in answer.kept] == ["TeleportUser/ann"]
-        assert {one.place: one.state for one in answer.objects} == {
-            "TeleportRoleV7/dev": "Ready", "TeleportRoleV7/ops": "Ready", "TeleportUser/bob": "Ready",
+        assert {one.place: one.reason for one in answer.objects} == {
+            "TeleportRoleV7/dev": "Applied", "TeleportRoleV7/ops": "Applied", "TeleportUser/bob": "Waiting",
+            "TeleportOpenSSHServerV2/h": "Applied",
         }  # fmt: skip
 
 
@@ -288,3 +294,37 @@ async def test_whatever_was_fed_before_the_whole_comes_to_the_same(
             assert {state for state, _ in told.values()} == {"Ready"}, told
             assert len(await fed.owned()) == len(WHOLE)
             assert fed.status().state == "Ready"
+
+
+async def test_somebody_else_lets_a_namespace_be_emptied(fed: Fed) -> None:
+    await fed.feed(role("dev"), role("ops"), role("qa"), user("ann"))
+    await fed.feed(user("ann"))
+    approvals = fed.auth.auth.approvals
+    before = await fed.owned()
+    made = from_dict({"kind": "user", "version": "v2", "metadata": {"name": "root"}, "spec": {"roles": ["editor"]}})
+    await fed.auth.auth.writer.put([Wanted(made)], Actor("local", 1))
+    await fed.feed(user("ann"))
+    root = fed.auth.auth.policy.current.users["root"]
+
+    await approvals.approve(
+        approvals.refused("emptied", source="team-b"), Identity("user", "root", root.uid, "acme"), reason="moved"
+    )
+    answer = await fed.feed(user("ann"))
+
+    assert before == ["role/dev", "role/ops", "role/qa", "user/ann"]
+    assert (await fed.owned(), answer.kept, fed.status().state) == (["user/ann"], (), "Ready")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21, 34])
+async def test_an_operator_that_goes_in_the_middle_leaves_all_or_nothing(fed: Fed, steps: int) -> None:
+    feeding = asyncio.create_task(fed.feed(role("dev"), user("ann", "dev")))
+    for _ in range(steps):
+        await asyncio.sleep(0.002)
+    feeding.cancel()
+    await asyncio.gather(feeding, return_exceptions=True)
+    left = await fed.owned()
+
+    told = await fed.told(role("dev"), user("ann", "dev"))
+
+    assert left in ([], ["role/dev", "user/ann"])
+    assert {state for state, _ in told.values()} == {"Ready"}

@@ -126,6 +126,26 @@ def test_an_event_that_this_program_does_not_know_names_nobody_either() -> None:
     assert body(notice, details=True)["details"]["user"] == "ann"
 
 
+def test_what_drifted_is_counted_and_named_only_where_that_is_configured() -> None:
+    notice = of_event({"event": "policy.drift", "source": "git", "updated": ["user/ann", "node/db-1"], "deleted": []})
+
+    assert notice is not None
+    without, with_details = body(notice, details=False), body(notice, details=True)
+    assert not [word for word in ("ann", "db-1") if word in json.dumps(without)]
+    assert (without["updated"], without["deleted"]) == (2, 0)
+    assert with_details["details"]["updated"] == ["user/ann", "node/db-1"]
+
+
+def test_an_emergency_change_that_was_refused_does_not_read_like_one_that_was_made() -> None:
+    made, refused = (of_event({"event": "policy.break_glass", "success": success}) for success in (True, False))
+
+    assert made is not None
+    assert refused is not None
+    assert made.text.startswith("somebody changed a declared resource for an emergency")
+    assert "refused" not in made.text
+    assert "was tried and refused" in refused.text
+
+
 def test_a_refusal_is_told_by_the_transition_alone() -> None:
     assert of_event({"event": "policy.stalled", "source": "git", "problems": ["x"]}) is None
 

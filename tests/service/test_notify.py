@@ -278,3 +278,43 @@ async def test_a_message_that_cannot_be_made_ends_no_telling(tmp_path: Path) -> 
             await one.wait(1)
 
     assert json.loads(one.requests[0][2])["revision"] == 2
+
+
+async def test_other_receivers_take_the_place_of_those_before_while_it_works(tmp_path: Path) -> None:
+    def asked(*them: tuple[str, str]) -> list[Receiver]:
+        return [Receiver.model_validate({"url": url, "name": name}) for name, url in them]
+
+    async with receiver() as stays, receiver() as goes, receiver() as comes:
+        first, then = asked(("a", stays.url), ("b", goes.url)), asked(("a", stays.url), ("c", comes.url))
+        begin = [one.model_dump(exclude_unset=True) for one in first]
+        async with at_work(notifier(tmp_path, begin)) as telling:
+            telling.happened(event("applied", revision=1))
+            await asyncio.gather(stays.wait(1), goes.wait(1))
+
+            telling.take(then)
+            telling.happened(event("applied", revision=2))
+            await asyncio.gather(stays.wait(2), comes.wait(1))
+
+    assert [len(one.requests) for one in (stays, goes, comes)] == [2, 1, 1]
+    assert set(telling.channels) == {"webhook a", "webhook c"}
+
+
+async def test_a_receiver_that_is_named_no_more_is_not_waited_for(tmp_path: Path) -> None:
+    async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    asked = asyncio.Event()
+    async with (
+        hostile(silence) as silent,
+        receiver() as other,
+        at_work(notifier(tmp_path, [{"url": silent, "name": "a"}])) as telling,
+    ):
+        telling.happened(event("applied", revision=1))
+        await asyncio.wait_for(asked.wait(), 10)
+
+        telling.take([Receiver.model_validate({"url": other.url, "name": "b"})])
+        telling.happened(event("applied", revision=2))
+        await other.wait(1)
+
+    assert set(telling.channels) == {"webhook b"}

@@ -54,6 +54,16 @@ def test_only_fields_that_can_change_are_merged(tmp_path: Path) -> None:
     assert list(changed(fresh, wanted)) == ["teleport.nodename"]
 
 
+def test_receivers_of_messages_are_taken_over(tmp_path: Path) -> None:
+    before = config(tmp_path, policies={"dir": "/a"})
+    wanted = config(tmp_path, policies={"dir": "/a", "notify": [{"url": "https://hooks.example.com"}]})
+
+    fresh = merged(before, wanted)
+
+    assert fresh.policies is not None
+    assert [one.url for one in fresh.policies.notify] == ["https://hooks.example.com"]
+
+
 def test_guards_and_people_are_merged_beside_the_sources(tmp_path: Path) -> None:
     before = config(tmp_path, policies={"dir": "/a", "guards": {"max_people": 5}})
     wanted = config(tmp_path, policies={"dir": "/b", "guards": {"max_people": 1}, "people": {"ann@x": "ann"}})

@@ -113,7 +113,7 @@ def _row(overlay: Overlay, beneath: Stored | None) -> m.EmergencyRow:
         id=overlay.id, kind=overlay.kind, name=overlay.name, actor=overlay.actor, reason=overlay.reason,
         since=overlay.since, expires=overlay.expires, fields=overlay.fields,
         source=beneath.owner if beneath is not None else "", file=origin.file if origin is not None else "",
-        commit=origin.commit if origin is not None else "",
+        line=origin.line if origin is not None else 0, commit=origin.commit if origin is not None else "",
     )  # fmt: skip
 
 

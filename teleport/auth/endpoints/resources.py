@@ -252,7 +252,8 @@ def _refuse_existing(resources: Iterable[AnyResource], found: Mapping[Ref, Store
 def _existing(stored: Stored) -> str:
     resource, origin = stored.resource, stored.resource.origin
     place = "" if stored.owner == API_SOURCE else f", declared in {origin.file}:{origin.line}"
-    return f"{resource.kind}/{shown(resource.kind, resource.name)} exists already{place}"
+    commit = f" (commit {origin.commit})" if place and origin.commit else ""
+    return f"{resource.kind}/{shown(resource.kind, resource.name)} exists already{place}{commit}"
 
 
 def _other_problems(request: m.ApplyRequest, loaded: Loaded, found: Mapping[Ref, Stored]) -> Iterator[Problem]:

@@ -1,12 +1,14 @@
 """The story of a session: its event in the audit log, and the rule that the event names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from teleport.api import history as h
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.cli.admin import ask
+from teleport.cli.history.emergency import BEGUN, Emergency, at_session, concerning, source_of
 from teleport.cli.history.means import Means
 from teleport.cli.history.text import place_of
 from teleport.core.errors import AccessDenied, BadInput, NotFound
@@ -15,7 +17,7 @@ from teleport.resources.values import parse_timestamp
 if TYPE_CHECKING:
     from teleport.gitops.history.answers import History
 
-__all__ = ["rule_text", "story_of"]
+__all__ = ["Story", "rule_text", "story_of"]
 
 Event = Mapping[str, Any]
 
@@ -24,20 +26,55 @@ _TELLING: Final = ("session.start", "session.join", "session.rejected")
 _PRESET: Final = "preset"
 
 
-def story_of(means: Means, session: str) -> tuple[Event, str, h.RuleText]:
-    """The event that tells why, how the session ended, and the rule. Raises NotFound, BadInput."""
+@dataclass(frozen=True)
+class Story:
+    """The event that tells why, how the session ended, the rule, and what was changed then for an emergency."""
+
+    event: Event
+    ended: str
+    rule: h.RuleText
+    emergencies: tuple[Emergency, ...]
+
+    @property
+    def place(self) -> h.RulePlace:
+        """Where the rule is declared."""
+        return source_of(place_of(self.event), f"role/{self.event.get('role')}", self.emergencies)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "session": dict(self.event), "ended": self.ended, "rule": self.rule.model_dump(mode="json"),
+            "emergencies": [one.to_dict() for one in self.emergencies],
+        }  # fmt: skip
+
+
+def story_of(means: Means, session: str) -> Story:
+    """All that is known of a session. Raises NotFound, BadInput."""
     event = _event(means, session)
     endings = _search(means, "session.end", str(event.get("sid", session)))
     ended = str(endings[-1].get("reason", "")) if endings else ""
-    place = place_of(event)
+    story = Story(event, ended, h.RuleText(), tuple(_emergencies(means, event)))
+    return replace(story, rule=_rule_of(means, story.place, str(event["time"])))
+
+
+def _emergencies(means: Means, event: Event) -> list[Emergency]:
+    """What was changed for an emergency when the session began, of what it rests on."""
+    begun = _search(means, BEGUN, "")
+    if not begun:
+        return []
+    found = at_session(begun, _search(means, f"{BEGUN}.end", ""), str(event["time"]))
+    refs = (f"role/{event.get('role')}", f"user/{event.get('user')}", f"node/{event.get('server_hostname')}")
+    return concerning(found, refs)
+
+
+def _rule_of(means: Means, place: h.RulePlace, time: str) -> h.RuleText:
     if not means.repository:
-        return event, ended, rule_text(means, place)
-    moment = parse_timestamp(str(event["time"]))
+        return rule_text(means, place)
+    moment = parse_timestamp(time)
 
     async def work(history: "History") -> h.RuleText:
         return await (history.text_before(place, moment) if not place.commit else _text(history, place))
 
-    return event, ended, means.locally(work)
+    return means.locally(work)
 
 
 async def _text(history: "History", place: h.RulePlace) -> h.RuleText:

@@ -1,7 +1,8 @@
 """The past of policy in words, for people. All of it comes from elsewhere, so nothing drives the terminal."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from teleport.api import history as h
 from teleport.cli.options import listed
@@ -9,7 +10,11 @@ from teleport.cli.plan.words import field_text
 from teleport.core.output import printable, table
 from teleport.gitops.fields import FieldChange
 
-__all__ = ["changes_text", "explained_text", "people_text", "since_text", "story_text"]
+if TYPE_CHECKING:
+    from teleport.cli.history.emergency import Emergency
+    from teleport.cli.history.session import Story
+
+__all__ = ["Explained", "changes_text", "explained_text", "people_text", "since_text", "story_text"]
 
 _LINES: Final = 40
 """Lines of a rule's text that are shown around the one that decided."""
@@ -24,8 +29,9 @@ _SIGNATURES: Final[Mapping[str, str]] = {
 }
 
 
-def story_text(event: Mapping[str, Any], ended: str, rule: h.RuleText) -> str:
+def story_text(story: "Story") -> str:
     """A session, by what the audit log says of it, and the rule behind it."""
+    event, place, emergencies = story.event, story.place, story.emergencies
     verdict = "denied" if event["event"] == "session.rejected" else "allowed"
     deed = {"session.join": "looked on at a session as", "session.rejected": "asked to log in as"}.get(
         str(event["event"]), "logged in as"
@@ -37,16 +43,16 @@ def story_text(event: Mapping[str, Any], ended: str, rule: h.RuleText) -> str:
     lines.append(f"  {session}{event.get('time', '')}, from {event.get('addr.remote', 'an unknown address')}")
     if verdict == "denied":
         lines.append(f"  {event.get('reason', '')}")
-    place = place_of(event)
     role = str(event.get("role", ""))
+    lines += _changed(emergencies)
     if place.file:
-        lines += _place(place, f"role/{role}, " if role else "")
+        lines += _place(place, f"role/{role}, " if role else "", declared=f"role/{role}" in _refs(emergencies))
     elif role:
         lines.append(f"  role/{role}")
-    lines += _author(rule, place)
-    if ended:
-        lines.append(f"  ended: {ended}")
-    return _shown([*lines, *_rule(rule, place.line)])
+    lines += _author(story.rule, place)
+    if story.ended:
+        lines.append(f"  ended: {story.ended}")
+    return _shown([*lines, *_rule(story.rule, place.line if place.column else 0)])
 
 
 def place_of(event: Mapping[str, Any]) -> h.RulePlace:
@@ -57,17 +63,30 @@ def place_of(event: Mapping[str, Any]) -> h.RulePlace:
     )  # fmt: skip
 
 
-def explained_text(answer: h.ExplainAnswer, rule: h.RuleText, held: h.RuleText) -> str:
-    verdict = answer.verdict
+@dataclass(frozen=True)
+class Explained:
+    """An answer, the texts that it rests on, and what of that is changed for an emergency."""
+
+    answer: h.ExplainAnswer
+    rule: h.RuleText
+    held: h.RuleText
+    emergencies: tuple["Emergency", ...] = ()
+
+
+def explained_text(found: Explained) -> str:
+    answer, emergencies = found.answer, found.emergencies
+    verdict, place, refs = answer.verdict, answer.verdict.place, _refs(emergencies)
     may = "may" if verdict.allowed else "may not"
     lines = [
         f"{'allowed' if verdict.allowed else 'denied'}: {answer.user} {may} log in as {answer.login} on {answer.node}"
     ]
     lines += [f"  {reason}" for reason in verdict.reasons]
-    lines += [*_place(verdict.place), *_author(rule, verdict.place)]
+    lines += _changed(emergencies)
+    lines += [*_place(place, declared=f"role/{verdict.role}" in refs), *_author(found.rule, place)]
     if answer.held.file:
-        lines += [*_place(answer.held, f"the roles of {answer.user} are given "), *_author(held, answer.held)]
-    return _shown([*lines, *_rule(rule, verdict.place.line), *_skipped(answer.skipped)])
+        told = f"the roles of {answer.user} are {'declared' if f'user/{answer.user}' in refs else 'given'} "
+        lines += [*_place(answer.held, told), *_author(found.held, answer.held)]
+    return _shown([*lines, *_rule(found.rule, place.line if place.column else 0), *_skipped(answer.skipped)])
 
 
 def since_text(answer: h.SinceAnswer) -> str:
@@ -75,7 +94,7 @@ def since_text(answer: h.SinceAnswer) -> str:
     spans = answer.spans
     current = spans[-1] if spans and not spans[-1].over else None
     if current is not None:
-        lines = [f"allowed since {_begin(current, answer)}: {asked.format('may ')}", *_of(current.since)]
+        lines = [f"allowed since {_begin(current)}: {asked.format('may ')}", *_of(current.since)]
         lines += [f"  {reason}" for reason in current.verdict.reasons]
     else:
         lines = [f"denied: {asked.format('may not ')}", *(f"  {reason}" for reason in answer.now.reasons)]
@@ -83,7 +102,7 @@ def since_text(answer: h.SinceAnswer) -> str:
     if past:
         lines += ["", "It was allowed before:" if current is not None else "It was allowed:"]
         lines += [f"  and {len(past) - _SPANS} times more"] if len(past) > _SPANS else []
-        lines += [f"  from {_begin(one, answer)} to {_end(one)} ({'; '.join(one.ended_by)})" for one in past[-_SPANS:]]
+        lines += [f"  from {_begin(one)} to {_end(one)} ({'; '.join(one.ended_by)})" for one in past[-_SPANS:]]
     if not spans and answer.complete:
         lines.append("  it never was allowed")
     return _shown([*lines, *_incomplete(answer.complete), *_skipped(answer.skipped)])
@@ -116,15 +135,29 @@ def people_text(answer: h.People) -> str:
 # -- pieces
 
 
-def _place(place: h.RulePlace, what: str = "") -> Iterator[str]:
+def _place(place: h.RulePlace, what: str = "", *, declared: bool = False) -> Iterator[str]:
+    """`declared`: it is in force otherwise than it is declared there."""
     if place.file:
-        at = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
-        yield f"  {what}at {at}{f' of the source {place.source}' if place.source else ''}"
+        at = ":".join(str(one) for one in (place.file, place.line, place.column) if one)
+        source = f" of the source {place.source}" if place.source else ""
+        yield f"  {what}{'declared otherwise ' if declared else ''}at {at}{source}"
+
+
+def _refs(emergencies: Sequence["Emergency"]) -> set[str]:
+    return {one.ref for one in emergencies}
+
+
+def _changed(emergencies: Sequence["Emergency"]) -> Iterator[str]:
+    """What is in force past what is declared, and by whom."""
+    for one in emergencies:
+        yield f"  {one.ref} is changed for an emergency by {one.actor} until {one.until}: {one.reason}"
+        told = [f"{change.path}: {field_text(change)}" for change in one.changes] or one.fields
+        yield from (f"    {text}" for text in told[:_FIELDS])
 
 
 def _author(rule: h.RuleText, place: h.RulePlace) -> Iterator[str]:
     if rule.commit is not None:
-        yield f"  commit {rule.commit.id}"
+        yield f"  commit {rule.commit.id}{f', {rule.commit.authored}' if rule.commit.authored else ''}"
         yield from (f"  {line}" for line in _of(rule.commit))
     elif place.commit.startswith("generation-"):
         yield f"  {place.commit.replace('-', ' ')} of the manifest"
@@ -146,11 +179,10 @@ def _commit(note: h.CommitNote) -> str:
     return f"commit {note.id[:_SHORT]}, {note.authored}" if note.authored else f"commit {note.id[:_SHORT]}"
 
 
-def _begin(span: h.Span, answer: h.SinceAnswer) -> str:
+def _begin(span: h.Span) -> str:
     if span.since is None:
         return "something expired"
-    first = not answer.complete and span is answer.spans[0]
-    return f"{_commit(span.since)}{' or earlier' if first else ''}"
+    return f"{_commit(span.since)}{' or earlier' if span.or_earlier else ''}"
 
 
 def _end(span: h.Span) -> str:
@@ -183,7 +215,8 @@ def _skipped(skipped: Sequence[h.Skipped]) -> Iterator[str]:
 def _incomplete(complete: bool) -> Iterator[str]:
     if not complete:
         yield ""
-        yield "What was before the oldest commit that was read is not known; --limit reads more."
+        yield "What was before the oldest commit that was read is not known; --limit reads more,"
+        yield "and in a shallow clone `git fetch --unshallow`."
 
 
 def _shown(lines: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def to_document(report: Report) -> Iterator[str]:
     yield from _separated(_rows(report.unheld.impact, named=False))
     yield '],\n    "partners": ['
     yield from _separated(_rows(report.partners.impact, named=False, holder="partner"))
-    yield '],\n    "summary": ' + _text(_summary(report)) + "\n  }"
+    yield '],\n    "summary": ' + _text(_summary(report)).replace("\n", "\n  ") + "\n  }"
     yield ',\n  "tests": ' + _text([one.to_dict() for one in report.tests])
     yield ',\n  "violations": ' + _text([_violation(one) for one in report.violations])
     yield ',\n  "warnings": ' + _text([{**one.problem.to_wire(), "new": one.new} for one in report.warnings])

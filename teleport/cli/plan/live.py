@@ -7,6 +7,7 @@ from teleport.access.readers import Reader, unsaid
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
+from teleport.cli.emergency import beside
 from teleport.cli.plan.states import State
 from teleport.core.errors import AccessDenied, BadInput, TeleportError
 from teleport.gitops.ceiling import Ceiling
@@ -16,15 +17,20 @@ from teleport.resources.model import Origin
 from teleport.resources.node import Node
 from teleport.resources.reading import Reads, own_reads
 
-__all__ = ["hosts_of", "live_state"]
+__all__ = ["EVERY", "hosts_of", "live_state"]
 
+EVERY: Final = "*"
+"""All sources together."""
 _PRESENCE: Final = "presence"
 _PRESET: Final = "preset"
 _API: Final = "api"
 
 
 async def live_state(client: ApiClient, source: str) -> State:
-    """Everything in force; what belongs to other sources than this one (or the only one) is told apart."""
+    """Everything in force; what belongs to other sources than this one (or the only one) is told apart.
+
+    Of EVERY source nothing is: as if one declared it all.
+    """
     rows = [
         row for kind, cls in KINDS.items() if not cls.secret
         for row in (await client.call(r.RESOURCES, m.ResourceQuery(kind=kind))).resources
@@ -38,12 +44,15 @@ async def live_state(client: ApiClient, source: str) -> State:
         "the running cluster",
         tuple(resources),
         owner=owner,
-        others={(one.kind, one.name): one for one in resources if one.origin.source != owner},
+        others={(one.kind, one.name): one for one in resources if owner not in (EVERY, one.origin.source)},
         hosts=tuple(one for one in hosts if isinstance(one, Node)),
         unreadable=unreadable,
-        notes=(*_tokens(), *told, *notes),
+        notes=(*_tokens(), *_emergencies(status), *told, *notes, *_strange(status, source)),
         readers=readers,
         ceiling=_ceiling(status, owner),
+        bounded=frozenset(
+            one.name for one in (status.sources if status is not None else ()) if one.ceiling is not None
+        ),
     )
 
 
@@ -88,6 +97,11 @@ def _tokens() -> Sequence[str]:
     return (f"{secret} are not compared with the running cluster: their names are secrets",)
 
 
+def _emergencies(status: m.PolicyStatus | None) -> Sequence[str]:
+    """What is in force past what is compared."""
+    return beside(status.emergencies) if status is not None else ()
+
+
 async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[str]]:
     """Of the policy's sources and of connected services, where the caller may know."""
     try:
@@ -104,6 +118,15 @@ async def _status(client: ApiClient) -> tuple[m.PolicyStatus | None, Sequence[st
 def _ceiling(status: m.PolicyStatus | None, source: str) -> Ceiling | None:
     found = next((one.ceiling for one in status.sources if one.name == source), None) if status is not None else None
     return Ceiling.from_wire(found) if found is not None else None
+
+
+def _strange(status: m.PolicyStatus | None, source: str) -> Sequence[str]:
+    """That no source has the name that was given, which may be a slip."""
+    names = [one.name for one in status.sources] if status is not None else []
+    if status is None or source in ("", _API, *names):
+        return ()
+    has = f"; it has {', '.join(sorted(names))}" if names else ""
+    return (f"the cluster has no source of the name {source}{has}",)
 
 
 async def _services(client: ApiClient, status: m.PolicyStatus | None) -> tuple[Sequence[str], Sequence[Reader]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from teleport.cli.plan.report import Report
-from teleport.cli.plan.text import HEADINGS, summary, tests_summary
+from teleport.cli.plan.text import HEADINGS, summary, tests_summary, unsaid_roles
 from teleport.cli.plan.words import Words, field_text, plural
 from teleport.core.output import printable
 
@@ -83,13 +83,16 @@ def _impact(report: Report, rows: int) -> Iterator[str]:
             who = plural(len(total.people), "person", "people")
             head = f"{heading}: {who}, {plural(len(total.hosts), 'host')}"
             yield from _table(head, ("who", "logins", "hosts", "why"), cells, rows, of=len(groups), opened=True)
-    if report.roles:
-        told_roles = [(_code(words.role_sentence(one)),) for one in report.roles[:rows]]
-        yield from _table("Roles that nobody declared holds", ("role",), told_roles, rows, of=len(report.roles))
+    unsaid = [(_code(text),) for text in unsaid_roles(report).values()]
+    if report.roles or unsaid:
+        told_roles = [*((_code(words.role_sentence(one)),) for one in report.roles[:rows]), *unsaid]
+        count = len(report.roles) + len(unsaid)
+        head = "Roles that nobody declared holds"
+        yield from _table(head, ("role",), told_roles, rows, of=count, opened=True)
     if report.partner_groups:
         told_partners = [(_code(words.partner_sentence(one)),) for one in report.partner_groups[:rows]]
         head = "Roles of clusters that are trusted"
-        yield from _table(head, ("role",), told_partners, rows, of=len(report.partner_groups))
+        yield from _table(head, ("role",), told_partners, rows, of=len(report.partner_groups), opened=True)
 
 
 def _table(

@@ -26,6 +26,7 @@ from teleport.gitops.policytest import Judged, Outcome, judged
 from teleport.gitops.policytest import State as Promises
 from teleport.gitops.review import Check, Proposed, Violation, review
 from teleport.resources.kinds import AnyResource
+from teleport.resources.model import Origin
 from teleport.resources.node import Node
 from teleport.resources.wishes import ADOPT, settled, wishes
 
@@ -87,10 +88,23 @@ class Report:
         """The groups of those who hold a role of another cluster; their people are such roles."""
         return grouped(self.partners.impact)[0]
 
-    def decision(self, snapshot: Snapshot, user: str, login: str, target: Target) -> Decision | None:
-        """What decides for somebody, a second factor taken as shown; None for nobody there."""
+    def then(self, target: Target) -> Target | None:
+        """A host as it is after the change, if it is there."""
+        return self._hosts[1].get(target.uid)
+
+    def earlier(self, target: Target) -> Target | None:
+        """A host as it was before the change, if it was there."""
+        return self._hosts[0].get(target.uid)
+
+    @cached_property
+    def _hosts(self) -> tuple[Mapping[str, Target], Mapping[str, Target]]:
+        was, will = ({one.uid: one for one in hosts} for hosts in self.hosts)
+        return was, will
+
+    def decision(self, snapshot: Snapshot, user: str, login: str, target: Target | None) -> Decision | None:
+        """What decides for somebody, a second factor taken as shown; None for nobody or nothing there."""
         declared = snapshot.users.get(user)
-        if declared is None:
+        if declared is None or target is None:
             return None
         identity = Identity("user", user, declared.uid, "", mfa_verified=True)
         return decide(snapshot, AccessRequest(identity, target, login), now=self.now)
@@ -113,7 +127,10 @@ def compared(
         raise Invalid(tuple(problems))
     made = plan(new.resources, owned, old.others)
     (before, after), hosts = written.snapshots, written.targets
-    promised = judged(Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now)
+    promised = judged(
+        Promises(written.before, before, hosts[0]), Promises(written.after, after, hosts[1]), now=now,
+        writer=written.source, bounded=old.bounded.__contains__,
+    )  # fmt: skip
     verdict = review(written, [*checks, *_ceiling(old)])
     told = ((*judge(old.resources).warnings, *not_read_by(old.readers, old.resources)),
             (*judgement.warnings, *verdict.warnings, *not_read_by(old.readers, written.after.values())))  # fmt: skip
@@ -134,11 +151,12 @@ def _written(
     """Everything there is and everything there would be, as a cluster makes it of what is declared."""
     source, settlement = old.owner or _PLANNED, settled(new.resources, owned)
     left = {ref: one for ref, one in old.others.items() if ref not in settlement.wanted}
-    stays = {ref: one for ref, one in owned.items() if ref not in settlement.gone and ref not in settlement.wanted}
+    stays = {ref: one for ref, one in owned.items() if ref in settlement.ignored}
+    kept = {ref: owned[ref].with_origin(Origin(source=_API)) for ref in settlement.kept}
     return Proposed(
         source=source,
         before={**old.others, **_owned_by(source, owned.values())},
-        after={**left, **stays, **_owned_by(source, settlement.wanted.values())},
+        after={**left, **_owned_by(source, stays.values()), **kept, **_owned_by(source, settlement.wanted.values())},
         now=now,
         hosts=inventory if inventory is not None else old.hosts,
         unreadable=old.unreadable,

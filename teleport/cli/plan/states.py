@@ -44,12 +44,16 @@ class State:
     notes: tuple[str, ...] = ()
     ceiling: Ceiling | None = None
     """In a running cluster, of the source that is planned for, where it has one."""
+    bounded: frozenset[str] = frozenset()
+    """In a running cluster, the sources that have one."""
     readers: Sequence[Reader] = ()
     """The services that would enforce it."""
 
 
 def offline_state(word: str, beside: str, loader: Loader) -> State:
     """A folder or a commit. `beside` is what the other side is called: its folder is the one meant in a commit."""
+    if not word:
+        raise BadInput("an empty word names neither a folder nor a commit", hint="is a variable of your shell not set?")
     folder = Path(word)
     if folder.is_dir():
         files, problems = read_folder(folder)
@@ -63,7 +67,8 @@ def offline_state(word: str, beside: str, loader: Loader) -> State:
         commit = repository.commit(revision, path)
     except BadInput as error:
         raise BadInput(
-            f"{word} is neither a folder nor a commit: {error.message}", hint="name a folder, or a revision as git does"
+            f"{word} is neither a folder nor a commit: {_why(repository, error)}",
+            hint="name a folder, or a revision as git does",
         ) from None
     files, problems = repository.read(commit)
     where = f":{commit.path}" if commit.path else ""
@@ -76,6 +81,15 @@ def _state(title: str, files: Sequence[tuple[str, bytes]], problems: Sequence[Pr
     loaded = loader.load(files)
     secrets = plain_secrets((*loaded.resources, *loaded.remnants))
     return State(title, loaded.resources, (*problems, *loaded.problems, *secrets), loaded)
+
+
+def _why(repository: Repository, error: BadInput) -> str:
+    try:
+        repository.ask("rev-parse", "--git-dir")
+    except BadInput as why:
+        owned_by_others = "ownership" in why.message
+        return why.message if owned_by_others else f"{repository.folder.absolute()} is in no git repository"
+    return error.message
 
 
 def _in_repository(repository: Repository) -> bool:

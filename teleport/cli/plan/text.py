@@ -1,7 +1,7 @@
 """A plan for a person at a terminal: what changes, who gains and who loses, and what is worth a look."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from teleport.access.groups import Group
@@ -12,12 +12,14 @@ from teleport.core.output import printable
 from teleport.gitops.plan import Change
 from teleport.gitops.review import Violation
 
-__all__ = ["HEADINGS", "summary", "tests_summary", "to_text"]
+__all__ = ["HEADINGS", "summary", "tests_summary", "to_text", "unsaid_roles"]
 
 _SIGNS: Final = {"create": "+", "update": "~", "delete": "-", "adopt": "»"}
 _FIELDS: Final = 8
 _GROUPS: Final = 25
 """Of each kind of change; the others are counted."""
+_ROLES: Final = 3
+"""Named in a summary; more are counted."""
 _WIDTH: Final = 110
 
 HEADINGS: Final[dict[Kind, tuple[str, str]]] = {
@@ -101,15 +103,14 @@ def _item(text: str, detail: str) -> Iterator[str]:
 
 def _roles(report: Report) -> Iterator[str]:
     """What changes for whoever holds a role that nobody declared holds."""
-    groups, unsaid = report.roles, _unsaid(report)
+    groups, unsaid = report.roles, unsaid_roles(report)
     if not groups and not unsaid:
         return
     words = Words(report)
     lines = ["Roles that nobody declared holds: for people who are known at login alone", ""]
     for one in groups[:_GROUPS]:
         lines += [*_wrapped(f"  {printable(words.role_sentence(one))}", "    "), ""]
-    for name, traits in unsaid:
-        text = f"role/{name} changes; which hosts it opens depends on its holders' {listed(traits)}"
+    for text in unsaid.values():
         lines += [*_wrapped(f"  {printable(text)}", "    "), ""]
     yield "\n".join(lines)
 
@@ -126,11 +127,15 @@ def _partners(report: Report) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _unsaid(report: Report) -> list[tuple[str, Sequence[str]]]:
-    """Changed roles of which only their traits could tell what changes."""
+def unsaid_roles(report: Report) -> Mapping[str, str]:
+    """Changed roles of which only their holders' traits could tell what changes, each with a sentence that says so."""
     told = {name for one in report.roles for name in one.people}
     changed = {one.name for one in report.plan.changes if one.kind == "role"}
-    return [(name, traits) for name, traits in report.unheld.depends.items() if traits and name in changed - told]
+    return {
+        name: f"role/{name} changes; which hosts it opens depends on its holders' {listed(traits)}"
+        for name, traits in report.unheld.depends.items()
+        if traits and name in changed - told
+    }
 
 
 def _tests(report: Report) -> Iterator[str]:
@@ -192,6 +197,10 @@ def summary(report: Report) -> str:
     if changed.people:
         who = plural(len(changed.people), "person", "people")
         told.append(f"for {who} conditions change on {plural(len(changed.hosts), 'host')}")
+    roles = sorted({*(name for one in report.roles for name in one.people), *unsaid_roles(report)})
+    if roles:
+        which = listed([f"role/{name}" for name in roles]) if len(roles) <= _ROLES else plural(len(roles), "role")
+        told.append(f"access changes for holders of {which}, none of whom is declared")
     told += _told_of_partners(report)
     return f"In all: {'; '.join(told)}."
 

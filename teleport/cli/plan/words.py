@@ -181,18 +181,20 @@ class Words:
             return ""
         found, report = group.found(self._report.impact), self._report
         target, user = found.fleet.at(next(positions(found.hosts))), group.people[0]
-        old = report.decision(report.before, user, group.own[0], target)
-        new = report.decision(report.after, user, group.own[0], target)
-        role = group.role
+        was, will = report.earlier(target), report.then(target)
+        old = report.decision(report.before, user, group.own[0], was)
+        new = report.decision(report.after, user, group.own[0], will)
         if group.change == "lost":
-            return self._why_lost(user, role, new, gone=target.uid not in {one.uid for one in report.hosts[1]})
-        return self._why_gained(user, role, old, new)
+            return self._why_lost(user, group.role, new, gone=will is None)
+        if old is None and user in report.before.users:
+            return f"the host is new: {new.because}{_place(new)}" if new is not None else ""
+        return self._why_gained(user, group.role, old, new)
 
     def _why_lost(self, user: str, role: str, decision: Decision | None, *, gone: bool) -> str:
         after = self._report.after
-        if decision is None:
+        if user not in after.users:
             return "the user is deleted"
-        if gone:
+        if gone or decision is None:
             return "the host is gone"
         if decision.file or decision.role is not None:
             return f"{decision.because}{_place(decision)}"

@@ -1,6 +1,8 @@
 """`tctl access explain` and `since`, and `who --at`: because of which commit, and since when."""
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,8 @@ from teleport.core.output import to_json, write
 
 if TYPE_CHECKING:
     from teleport.api import history as h
+    from teleport.api.models import EmergencyRow
+    from teleport.cli.history.text import Explained
     from teleport.gitops.history.answers import History
 
 __all__ = ["explain", "since", "source_option", "who_at"]
@@ -58,42 +62,58 @@ def _explain_session(means: Means, session: str, form: str) -> int:
     from teleport.cli.history.session import story_of
     from teleport.cli.history.text import story_text
 
-    event, ended, rule = story_of(means, session)
-    if form == "json":
-        write(to_json({"session": dict(event), "ended": ended, "rule": rule.model_dump(mode="json")}))
-    else:
-        write(story_text(event, ended, rule))
+    story = story_of(means, session)
+    write(to_json(story.to_dict()) if form == "json" else story_text(story))
     return 0
 
 
 def _explain_question(means: Means, asked: tuple[str, str, str], at: str, form: str) -> int:
     from teleport.api import history as h
-    from teleport.api import routes as r
-    from teleport.cli.admin import ask
-    from teleport.cli.history.session import rule_text
     from teleport.cli.history.text import explained_text
 
     user, login, node = asked
     question = h.ExplainQuestion(user=user, login=login, node=node)
+    found = _by_cluster(means, question, at) if means.by_cluster else _by_repository(means, question, at)
+    if form == "json":
+        texts = {"rule": found.rule.model_dump(mode="json"), "roles": found.held.model_dump(mode="json")}
+        changed = {"emergencies": [one.to_dict() for one in found.emergencies]}
+        write(to_json({**found.answer.model_dump(mode="json"), **texts, **changed}))
+    else:
+        write(explained_text(found))
+    return 0 if found.answer.verdict.allowed else AccessDenied.exit_status
 
-    async def locally(history: "History") -> tuple[h.ExplainAnswer, list[h.RuleText]]:
+
+def _by_cluster(means: Means, question: "h.ExplainQuestion", at: str) -> "Explained":
+    from teleport.api import routes as r
+    from teleport.cli.admin import ask
+    from teleport.cli.history.emergency import concerning, in_force, source_of
+    from teleport.cli.history.session import rule_text
+    from teleport.cli.history.text import Explained
+
+    if at:
+        raise BadInput("the cluster explains only what is in force", hint="--at needs a --repository")
+    answer = ask(means.target, r.EXPLAIN, question)
+    role, user = f"role/{answer.verdict.role}", f"user/{answer.user}"
+    emergencies = concerning(in_force(means.target), (role, user, f"node/{answer.node}"))
+    place, held = source_of(answer.verdict.place, role, emergencies), source_of(answer.held, user, emergencies)
+    verdict = answer.verdict.model_copy(update={"place": place})
+    return Explained(
+        answer.model_copy(update={"verdict": verdict, "held": held}), rule_text(means, place), rule_text(means, held),
+        tuple(emergencies),
+    )  # fmt: skip
+
+
+def _by_repository(means: Means, question: "h.ExplainQuestion", at: str) -> "Explained":
+    from teleport.api.history import RuleText
+    from teleport.cli.history.text import Explained
+
+    async def work(history: "History") -> Explained:
         found = await history.explain(question, at=at, now=time.time())
         places = (found.verdict.place, found.held)
-        return found, [(await history.text(one))[0] if one.commit else h.RuleText() for one in places]
+        rule, held = [(await history.text(one))[0] if one.commit else RuleText() for one in places]
+        return Explained(found, rule, held)
 
-    if means.by_cluster:
-        if at:
-            raise BadInput("the cluster explains only what is in force", hint="--at needs a --repository")
-        answer = ask(means.target, r.EXPLAIN, question)
-        rule, held = (rule_text(means, place) for place in (answer.verdict.place, answer.held))
-    else:
-        answer, (rule, held) = means.locally(locally)
-    if form == "json":
-        texts = {"rule": rule.model_dump(mode="json"), "roles": held.model_dump(mode="json")}
-        write(to_json({**answer.model_dump(mode="json"), **texts}))
-    else:
-        write(explained_text(answer, rule, held))
-    return 0 if answer.verdict.allowed else AccessDenied.exit_status
+    return means.locally(work)
 
 
 @click.command()
@@ -120,8 +140,9 @@ def since(target: Target, /, user: str, login: str, node: str, limit: int, sourc
     from teleport.cli.history.text import since_text
 
     question = h.SinceQuestion(user=user, login=login, node=node, limit=limit, source=source)
-    answer = Means(target, **where).ask(r.SINCE, question, lambda history, asked: history.since(asked, now=time.time()))
-    write(to_json(answer.model_dump(mode="json")) if form == "json" else since_text(answer))
+    means = Means(target, **where)
+    answer = means.ask(r.SINCE, question, lambda history, asked: history.since(asked, now=time.time()))
+    write(to_json(answer.model_dump(mode="json")) if form == "json" else since_text(answer) + _left_out(means))
     return 0 if answer.now.allowed else AccessDenied.exit_status
 
 
@@ -131,4 +152,17 @@ def who_at(means: Means, query: "h.PeopleQuery", form: str) -> None:
     from teleport.cli.history.text import people_text
 
     answer = means.ask(r.PEOPLE, query, lambda history, asked: history.people(asked, now=time.time()))
-    write(to_json(answer.model_dump(mode="json")) if form == "json" else people_text(answer))
+    left_out = "" if query.at else _left_out(means)
+    write(to_json(answer.model_dump(mode="json")) if form == "json" else people_text(answer) + left_out)
+
+
+def _left_out(means: Means) -> str:
+    """What no commit knows of what is in force now."""
+    from teleport.cli.emergency import beside, in_force
+
+    if not means.by_cluster:
+        return ""
+    rows: Sequence[EmergencyRow] = ()
+    with suppress(AccessDenied):
+        rows = in_force(means.target)
+    return "".join(f"\nNote: {line}\n" for line in beside(rows))

@@ -26,6 +26,7 @@ _DETAILS = (
     "action",
     "name",
     "source",
+    "commit",
     "created",
     "updated",
     "deleted",

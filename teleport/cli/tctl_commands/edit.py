@@ -189,8 +189,9 @@ def _check_editable(found: "m.Resource", kind: str, name: str) -> None:
     if found.source == "preset":
         raise Refused(f"{kind}/{name} is a part of every cluster", hint=f"declare a {kind} of this name to replace it")
     if found.source != "api":
+        commit = f" (commit {found.commit})" if found.commit else ""
         raise Refused(
-            f"{kind}/{name} is declared in {declared_in(found)} and can only be changed there",
+            f"{kind}/{name} is declared in {declared_in(found)}{commit} and can only be changed there",
             hint=f"edit {found.file or found.source} in the source {found.source};"
             f" in an emergency: tctl edit {kind}/{name} --break-glass",
         )

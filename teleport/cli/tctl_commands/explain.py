@@ -1,5 +1,6 @@
 """`tctl explain`: what a field of a policy file means, without leaving the terminal."""
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,10 @@ def explain(path: str | None, form: str) -> None:
     write(to_json(found.to_dict()) if form == "json" else _text(found))
 
 
+_LINK: Final = re.compile(r"\[([^]]+)\]\(https?://[^)]+\)")
+"""As the pages write it; a terminal is read, not clicked."""
+
+
 def _list_kinds(form: str) -> None:
     from teleport.resources.kinds import KINDS
 
@@ -58,7 +63,7 @@ def _text(found: "Described") -> str:
         ("several roles", found.over_roles),
         ("written as", found.written),
     ]
-    told = [_fact(name, value) for name, value in facts if value]
+    told = [_fact(name, _LINK.sub(r"\1", value)) for name, value in facts if value]
     parts = [_wrapped(f"{found.path}: {found.description}"), "\n".join(told)]
     if found.example:
         parts.append(textwrap.indent(found.example.rstrip("\n"), "  "))

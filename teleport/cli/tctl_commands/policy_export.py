@@ -1,9 +1,9 @@
 """`tctl policy export`: what a cluster has in force, as a folder to govern it from, proved to be the same."""
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +16,11 @@ from teleport.core.output import printable, to_json, write
 
 if TYPE_CHECKING:
     from teleport.cli.plan.states import State
+    from teleport.resources.kinds import AnyResource
 
 __all__ = ["export"]
 
-_EVERY: Final = "*"
+_API: Final = "api"
 
 
 @click.command()
@@ -38,16 +39,15 @@ def export(target: Target, /, folder: Path, everything: bool, source: str, form:
     Example: tctl policy export --all policies
     """
     from teleport.cli.export import check_free, texts, write_export
+    from teleport.cli.plan.live import EVERY
 
     if everything == bool(source):
-        raise BadInput("say what to export", hint="--all, or --source NAME")
+        raise BadInput("say what to export", hint="either --all or --source NAME")
     check_free(folder)
-    state, left_out = _in_force(target, _EVERY if everything else source)
+    state, left_out = _in_force(target, EVERY if everything else source)
     if state.unreadable:
         first, why = next(iter(state.unreadable.items()))
         raise Refused(f"{first} cannot be read by this tctl: {why}", hint="export with a tctl as new as the cluster")
-    if everything:
-        state = replace(state, others={})
     wanted = [one for one in state.resources if (one.kind, one.name) not in state.others]
     write_export(folder, texts(wanted))
     _prove(state, folder)
@@ -58,7 +58,21 @@ def export(target: Target, /, folder: Path, everything: bool, source: str, form:
     for what in left_out:
         write(f"left out: {printable(what)} (a secret)")
     write(f"exported {len(wanted)} objects to {printable(str(folder))}")
-    write(f"proved: compared with the running cluster, `tctl policy plan {printable(str(folder))}` changes nothing")
+    command = printable(shlex.join(["tctl", "policy", "plan", str(folder), *_as_whom(wanted, source)]))
+    write(f"proved: compared with the running cluster, `{command}` changes nothing")
+    by_hand = sum(one.origin.source == _API for one in wanted) if everything else 0
+    if by_hand:
+        write(f"made by hand: {by_hand} of them, which a folder or repository takes over with `tctl policy adopt`")
+
+
+def _as_whom(wanted: "Sequence[AnyResource]", source: str) -> Sequence[str]:
+    """What else `plan` has to know to compare like with like."""
+    from teleport.cli.plan.live import EVERY
+
+    owners = {one.origin.source for one in wanted}
+    if source:
+        return ("--source", source)
+    return ("--source", EVERY) if len(owners) > 1 or owners == {_API} else ()
 
 
 def _prove(state: "State", folder: Path) -> None:

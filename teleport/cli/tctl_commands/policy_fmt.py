@@ -40,7 +40,7 @@ def fmt(paths: tuple[str, ...], check: bool, as_diff: bool, form: str) -> int:
     A PATH is a file, a folder of policy (the current one if none is named), or - for standard input, which goes to
     standard output. Each result is read again and compared with the file before anything is written: what it says
     must be the same, and every comment be there. Files with faults are told and left as they are, with exit status 2;
-    JSON is passed over in folders.
+    JSON is passed over, for it would be YAML afterwards.
 
     Example: tctl policy fmt --check policies
     """
@@ -83,13 +83,12 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
         path = Path(text)
         if path.is_dir():
             rows = [(str(path / one.name), Path(one.target)) for one in policy_files(path) if not one.refusal]
-            rows = [(name, target) for name, target in rows if not name.endswith(".json")]
         elif path.is_file():
             rows = [(text, path.resolve())]
         else:
             raise BadInput(f"{text} is neither a file nor a folder")
         for name, target in rows:
-            if target not in seen:
+            if target not in seen and not name.endswith(".json"):
                 seen.add(target)
                 yield name, target
 

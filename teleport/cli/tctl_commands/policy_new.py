@@ -18,7 +18,9 @@ __all__ = ["new", "schemas"]
     help="Write it there instead: a new .yaml file, or the folder of policy, in which it gets its place.",
 )  # fmt: skip
 def new(kind: str, name: str | None, place: Path | None) -> None:
-    """Print a document of a KIND to begin with: valid as it is, each field with a comment.
+    """Print a document of a KIND to begin with, each field with a comment.
+
+    It is valid as it is; tests and invariants name roles and users that there have to be.
 
     Nothing is overwritten. If `tctl policy schemas` has written schemas to a folder above, the document names its own,
     so that editors check it and complete what is typed.

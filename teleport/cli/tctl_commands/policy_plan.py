@@ -30,7 +30,12 @@ NOTHING, CHANGES, REFUSED = 0, 2, 4
     "--inventory", "fleet", type=click.Path(path_type=Path), metavar="FILE",
     help="The hosts there are, as `tctl policy inventory` prints them.",
 )  # fmt: skip
-@click.option("--source", default="", metavar="NAME", help="With live: which source of the cluster DIR stands for.")
+@click.option(
+    "--source",
+    default="",
+    metavar="NAME",
+    help="With live: which source of the cluster DIR stands for; * is all together.",
+)
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="The teleport.yaml that sets the guards."
 )

@@ -19,6 +19,8 @@ __all__ = ["status"]
 _SHOWN: Final = 20
 """Problems and warnings of a source that people are shown."""
 _POLL_SECONDS: Final = 0.5
+_SHORT: Final = 2
+"""Seconds that are not worth a number."""
 
 
 @click.command()
@@ -178,7 +180,7 @@ def _enforced(found: "m.PolicyStatus") -> str:
 
 
 def _source(source: "m.SourceStatus", now: float) -> str:
-    since = f" for {_span(source.since, now)}" if source.since else ""
+    since = f" for {_span(source.since, now)}" if source.since and now - source.since >= _SHORT else ""
     reason = f": {_REASONS.get(source.reason, source.reason)}" if source.state != "Ready" else ""
     place = source.place if source.place.startswith(f"{source.kind}+") else f"{source.kind} {source.place}"
     lines = [
@@ -194,7 +196,7 @@ def _source(source: "m.SourceStatus", now: float) -> str:
     if source.ceiling is not None:
         lines.append("  below the ceiling that teleport.yaml gives it")
     if source.unapplied_since:
-        lines.append(f"  what is newer has not been in force for {_span(source.unapplied_since, now)}")
+        lines.append(f"  what is newer has waited for {_span(source.unapplied_since, now)}")
     if source.state not in ("Ready", "Stalled") and source.message:
         lines.append(f"  because: {printable(source.message)}")
         if source.problems:
@@ -235,12 +237,12 @@ def _ago(when: float, now: float) -> str:
     """A moment in the past, roughly."""
     if not when:
         return "never"
-    return f"{_span(when, now)} ago" if now - when >= 2 else "just now"
+    return f"{_span(when, now)} ago" if now - when >= _SHORT else "just now"
 
 
 def _span(since: float, now: float) -> str:
     age = max(0, int(now - since))
-    if age < 2:
+    if age < _SHORT:
         return "a moment"
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if age >= 2 * size:

@@ -62,6 +62,14 @@ def _unenforceable(proposed: Proposed, people: Mapping[str, str]) -> Iterator[st
         elif people:
             yield f"{prefix}: nobody signs what is in the source {proposed.source}"
         return
-    strangers = sorted({one.principal for one in proposed.provenance.all} - people.keys())
+    principals = sorted({one.principal for one in proposed.provenance.all})
+    strangers = [one for one in principals if one not in people]
     if strangers:
         yield f"{prefix}: policies.people does not say who {named(strangers)} is"
+    if principals and not any(people.get(one, "?") for one in principals):
+        yield f"{prefix}: nobody but a machine ({named(principals)}) signed this"
+    users = [snapshot.users for snapshot in proposed.snapshots]
+    for one in principals:
+        name = people.get(one, "")
+        if name and not any(name in known for known in users):
+            yield f"{prefix}: there is no user {name}, who signs as {one}"

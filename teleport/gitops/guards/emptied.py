@@ -32,7 +32,8 @@ def _reason(proposed: Proposed) -> str:
     owned = [one for one in proposed.owned.values() if not _expired(one, proposed.now)]
     had, remaining = Counter(one.kind for one in owned), Counter(kind for kind, _ in proposed.desired)
     if owned and not remaining:
-        return f"the source declares nothing any more; its {len(owned)} objects stay in force"
+        stays = "one object stays" if len(owned) == 1 else f"{len(owned)} objects stay"
+        return f"the source declares nothing any more; its {stays} in force"
     for kind, count in sorted(had.items()):
         if count >= _MANY and not remaining[kind]:
             return f"every {kind} is gone from the source, {count} at once; everything stays in force"

@@ -44,7 +44,8 @@ def by_signature(signer: Signer, guard: str, proposed: Proposed, people: Mapping
     if proposed.provenance is None:
         return "signatures are not asked for"
     if not user:
-        return "policies.people does not say which user that is"
+        nobody = signer.principal in people
+        return "that is no person's key" if nobody else "policies.people does not say which user that is"
     for one in proposed.provenance.signers:
         same = one.principal == signer.principal or one.key == signer.key
         if same or people.get(one.principal) == user:

@@ -29,6 +29,7 @@ __all__ = ["History"]
 _MOST_NOTES: Final = 200
 """Commits of one answer of which more than their names is told."""
 _MOST_SKIPPED: Final = 50
+_SHALLOW: Final = "this clone begins with that commit; an earlier one may have written it"
 
 Stop = Callable[[], bool]
 
@@ -119,7 +120,9 @@ class History:
         found = document_at(data, place.line, file=place.file) if data is not None else None
         if found is None:
             return h.RuleText(commit=note, note="the file has no such line at that commit"), None
-        return h.RuleText(commit=note, first_line=found.first, text="\n".join(found.lines)), found.resource
+        reach = _SHALLOW if await self._branch.begins_with(place.commit) else ""
+        text = h.RuleText(commit=note, first_line=found.first, text="\n".join(found.lines), note=reach)
+        return text, found.resource
 
     async def text_before(self, place: h.RulePlace, moment: float) -> h.RuleText:
         """The same of a place without a commit: as the file was written last before a time."""

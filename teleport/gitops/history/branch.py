@@ -15,7 +15,7 @@ from teleport.access.snapshot import Snapshot, compile_snapshot
 from teleport.api import history as h
 from teleport.core.errors import BadInput, NotFound, Problem
 from teleport.gitops.history.spans import Tables
-from teleport.gitops.history.steps import GONE, Line, commit_at, last_change, read_line
+from teleport.gitops.history.steps import GONE, Line, commit_at, cut_off, last_change, read_line
 from teleport.gitops.history.telling import skipped_told
 from teleport.gitops.history.walk import Moment, walk
 from teleport.gitops.mirror import Mirror
@@ -84,7 +84,7 @@ class Branch:
         """What was in force at a commit. Raises NotFound if no commit up to it holds."""
         line = await asyncio.to_thread(read_line, self.repository, Commit(commit, self.head.path), _TRIES)
         skipped: list[h.Skipped] = []
-        for step in reversed(line.steps):
+        for step in reversed([*([line.base] if line.base is not None else []), *line.steps]):
             await self._bring(step.commit, await self._entries(step.commit))
             here = Commit(step.commit, self.head.path)
             resources, problems = await asyncio.to_thread(self._read, here, around)
@@ -115,6 +115,11 @@ class Branch:
         except BadInput:
             return ""
         return await self.written_by(commit, file)
+
+    async def begins_with(self, commit: str) -> bool:
+        """Whether a clone reaches back to a commit and no further, though others were before."""
+        begin = await asyncio.to_thread(cut_off, self.repository, self.head)
+        return begin is not None and begin.commit == commit
 
     async def contains(self, commit: str) -> bool:
         return await asyncio.to_thread(self._contains, commit)

@@ -10,7 +10,7 @@ from typing import Final
 from teleport.core.errors import BadInput
 from teleport.gitops.revision import Commit, Entry, Repository
 
-__all__ = ["GONE", "Line", "Step", "commit_at", "last_change", "read_line"]
+__all__ = ["GONE", "Line", "Step", "commit_at", "cut_off", "last_change", "read_line"]
 
 GONE: Final = "000000"
 """As the mode of an entry: there is nothing of that name any more."""
@@ -48,9 +48,22 @@ def read_line(repository: Repository, until: Commit, limit: int) -> Line:
         *_scope(until.path),
     )  # fmt: skip
     steps = list(_parsed(log, f"{until.path}/" if until.path else ""))[::-1]
-    if len(steps) <= limit:
-        return Line(tuple(steps))
-    return Line(tuple(steps[1:]), Step(steps[0].commit, steps[0].when))
+    if len(steps) > limit:
+        return Line(tuple(steps[1:]), Step(steps[0].commit, steps[0].when))
+    base = cut_off(repository, until)
+    return Line(tuple(one for one in steps if base is None or one.commit != base.commit), base)
+
+
+def cut_off(repository: Repository, until: Commit) -> Step | None:
+    """Where a shallow clone begins: git shows that commit as if it had made all there was by then."""
+    if repository.ask("rev-parse", "--is-shallow-repository").strip() != b"true":
+        return None
+    listed = repository.ask("rev-list", "--first-parent", "--max-parents=0", "--timestamp", until.id).split()
+    if len(listed) != 2:
+        return None
+    when, commit = listed[0].decode(), listed[1].decode()
+    header = repository.ask("cat-file", "commit", commit).partition(b"\n\n")[0]
+    return Step(commit, float(when)) if b"\nparent " in header else None
 
 
 def last_change(repository: Repository, until: Commit, name: str) -> str:

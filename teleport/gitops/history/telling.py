@@ -44,6 +44,7 @@ def span_told(span: Span, notes: Notes) -> h.Span:
     return h.Span(
         since=_noted(span.since.step.commit, notes) if span.since.step.commit else None,
         verdict=h.Verdict.of(span.since.decision),
+        or_earlier=span.since.base,
         until=_noted(until.step.commit, notes) if until is not None and until.step.commit else None,
         over=until is not None,
         ended_by=until.decision.reasons if until is not None else (),

@@ -44,6 +44,8 @@ class Tree:
         self._files: dict[str, _File] = {}
         self._faulty: dict[str, tuple[Problem, ...]] = {}
         self._declared: dict[Ref, dict[str, AnyResource]] = {}
+        self._lost: dict[str, set[Ref]] = {}
+        """What files declared that no longer load, until they do, or are gone."""
         self._twice: set[Ref] = set()
         self._misplaced: tuple[Problem, ...] = ()
         self.resources: dict[Ref, AnyResource] = {}
@@ -59,8 +61,8 @@ class Tree:
             if entry is None:
                 self._drop(name, step.commit)
             elif name not in self._files or self._files[name].id != entry.id or name in touched:
-                self._drop(name, step.commit)
-                self._put(name, entry, step.commit)
+                had = self._drop(name, step.commit)
+                self._put(name, entry, step.commit, had)
 
     def settle(self) -> None:
         """From now on, `written` tells what changes from here."""
@@ -119,7 +121,12 @@ class Tree:
 
     # -- what they declare
 
-    def _put(self, name: str, entry: Entry, commit: str) -> None:
+    def _put(self, name: str, entry: Entry, commit: str, had: set[Ref]) -> None:
+        self._enter_file(name, entry, commit)
+        if self._faulty.get(name):
+            self._lost[name] = had - {(one.kind, one.name) for one in self._files[name].loaded.resources}
+
+    def _enter_file(self, name: str, entry: Entry, commit: str) -> None:
         data = self._content(entry.id)
         problem = _unnamed(name) or not_policy(name, data)
         if data is None or problem is not None:
@@ -138,9 +145,12 @@ class Tree:
                 self._twice.add(ref)
             self.written[ref] = commit
 
-    def _drop(self, name: str, commit: str) -> None:
+    def _drop(self, name: str, commit: str) -> set[Ref]:
+        """What the file declared, or had declared before it was broken; that is gone by this commit."""
         self._faulty.pop(name, None)
         file = self._files.pop(name, None)
+        lost = self._lost.pop(name, set())
+        self.written |= {ref: commit for ref in lost if ref not in self._declared}
         for resource in file.loaded.resources if file is not None else ():
             ref = resource.kind, resource.name
             files = self._declared.get(ref, {})
@@ -153,6 +163,8 @@ class Tree:
             if len(files) <= 1:
                 self._twice.discard(ref)
             self.written[ref] = commit
+            lost.add(ref)
+        return lost
 
     def _doubled(self, ref: Ref) -> Problem:
         places = sorted(self._declared[ref].values(), key=lambda one: (one.origin.file, one.origin.line))

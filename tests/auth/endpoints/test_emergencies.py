@@ -42,6 +42,14 @@ async def test_it_is_shown_as_drift_with_who_why_until_when_and_which_fields(per
     assert row.resource is None
 
 
+async def test_the_audit_log_keeps_what_was_changed_and_over_which_declaration(permitting: Cluster) -> None:
+    await begin(permitting)
+
+    event = permitting.events("policy.break_glass")[-1]
+    assert event["changes"] == [{"path": "spec.allow.logins", "old": ["root"], "new": ["root", "postgres"]}]
+    assert (event["source"], event["file"], event["line"]) == ("folder", "policy.yaml", 1)
+
+
 async def test_documents_are_for_those_who_may_read_the_resource(permitting: Cluster) -> None:
     await begin(permitting)
 

@@ -41,3 +41,10 @@ def test_a_wrong_path_exits_with_1_and_a_suggestion() -> None:
 
     assert (result.status, result.output) == (1, "")
     assert result.errors.endswith("tctl: hint: did you mean role.spec.options.lock?\n")
+
+
+def test_links_of_the_pages_are_plain_words_in_a_terminal() -> None:
+    output = " ".join(tctl("explain", "role.spec.allow.node_labels").output.split())
+
+    assert "is an RE2 expression" in output
+    assert "https://" not in output

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_a_history_that_is_cut_off_says_that_it_may_be_earlier(commits: list[str
     result = tctl("access", "since", *ASKED, "--limit", "1")
 
     assert "--limit reads more" in result.output
+    assert "or earlier" not in result.output.partition("It was allowed before")[0]
     assert found(tctl("access", "since", *ASKED, "--limit", "1", "-o", "json"))["complete"] is False
 
 
@@ -135,11 +137,11 @@ def test_a_decision_is_explained_down_to_the_line_and_its_author(commits: list[s
         "allowed: ann may log in as root on db-1\n"
         "  role/dev allows root on every resource\n"
         "  at d.yaml:6:14\n"
-        "  commit #3\n"
+        "  commit #3, 2023-11-17T22:13:20.000Z\n"
         "    change 3\n"
         "    by Ann <ann@example.com>, not signed\n"
         "  the roles of ann are given at a.yaml:4:8\n"
-        "  commit #0\n"
+        "  commit #0, 2023-11-14T22:13:20.000Z\n"
         "    change 0\n"
         "    by Ann <ann@example.com>, not signed\n"
         "\n"
@@ -277,7 +279,7 @@ def test_a_session_by_a_folder_is_explained_by_the_clone_as_it_was_before(
         "allowed: ann logged in as root on db-1\n"
         f"  session {STARTED['sid']}, 2023-11-15T00:00:00.000Z, from 192.0.2.1\n"
         "  role/dev, at d.yaml:6:14 of the source folder\n"
-        "  commit #0\n"
+        "  commit #0, 2023-11-14T22:13:20.000Z\n"
         "    change 0\n"
         "    by Ann <ann@example.com>, not signed\n"
         "  (as this repository had it then)\n"
@@ -286,6 +288,52 @@ def test_a_session_by_a_folder_is_explained_by_the_clone_as_it_was_before(
         "  1 | kind: role\n"
     )
     assert "> 6 |     logins: [root]\n" in result.output
+
+
+EMERGENCY: dict[str, Any] = {
+    "event": "policy.break_glass", "sid": "", "id": "e1", "success": True, "user": "bob", "name": "role/dev",
+    "time": "2023-11-14T23:50:00.000Z", "expires": "2023-11-15T00:50:00.000Z", "reason": "all is down",
+    "fields": ["spec.allow.logins"], "changes": [{"path": "spec.allow.logins", "old": ["web"], "new": ["web", "root"]}],
+    "source": "git", "file": "d.yaml", "line": 1, "commit": "c" * 40,
+}  # fmt: skip
+CHANGED = {**STARTED, "source": "break-glass", "line": 0, "column": 0}
+
+
+def test_a_session_by_an_emergency_names_who_changed_what_over_which_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    beneath = h.RuleText(commit=h.CommitNote(id="c" * 40), first_line=1, text="kind: role")
+    monkeypatch.setattr(session, "ask", Log(CHANGED, EMERGENCY, rule=beneath))
+
+    output = tctl("access", "explain", "--session", "4f1c").output
+
+    assert (
+        "  role/dev is changed for an emergency by bob until 2023-11-15T00:50:00.000Z: all is down\n"
+        "    spec.allow.logins: + root\n"
+        "  role/dev, declared otherwise at d.yaml:1 of the source git\n"
+        f"  commit {'c' * 40}\n"
+    ) in output
+    assert output.endswith("\n  1 | kind: role\n")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [{**EMERGENCY, "success": False}],
+        [{**EMERGENCY, "time": "2023-11-15T00:00:01.000Z"}],
+        [{**EMERGENCY, "expires": "2023-11-14T23:59:59.000Z"}],
+        [{**EMERGENCY, "name": "role/other"}],
+        [EMERGENCY, {"event": "policy.break_glass.end", "sid": "", "id": "e1", "time": "2023-11-14T23:59:00.000Z"}],
+    ],
+    ids=["refused", "later", "expired", "of something else", "ended"],
+)
+def test_an_emergency_that_was_not_in_force_then_has_no_part_in_the_story(
+    monkeypatch: pytest.MonkeyPatch, others: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(session, "ask", Log(STARTED, *others))
+
+    output = tctl("access", "explain", "--session", "4f1c").output
+
+    assert "emergency" not in output
+    assert "  role/dev, at d.yaml:6:14 of the source folder\n" in output
 
 
 @pytest.mark.parametrize(
@@ -335,3 +383,21 @@ def test_a_session_that_is_not_there_or_not_the_only_one_is_not_guessed(monkeypa
     assert (unknown.status, several.status) == (1, 2)
     assert "no session 5a is in the audit log, as far as you may read it" in unknown.errors
     assert "several sessions begin with 4f1" in several.errors
+
+
+def test_a_shallow_clone_tells_how_far_back_it_knows(
+    commits: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{tmp_path}/repository", str(shallow)], check=True)
+    monkeypatch.chdir(shallow / "policies")
+
+    since, told, explained = (
+        without_names(tctl(*words).output, commits)
+        for words in (("access", "since", *ASKED), ("policy", "history", "role/dev"), ("access", "explain", *ASKED))
+    )
+
+    assert since.startswith("allowed since commit #3, 2023-11-17T22:13:20.000Z or earlier: ann may")
+    assert told.startswith("there already at commit #3")
+    assert all("`git fetch --unshallow`" in one for one in (since, told))
+    assert "(this clone begins with that commit; an earlier one may have written it)" in explained

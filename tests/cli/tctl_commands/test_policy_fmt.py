@@ -111,6 +111,15 @@ def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["untidy.yaml"]
 
 
+def test_json_stays_json_also_if_it_is_named(tmp_path: Path) -> None:
+    text = json.dumps({"version": "v7", "kind": "role", "metadata": {"name": "x"}, "spec": {}})
+    (tmp_path / "x.json").write_text(text)
+
+    result = tctl("policy", "fmt", str(tmp_path / "x.json"))
+
+    assert (result.status, (tmp_path / "x.json").read_text()) == (0, text)
+
+
 def test_json_and_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"version": "v7", "kind": "role", "spec": {}}))
     (tmp_path / ".x.yaml").write_text("::")

@@ -82,6 +82,7 @@ def test_who_gains_and_who_loses_is_told_with_the_reason(before: Path, after: Pa
         ("lock", LOCK, "because lock/x on user ann (lock.yaml:4)"),
         ("ann", None, "because the user is deleted"),
         ("hosts", HOSTS.partition("---\n")[2], "because the host is gone"),
+        ("hosts", HOSTS.replace("{env: dev}", "{env: qa}"), "because role/dev allows env=dev|staging, which does not"),
     ],
 )  # fmt: skip
 def test_the_reason_of_a_loss_is_what_takes_it(
@@ -96,6 +97,36 @@ def test_the_reason_of_a_loss_is_what_takes_it(
 
     assert section(result.output, "Lost").strip().startswith("ann loses ann and deploy on db-1")
     assert reason in section(result.output, "Lost")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (HOSTS.replace("{env: prod}", "{env: dev}"), "because role/dev allows ann on env=dev (dev.yaml:6)"),
+        (f"{HOSTS}---\n{HOSTS.partition('---')[2].replace('db-2', 'db-3').replace('prod', 'dev')}",
+         "because the host is new: role/dev allows ann on env=dev (dev.yaml:6)"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_gain_by_a_host_alone_is_that_of_the_host_as_it_will_be(
+    text: str, reason: str, before: Path, after: Path
+) -> None:
+    (after / "hosts.yaml").write_text(text)
+
+    assert reason in section(plan(after, before).output, "Gained")
+
+
+def test_what_is_kept_by_its_label_is_not_counted_among_what_the_source_declares(before: Path, after: Path) -> None:
+    label = "labels: {teleport.dev/keep: 'true'}"
+    (before / "locks.yaml").write_text("---\n".join(LOCK.replace("name: x", f"name: x{one}, {label}") for one in "abc"))
+    edit(after / "dev.yaml", "deploy", "ops")
+
+    result = plan(after, before, "-o", "json")
+
+    found = json.loads(result.output)
+    assert found["left_alone"] == ["lock/xa", "lock/xb", "lock/xc"]
+    assert [one["message"] for one in found["violations"]] == [
+        "every lock is gone from the source, 3 at once; everything stays in force"
+    ]
 
 
 def test_conditions_of_what_is_kept_are_told_in_words(before: Path, after: Path) -> None:
@@ -124,6 +155,18 @@ def test_people_with_the_same_change_are_one_line_however_many_they_are(before: 
         .startswith("all 3 people of team data lose deploy and their own login on db-1: bob, cy, di")
     )
     assert "Nobody gains anything.\n" in result.output
+
+
+def test_what_is_kept_by_its_label_is_declared_no_more(before: Path, after: Path) -> None:
+    for name in ("one", "two", "three"):
+        label = f'metadata: {{name: {name}, labels: {{teleport.dev/keep: "true"}}}}'
+        (before / f"{name}.yaml").write_text(LOCK.replace("metadata: {name: x}", label))
+    edit(after / "dev.yaml", "[dev, staging]", "[dev, staging, test]")
+
+    result = plan(after, before)
+
+    assert result.status == 4
+    assert "every lock is gone from the source, 3 at once" in result.output
 
 
 def test_programs_read_every_row(before: Path, after: Path) -> None:
@@ -167,6 +210,20 @@ def test_roles_that_nobody_declared_holds_are_told_as_roles(before: Path, after:
         ("{{internal.logins}}", "db-1"),
     ]
     assert "user" not in rows[0]
+    tail = "access changes for holders of role/sso, none of whom is declared."
+    assert text.output.endswith(f"In all: nobody gains; nobody loses; {tail}\n")
+    assert f"{tail}**" in plan(after, before, "-o", "markdown").output
+
+
+def test_a_role_of_which_only_traits_could_tell_more_is_named_in_each_form(before: Path, after: Path) -> None:
+    sso = DEV.replace("name: dev", "name: sso").replace("[dev, staging]", '[qa], team: "{{external.team}}"')
+    (after / "sso.yaml").write_text(sso)
+
+    text, markdown = plan(after, before), plan(after, before, "-o", "markdown")
+
+    for form in (text, markdown):
+        assert "role/sso changes; which hosts it opens depends on its holders' team" in form.output
+        assert "access changes for holders of role/sso" in form.output
 
 
 TRUST = """\
@@ -288,6 +345,9 @@ def test_what_a_cluster_would_refuse_ends_with_4(before: Path, tmp_path: Path) -
     ("arguments", "message"),
     [
         (("nowhere", "--against", "live"), "nowhere is neither a folder nor a commit"),
+        (("nowhere", "--against", "elsewhere"), "is in no git repository"),
+        (("", "--against", "."), "an empty word names neither a folder nor a commit"),
+        ((".", "--against", ""), "an empty word names neither a folder nor a commit"),
         (("--bogus",), "no such option"),
         (("-o", "xml"), "invalid value for '-o'"),
         (("a", "b"), "unexpected extra argument"),

@@ -4,7 +4,7 @@ import pytest
 
 from teleport.gitops.guards.administration import administration
 from teleport.resources.kinds import AnyResource
-from tests.gitops.guards.proposals import ADMIN, lock, proposed, role, user
+from tests.gitops.guards.proposals import ADMIN, lock, made, proposed, role, user
 
 ADMINS = role("admins", rules=ADMIN)
 CLUSTER = [ADMINS, user("ann", "admins"), user("bob", "access")]
@@ -63,3 +63,36 @@ def test_a_lock_hides_nothing_else_that_is_written_with_it() -> None:
     after = [ADMINS, user("bob", "access"), lock("l", user="bob", source="api")]
 
     assert refused(CLUSTER, after, source="api") != ""
+
+
+SOON, LATER = "2027-02-01T00:00:00Z", "2028-01-01T00:00:00Z"
+RULES = {"allow": {"rules": ADMIN}}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [ADMINS, user("ann", "admins", expires=SOON)],
+        [made("role", "admins", RULES, version="v7", expires=SOON), user("ann", "admins")],
+        [ADMINS, user("ann", "admins", expires=SOON), user("cy", "admins", expires=SOON)],
+        [ADMINS, made("user", "ann", {"roles": ["admins"], "expires": SOON})],
+    ],
+    ids=["user", "role", "both", "spec"],
+)
+def test_nor_is_the_last_administrator_lost_a_little_later(after: list[AnyResource]) -> None:
+    assert refused(CLUSTER, after) == f"nobody could administer the cluster any more from {SOON} on; so far ann can"
+
+
+def test_an_administrator_for_a_while_may_end_as_planned_and_stay_longer() -> None:
+    brief, longer = (user("ann", "admins", expires=one) for one in (SOON, LATER))
+
+    assert refused([ADMINS, brief], [ADMINS, brief, user("bob", "access")]) == ""
+    assert refused([ADMINS, brief], [ADMINS, longer]) == ""
+    assert refused(CLUSTER, [ADMINS, brief, user("cy", "admins")]) == ""
+    assert refused([ADMINS, longer], [ADMINS, brief]) != ""
+
+
+def test_nobody_administers_where_nobody_can_log_in() -> None:
+    closed = made("cluster_auth_preference", "cluster-auth-preference", {"allow_local_auth": False})
+
+    assert refused(CLUSTER, [*CLUSTER, closed]) == "nobody could administer the cluster any more; so far ann can"

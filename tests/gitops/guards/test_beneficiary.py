@@ -50,6 +50,21 @@ def test_nobody_is_pretended_to_be_known() -> None:
     assert unsigned.violations == strange.violations == ()
 
 
+def test_a_signature_of_nobody_in_particular_is_told_of() -> None:
+    by_forge, by_ghost = verdict(provenance=signed("forge@example.com")), verdict(
+        provenance=signed("gone@example.com"), people={"gone@example.com": "gone"}
+    )  # fmt: skip
+    both = verdict(provenance=signed("forge@example.com", approved=("bob@example.com",)))
+
+    assert [one.message for one in by_forge.warnings] == [
+        "the guard beneficiary is not enforceable: nobody but a machine (forge@example.com) signed this"
+    ]
+    assert [one.message for one in by_ghost.warnings] == [
+        "the guard beneficiary is not enforceable: there is no user gone, who signs as gone@example.com"
+    ]
+    assert both.warnings == ()
+
+
 def test_a_folder_is_told_to_be_unsigned_only_where_somebody_is_named() -> None:
     assert len(verdict().warnings) == 1
     assert verdict(people={}).warnings == ()

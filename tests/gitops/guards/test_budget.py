@@ -4,7 +4,7 @@ import pytest
 
 from teleport.gitops.guards.budget import pairs, people
 from teleport.resources.kinds import AnyResource
-from tests.gitops.guards.proposals import hosts, lock, proposed, role, user
+from tests.gitops.guards.proposals import hosts, lock, made, proposed, role, user
 
 DEV = role("dev", logins=("root", "web"), labels={"env": "dev"})
 PEOPLE = [user(name, "dev") for name in ("ann", "bob", "cy")]
@@ -66,3 +66,19 @@ def test_an_emergency_lock_through_the_api_waits_for_nobody() -> None:
         elsewhere = proposed(before, [*before, lock("l", role="dev")])
 
         assert (len(check(there).violations), len(check(elsewhere).violations)) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["user", "role"])
+def test_what_is_to_end_soon_is_lost_as_well(kind: str) -> None:
+    end = "2027-02-01T00:00:00Z"
+    spec = {"allow": {"logins": ["root", "web"], "node_labels": {"env": "dev"}}}
+    ending = [made("role", "dev", spec, version="v7", expires=end), *PEOPLE]
+    if kind == "user":
+        ending = [DEV, *(user(one.name, "dev", expires=end) for one in PEOPLE)]
+
+    (losing,), (lost,) = (check(proposed([DEV, *PEOPLE], ending)).violations for check in (people(2), pairs(50)))
+
+    assert losing.message == f"3 people lose access, at most 2 may at once: ann, bob, cy (from {end} on)"
+    assert losing.subjects == ("ann", "bob", "cy")
+    assert lost.message.startswith("24 of 24 logins on hosts are lost (100.0 %), at most 50 % may be at once")
+    assert people(0)(proposed(ending, ending)).violations == ()

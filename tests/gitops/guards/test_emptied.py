@@ -14,7 +14,7 @@ def test_a_source_that_declares_nothing_any_more_is_stalled() -> None:
 
     found = refused([lock("a", user="x"), others], [others])
 
-    assert found == "the source declares nothing any more; its 1 objects stay in force"
+    assert found == "the source declares nothing any more; its one object stays in force"
 
 
 def test_a_source_that_never_had_anything_may_be_empty() -> None:

@@ -124,3 +124,103 @@ def test_milder_conditions_are_a_gain_and_stricter_ones_are_none(option: dict[st
 
 def test_a_new_account_is_a_gain() -> None:
     assert gained([DEV], [DEV, ANN]) == ("the user ann",)
+
+
+def test_an_account_that_gives_way_to_others_is_a_gain_for_nobody_knows_whose_they_are() -> None:
+    assert gained([DEV, ANN], [DEV, user("annie", "editor")]) == ("the user annie in place of ann",)
+    assert gained([DEV, ANN, user("annie", "dev")], [DEV, user("annie", "dev")]) == ()
+
+
+# -- what comes later
+
+
+SOON, LATER = "2027-02-01T00:00:00Z", "2028-01-01T00:00:00Z"
+
+
+def ann(expires: str) -> AnyResource:
+    return user("ann", "dev", traits={"team": ["a"]}, expires=expires)
+
+
+def shut(**more: Any) -> AnyResource:
+    return made("lock", "l", {"target": {"user": "ann"}, **more})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([DEV, ANN, shut()], [DEV, ANN, shut(expires=SOON)]),
+        ([DEV, ANN, shut(expires=LATER)], [DEV, ANN, shut(expires=SOON)]),
+        ([DEV, ANN, lock("l", user="ann")], [DEV, ANN, made("lock", "l", {"target": {"user": "ann"}}, expires=SOON)]),
+        ([DEV, ann(SOON)], [DEV, ANN]),
+        ([DEV, ann(SOON)], [DEV, ann(LATER)]),
+    ],
+    ids=["lock", "lock sooner", "lock that vanishes", "lasting", "lasting longer"],
+)
+def test_what_ends_a_lock_sooner_or_an_account_later_is_a_gain(
+    before: list[AnyResource], after: list[AnyResource]
+) -> None:
+    assert "from 2027-02-01T00:00:00Z on: ann is no longer locked or expired" in gained(before, after)
+    assert gained(after, before) == ()
+
+
+def test_a_role_that_lasts_longer_is_a_gain_and_so_is_one_that_denies_and_ends() -> None:
+    given: dict[str, Any] = {"allow": {"logins": ["ann"], "node_labels": {"*": "*"}}}
+    brief, longer = (made("role", "dev", given, version="v7", expires=one) for one in (SOON, LATER))
+    freeze: dict[str, Any] = {"deny": {"logins": ["ann"]}}
+    lasting, ending = (made("role", "freeze", freeze, version="v7", **one) for one in ({}, {"expires": SOON}))
+    held = user("ann", "dev", "freeze")
+
+    assert gained([brief, ANN], [longer, ANN]) == (f"from {SOON} on: role/dev", f"from {SOON} on: ann on 4 hosts")
+    assert gained([longer, ANN], [brief, ANN]) == ()
+    assert f"from {SOON} on: role/freeze no longer denies anything" in gained([DEV, lasting, held], [DEV, ending, held])
+
+
+# -- what nobody would look for
+
+
+def test_a_trait_that_something_denies_by_is_not_lost_without_a_gain() -> None:
+    by_login = role("dev", logins=("ann",), deny={"logins": ["{{internal.banned}}"]})
+    by_labels = role("dev", node_labels_expression='!contains(user.spec.traits["banned"], labels.env)')
+    by_rule = role("dev", rules=[{**READ[0], "where": '!contains(user.spec.traits["banned"], "x")'}])
+    plain = role("dev", logins=("{{internal.banned}}",))
+
+    for one in (by_login, by_labels, by_rule):
+        was = [one, user("ann", "dev", traits={"banned": ["x"]})]
+        assert gained(was, [one, user("ann", "dev")], hosts=[]) == ("x no longer in the trait banned",)
+    assert gained([plain, user("ann", "dev", traits={"banned": ["x"]})], [plain, user("ann", "dev")], hosts=[]) == ()
+
+
+def test_a_role_that_may_be_asked_for_counts_like_one_that_is_held() -> None:
+    asking = role("dev", request={"roles": ["ops-*"]})
+    was, will = role("ops-db", logins=("postgres",)), role("ops-db", logins=("postgres", "root"))
+    before = [asking, was, user("ann", "dev")]
+
+    assert gained(before, [asking, will, before[2]]) == ("logins of role/ops-db, which ann may ask for",)
+    assert gained(before, [*before, role("ops-web")]) == ("role/ops-web, which ann may ask for",)
+    assert gained(before, [asking, role("ops-db"), before[2]]) == ()
+
+
+def test_conditions_that_are_milder_as_they_are_written_count_before_there_is_a_host() -> None:
+    strict, mild = (role("dev", logins=("ann",), labels={"env": "dev"}, options=one)
+                    for one in ({"require_session_mfa": "yes", "max_session_ttl": "1h"}, {}))  # fmt: skip
+    recorded, off = (made("session_recording_config", "session-recording-config", {"mode": one})
+                     for one in ("node-sync", "off"))  # fmt: skip
+
+    assert gained([strict, ANN], [mild, ANN], hosts=[]) == (
+        "other conditions, not plainly stricter: max_session_ttl",
+        "other conditions, not plainly stricter: mfa",
+    )  # fmt: skip
+    assert gained([mild, ANN], [strict, ANN], hosts=[]) == ()
+    assert gained([DEV, ANN, recorded], [DEV, ANN, off], hosts=[]) == (
+        "other conditions, not plainly stricter: recording_mode",
+    )
+
+
+def test_what_a_rule_with_a_condition_means_does_not_grow_by_other_labels_of_its_objects() -> None:
+    own = 'equals(resource.metadata.labels["owner"], user.metadata.name)'
+    rules = [{"resources": ["role"], "verbs": ["update"], "where": own}]
+    keeper, held = role("dev", rules=rules), user("ann", "dev")
+    was, will = (made("role", "ops", {}, version="v7", labels={"owner": one}) for one in ("root", "ann"))
+
+    assert gained([keeper, held, was], [keeper, held, will]) == ("update of role/ops",)
+    assert gained([keeper, held, will], [keeper, held, was]) == ()

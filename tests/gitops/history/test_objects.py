@@ -43,6 +43,14 @@ def test_a_change_belongs_to_who_wrote_it_also_if_it_came_into_force_with_a_late
     assert [(commits.index(one.commit), commits.index(one.in_force)) for one in found] == [(0, 0), (1, 2)]
 
 
+def test_what_a_broken_file_hides_is_removed_by_who_removes_it_and_not_by_who_broke_it(tmp_path: Path) -> None:
+    found, commits = changes(
+        tmp_path, {"a.yaml": user(roles=""), "d.yaml": DEV}, {"d.yaml": "]"}, {"d.yaml": "]]"}, {"d.yaml": None},
+    )  # fmt: skip
+
+    assert [(one.action, commits.index(one.commit)) for one in found] == [("created", 0), ("deleted", 3)]
+
+
 def test_what_never_came_into_force_is_no_change(tmp_path: Path) -> None:
     found, _ = changes(
         tmp_path, {"a.yaml": ANN, "d.yaml": DEV}, {"d.yaml": role(logins="web"), "x.yaml": "]"},

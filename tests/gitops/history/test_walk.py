@@ -104,6 +104,22 @@ def test_names_and_messages_that_look_like_gits_own_words_confuse_nobody(tmp_pat
     assert commits_of(branch(tmp_path / "two", {"a": "x"})) != [found[0].step.commit]
 
 
+def test_a_shallow_clone_does_not_take_its_beginning_for_the_beginning(tmp_path: Path) -> None:
+    first = {"a.yaml": ANN, "d.yaml": DEV}
+    upstream = branch(tmp_path / "upstream", first, {"d.yaml": role(logins="web")}, {"x.yaml": user("bob", "")})
+    found = {}
+    for depth in (1, 2, 3):
+        folder = tmp_path / f"clone{depth}"
+        subprocess.run(
+            ["git", "clone", "-q", f"--depth={depth}", f"file://{upstream.folder}", str(folder)], check=True, timeout=20
+        )
+        line = read_line(Repository(folder), Repository(folder).commit("HEAD"), 9)
+        found[depth] = [line.base.commit if line.base is not None else "", *(one.commit for one in line.steps)]
+
+    one, two, three = commits_of(upstream)
+    assert found == {1: [three], 2: [two, three], 3: ["", one, two, three]}
+
+
 def test_a_clone_that_left_files_with_its_server_says_what_to_do(tmp_path: Path) -> None:
     upstream = branch(tmp_path / "upstream", {"a.yaml": ANN, "d.yaml": DEV}, {"d.yaml": role(logins="web")})
     upstream.ask("config", "uploadpack.allowFilter", "true")
