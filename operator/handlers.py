@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -26,6 +27,11 @@ from teleport.service.operator.settings import Settings
 
 @kopf.on.login()
 def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    """See `connection_of`."""
+    return connection_of(settings)
+
+
+def connection_of(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo | None:
     """The pod's service account; outside of a cluster, the kubeconfig."""
     return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
 
@@ -49,7 +55,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     settings.watching.reconnect_backoff = 0.5  # a watch begun anew before kopf knows that its kind is gone ends kopf
     settings.peering.name = "teleport-operator"
     settings.peering.priority = secrets.randbelow(1 << 30)
-    connection = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    connection = connection_of(settings)
     if connection is None:
         raise kopf.PermanentError("no API server: neither a service account nor a kubeconfig is there")
     try:
@@ -58,7 +64,7 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
         raise kopf.PermanentError(f"{error} ({error.hint})") from None
     settings.peering.lifetime = told.peer_seconds
     memo.stack = AsyncExitStack()
-    session = Login(connection)
+    session = Login(connection, partial(connection_of, settings))
     memo.stack.push_async_callback(session.close)
     api = KubernetesApi(session)
     peering = Peering(api, settings.peering.name, settings.peering.priority)

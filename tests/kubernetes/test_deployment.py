@@ -140,3 +140,10 @@ def test_kubectl_applies_the_tree_in_one_go(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "deployment.apps/teleport-operator created" in done.stdout
     assert "role.rbac.authorization.k8s.io/teleport-operator created" in done.stdout
+
+
+def test_the_page_about_kubernetes_names_every_kind_by_its_short_name_too() -> None:
+    page = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+
+    assert [kind.kind for kind in CUSTOM_KINDS if f"`{kind.short}`" not in page] == []
+    assert [kind.kind for kind in CUSTOM_KINDS if f"`{kind.kind}`" not in page and f"`{kind.suffix}`" not in page] == []

@@ -145,6 +145,8 @@ class KubernetesApi:
                 raw = await answer.read()
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise KubernetesError(f"{method} {path}: {str(error) or type(error).__name__}") from None
+        if answer.status == 401:
+            login.renew()
         if answer.status >= 300:
             said = raw[:500].decode(errors="replace")
             raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {said}", answer.status)
