@@ -33,6 +33,8 @@ _MOST_APPROVALS: Final = 50
 _MOST_ASKED: Final = 5_000
 """Objects of one request to a server."""
 _LEFTOVERS: Final = ("*.lock", "refs/**/*.lock", "objects/info/**/*.lock", "objects/pack/tmp_*", "objects/*/tmp_obj_*")
+_NOT_READ: Final = "Could not read from remote repository."
+"""What git says where ssh, in the line before, has said why."""
 _NO_TRANSPORT: Final = "none"
 """As the list of permitted transports: git knows none of that name."""
 
@@ -253,4 +255,6 @@ def _said(ended: Ended) -> str:
     lines = [line.strip() for line in ended.errors.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     text = telling[0].split(":", 1)[-1].strip() if telling else f"it exited with {ended.status}"
+    if text == _NOT_READ and lines.index(telling[0]) > 0:
+        text = lines[lines.index(telling[0]) - 1]
     return "".join(char if char.isprintable() else "?" for char in text)[:300]

@@ -135,7 +135,7 @@ class Git(Section):
         if own.token_file and scheme != "https":
             yield Fault(("credentials", "token_file"), "only https:// takes a token", "remove it")
         if scheme == "ssh" and not (own.ssh_key and own.known_hosts):
-            yield Fault(("credentials",), "ssh:// needs ssh_key and known_hosts", "name both files")
+            yield Fault(("credentials",), "ssh:// needs ssh_key and known_hosts", "name both files in teleport.yaml")
 
     @property
     def address(self) -> GitAddress:

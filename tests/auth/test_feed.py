@@ -27,7 +27,7 @@ async def following(lines: AsyncGenerator[bytes]) -> Any:
 async def test_a_listing_holds_policy_and_authorities_for_proxies_also_hosts_and_never_a_secret(
     cluster: Cluster, service: HostRole, hosts: bool
 ) -> None:
-    await cluster.declare(role(), user(), TOKEN)
+    await cluster.declare(role(), user(), TOKEN, source="teleport.yaml")
     await cluster.enrol()
     await cluster.call(
         "heartbeat", m.Heartbeat(revision=0, version="1", hostname="h", labels={}, ttl=30), cluster.host()
@@ -41,12 +41,12 @@ async def test_a_listing_holds_policy_and_authorities_for_proxies_also_hosts_and
 
 
 async def test_changes_follow_in_order_and_those_of_secrets_are_empty_commits(cluster: Cluster) -> None:
-    await cluster.declare(role())
+    await cluster.declare(role(), source="teleport.yaml")
     async with aclosing(followed(cluster, "Node")) as lines:
         revision = (await following(lines))["listing"]["revision"]
 
-        await cluster.declare(role(), TOKEN)
-        await cluster.declare(role(logins="admin"), TOKEN)
+        await cluster.declare(role(), TOKEN, source="teleport.yaml")
+        await cluster.declare(role(logins="admin"), TOKEN, source="teleport.yaml")
         keys, revisions = [], []
         while "policy/role/dev" not in keys:
             commit = (await following(lines))["commit"]

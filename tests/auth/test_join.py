@@ -40,7 +40,7 @@ def names(made: m.HostCertificates) -> set[str]:
 
 
 async def test_a_host_that_joins_gets_an_id_of_its_own_and_the_labels_of_the_token(cluster: Cluster) -> None:
-    await cluster.declare(declared())
+    await cluster.declare(declared(), source="teleport.yaml")
 
     first, second = await join(cluster), await join(cluster)
 
@@ -50,7 +50,7 @@ async def test_a_host_that_joins_gets_an_id_of_its_own_and_the_labels_of_the_tok
 
 
 async def test_a_token_gives_no_role_that_it_does_not_name(cluster: Cluster) -> None:
-    await cluster.declare(declared("Node"))
+    await cluster.declare(declared("Node"), source="teleport.yaml")
 
     for roles in (("Proxy",), ("Node", "Proxy"), ()):
         with pytest.raises(AccessDenied, match="does not permit the role"):
@@ -89,7 +89,7 @@ async def test_a_method_that_this_version_does_not_know_lets_nobody_in(cluster: 
 
 
 async def test_guessing_tokens_is_slowed_down_by_address(cluster: Cluster) -> None:
-    await cluster.declare(declared())
+    await cluster.declare(declared(), source="teleport.yaml")
     for _ in range(10):
         with pytest.raises(AccessDenied):
             await join(cluster, "x" * 16)
@@ -103,7 +103,7 @@ async def test_guessing_tokens_is_slowed_down_by_address(cluster: Cluster) -> No
     "name", ["", "a b", "-x", "a/b", "a\nb", "*", "5a3c9d6e-0000-4000-8000-00000000000a", "a,b", "x\x1b[2J"]
 )
 async def test_what_is_no_host_name_or_looks_like_another_hosts_id_is_refused(cluster: Cluster, name: str) -> None:
-    await cluster.declare(declared())
+    await cluster.declare(declared(), source="teleport.yaml")
 
     with pytest.raises(BadInput):
         await join(cluster, hostname=name)
@@ -111,14 +111,14 @@ async def test_what_is_no_host_name_or_looks_like_another_hosts_id_is_refused(cl
 
 @pytest.mark.parametrize("address", ["*.example.com", "auth.acme", "node.acme", "AUTH.ACME.", "kube.acme"])
 async def test_a_proxy_gets_no_certificate_for_the_name_of_another_service(cluster: Cluster, address: str) -> None:
-    await cluster.declare(declared("Proxy"))
+    await cluster.declare(declared("Proxy"), source="teleport.yaml")
 
     with pytest.raises(AccessDenied, match="no certificate is issued for the address"):
         await join(cluster, roles=("Proxy",), addresses=(address,))
 
 
 async def test_a_proxy_gets_its_own_addresses_and_a_node_none(cluster: Cluster) -> None:
-    await cluster.declare(declared("Node, Proxy"))
+    await cluster.declare(declared("Node, Proxy"), source="teleport.yaml")
 
     proxy = await join(cluster, roles=("Proxy",), addresses=("proxy.example.com", "192.0.2.1"))
     node = await join(cluster, addresses=("proxy.example.com",))

@@ -251,7 +251,7 @@ async def test_writing_the_same_again_does_nothing(cluster: Cluster) -> None:
 
 async def test_the_name_of_a_token_is_in_no_event_and_in_no_error(cluster: Cluster) -> None:
     token = "kind: token\nversion: v2\nmetadata: {name: abcdefghijklmnop}\nspec: {roles: [Node], join_method: token}\n"
-    await cluster.declare(token)
+    await cluster.declare(token, source="teleport.yaml")
 
     with pytest.raises(Refused) as refused:
         await cluster.auth.writer.delete("token", "abcdefghijklmnop", ROOT)
@@ -262,7 +262,8 @@ async def test_the_name_of_a_token_is_in_no_event_and_in_no_error(cluster: Clust
 
 
 async def test_the_secret_of_a_token_is_no_part_of_any_key_in_the_store(cluster: Cluster) -> None:
-    await cluster.declare("kind: token\nversion: v2\nmetadata: {name: abcdefghijklmnop}\nspec: {roles: [Node]}\n")
+    token = "kind: token\nversion: v2\nmetadata: {name: abcdefghijklmnop}\nspec: {roles: [Node]}\n"
+    await cluster.declare(token, source="teleport.yaml")
 
     listing = await cluster.auth.store.list()
 

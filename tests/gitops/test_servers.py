@@ -90,12 +90,12 @@ async def test_ssh_with_a_key_and_known_hosts(upstream: Upstream, tmp_path: Path
             upstream,
             Mirror(tmp_path / "m", address, GitCredentials(ssh_key=str(tmp_path / "key"), known_hosts=str(known))),
         )
-        for name, bad in {
-            "another-host": GitCredentials(ssh_key=str(tmp_path / "key"), known_hosts=str(wrong)),
-            "no-key": GitCredentials(known_hosts=str(known)),
+        for why, bad in {
+            "Host key verification failed": GitCredentials(ssh_key=str(tmp_path / "key"), known_hosts=str(wrong)),
+            "Permission denied": GitCredentials(known_hosts=str(known)),
         }.items():
-            with pytest.raises(Unavailable):
-                await Mirror(tmp_path / name, address, bad).fetch()
+            with pytest.raises(Unavailable, match=why):
+                await Mirror(tmp_path / why, address, bad).fetch()
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from teleport.api import history as h
 from teleport.api import models as m
+from teleport.api.server import Caller
 from teleport.audit.events import Actor
 from teleport.auth import keys
 from teleport.auth.policy import Applied, Wanted
@@ -328,3 +330,19 @@ async def test_an_operator_that_goes_in_the_middle_leaves_all_or_nothing(fed: Fe
 
     assert left in ([], ["role/dev", "user/ann"])
     assert {state for state, _ in told.values()} == {"Ready"}
+
+
+async def test_a_decision_says_which_manifest_it_rests_on_and_in_which_generation(fed: Fed) -> None:
+    host = {"addr": "192.0.2.1:22", "hostname": "h"}
+    await fed.feed(
+        role("dev", generation=3), user("ann", "dev"),
+        manifest("TeleportOpenSSHServerV2", "h", host, labels={"team": "b"}),
+    )  # fmt: skip
+    admin = Caller(Identity("admin", "root (uid 0)", "local:0", "acme", local_uid=0), "local")
+    question = h.ExplainQuestion(user="ann", login="app", node="h")
+
+    answer = await fed.auth.auth.handlers()["explain"](admin, question)
+
+    place = answer.verdict.place
+    assert (place.source, place.file) == ("team-b", "kubernetes:team-b/TeleportRoleV7/dev")
+    assert place.commit == "generation-3"

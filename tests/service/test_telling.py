@@ -106,7 +106,7 @@ async def test_a_commit_a_refusal_and_a_recovery_are_told_to_everybody_who_wants
         at_third = one.metrics()
 
     assert (ready.status, ready.errors, checked.status) == (0, "", 0)
-    assert re.search(r"Ready for (a moment|\d+ seconds)\n  2 objects at revision \d+, applied ", ready.output)
+    assert re.search(r"Ready( for \d+ seconds)?\n  2 objects at revision \d+, applied ", ready.output)
     assert f"commit {first} in force, {first} read last" in ready.output
     assert (refused.status, stalled.status) == (4, 4)
     assert f"tctl: error: source git is stalled at commit {second}: Invalid\n" in refused.errors
@@ -146,7 +146,7 @@ async def test_a_repository_that_cannot_be_reached_is_told_apart_from_one_that_i
         metrics = one.metrics()
 
     assert (source["reason"], source["unapplied_since"]) == ("Unreachable", 0)
-    assert "Reconciling for" in text.output
+    assert "\n  Reconciling" in text.output
     assert "it cannot be read; what is in force stays, and it is tried again" in text.output
     assert "  because: git+file://" in text.output
     assert (text.status, checked.status) == (0, 5)

@@ -38,10 +38,15 @@ class ClusterState:
         return m.PolicyStatus(
             revision=revision,
             oldest_acknowledged=min((one.revision for one in services), default=revision),
-            sources=tuple(_warned(one, warnings) for one in self._parts.surroundings.sources.values()),
+            sources=tuple(_warned(one, warnings) for one in self._in_order()),
             services=tuple(services),
             emergencies=tuple(await rows(self._parts)),
         )
+
+    def _in_order(self) -> list[m.SourceStatus]:
+        """The sources as teleport.yaml names them, whichever was read first."""
+        found, order = self._parts.surroundings.sources, list(self._parts.surroundings.governed)
+        return sorted(found.values(), key=lambda one: order.index(one.name) if one.name in order else len(order))
 
     async def _not_read(self) -> Sequence[tuple[str, Problem]]:
         """Source and warning of what is in force and not read by a connected service."""

@@ -123,7 +123,7 @@ def _ceiling(status: m.PolicyStatus | None, source: str) -> Ceiling | None:
 def _strange(status: m.PolicyStatus | None, source: str) -> Sequence[str]:
     """That no source has the name that was given, which may be a slip."""
     names = [one.name for one in status.sources] if status is not None else []
-    if status is None or source in ("", _API, *names):
+    if status is None or source in ("", EVERY, _API, *names):
         return ()
     has = f"; it has {', '.join(sorted(names))}" if names else ""
     return (f"the cluster has no source of the name {source}{has}",)

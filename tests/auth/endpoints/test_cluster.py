@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,16 @@ async def test_what_a_connected_service_cannot_read_is_a_warning_of_the_source_t
     ]
     assert formats[service.format].versions["role"] == ("v5", "v6")
     assert own_reads().format in formats
+
+
+async def test_sources_are_told_in_the_order_of_the_configuration_whichever_was_read_first(cluster: Cluster) -> None:
+    read: list[Any] = [m.SourceStatus(name=name, kind="folder", place="p", state="Ready") for name in ("b", "c", "a")]
+    cluster.auth.surroundings.sources = {one.name: one for one in read}
+    cluster.auth.surroundings.governed = dict.fromkeys(("a", "b", "c"), read[0])
+
+    status = await cluster.call("policy_status")
+
+    assert [one.name for one in status.sources] == ["a", "b", "c"]
 
 
 async def test_a_service_is_not_believed_about_the_name_of_what_it_reads(cluster: Cluster) -> None:

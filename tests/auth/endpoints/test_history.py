@@ -133,7 +133,7 @@ async def test_a_source_without_commits_has_no_past(cluster: Cluster) -> None:
 
 async def test_what_other_sources_declare_counts_besides_but_for_secrets(cluster: Cluster) -> None:
     past = await with_past(cluster)
-    await cluster.declare(role("other"), TOKEN, source="elsewhere")
+    await cluster.declare(role("other"), TOKEN, source="teleport.yaml")
 
     await cluster.call("object_history", h.ObjectQuery(kind="roles", name="dev"))
 
