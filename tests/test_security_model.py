@@ -25,8 +25,8 @@ SUBJECTS = {
     "Policy": "one judge, ownership, emptied folders, drift, emergencies, what emergencies spare, ends of emergencies, "
     "foreseen, tests and invariants, commits, hostile files, repositories, secrets of policy, receivers, "
     "signed commits, the way back, ceilings, several sources, namespaces, tenants, parts of a namespace, operators, "
-    "suspension, webhooks, administrators left, budgets, self-service, overriding signatures, approvals, whose word counts, "
-    "the past, patterns",
+    "suspension, webhooks, administrators left, budgets, self-service, overriding signatures, approvals, "
+    "whose word counts, the past, patterns",
     "Records": "the first byte, ends, demanded recordings, full disks, tampering, recordings, secrets at rest",
 }
 """What the page promises something about, by heading. A line goes only together with what it is about."""
