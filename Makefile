@@ -13,7 +13,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compatible: a path instead of an import hook, which every start of a program would load.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo demo-trust test unit services e2e test-networks coverage fuzz faults limits lint fmt generate bench clean
+.PHONY: demo demo-trust test unit services e2e test-networks test-kubernetes coverage fuzz faults limits lint fmt
+.PHONY: generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt bin/tsh
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -35,6 +36,11 @@ test: $(STAMP) lint
 	$(BIN)/pytest $(UNIT)
 	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
 	$(BIN)/pytest tests/e2e tests/networks -q -n 2 --dist loadfile
+
+# The operator with all counts and delays in full; against the real cluster that KUBECONFIG names, if it names one. Its
+# namespace `teleport` and the definitions are made by the tests, and deleted by them.
+test-kubernetes: $(STAMP)
+	TELEPORT_FULL=1 TELEPORT_TEST_KUBECONFIG="$(KUBECONFIG)" $(BIN)/pytest tests/kubernetes tests/e2e/test_operator.py -q -s -rs
 
 unit: $(STAMP)
 	$(BIN)/pytest $(UNIT)

@@ -27,9 +27,9 @@ SUBJECTS = {
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",
     "Policy": "one judge, ownership, emptied folders, drift, emergencies, what emergencies spare, ends of emergencies, "
     "foreseen, tests and invariants, commits, hostile files, repositories, secrets of policy, receivers, "
-    "signed commits, the way back, ceilings, several sources, namespaces, tenants, parts of a namespace, suspension, "
-    "webhooks, administrators left, budgets, self-service, overriding signatures, approvals, whose word counts, "
-    "the past, patterns",
+    "signed commits, the way back, ceilings, several sources, namespaces, tenants, parts of a namespace, operators, "
+    "suspension, webhooks, administrators left, budgets, self-service, overriding signatures, approvals, "
+    "whose word counts, the past, patterns",
     "Records": "the first byte, ends, demanded recordings, full disks, tampering, recordings, secrets at rest",
 }
 """What the page promises something about, by heading. A line goes only together with what it is about."""

@@ -1,13 +1,16 @@
-"""An API server for what an operator depends on: discovery, lists, watches, patches, status, events, token reviews.
+"""An API server for what an operator depends on: discovery, lists, watches, patches, status, events, tokens, roles.
 
 Speaks plain HTTP on a loopback port. `failing` makes it answer 503, `silence` drops every connection at once, and
-`requests` counts what was asked.
+`requests` counts what was asked. Who bears the token of a service account may do what its roles allow, and is noted in
+`asked` and `refused`; who bears none is an administrator.
 """
 
 import asyncio
 import copy
 import json
 import random
+import re
+import secrets
 import string
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -20,15 +23,34 @@ from aiohttp import web
 from ruamel.yaml import YAML
 
 from tests.kubernetes.objects import Change, Failure, Key, Kind, Object, Objects
+from tests.kubernetes.permissions import ADMINISTRATOR, Asked, allows, grants_of, verb_of
 from tests.kubernetes.selectors import matching
 
 __all__ = ["Emulation", "emulated"]
 
 _CRDS: Final = Kind(
-    "apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", ("v1",), "v1", namespaced=False
+    "apiextensions.k8s.io",
+    "customresourcedefinitions",
+    "CustomResourceDefinition",
+    ("v1",),
+    "v1",
+    namespaced=False,
+    short=("crd",),
 )
 _NAMESPACES: Final = Kind("", "namespaces", "Namespace", ("v1",), "v1", namespaced=False, short=("ns",))
+_RBAC: Final = "rbac.authorization.k8s.io"
+_ROLES: Final = (
+    Kind(_RBAC, "roles", "Role", ("v1",), "v1", has_status=False),
+    Kind(_RBAC, "rolebindings", "RoleBinding", ("v1",), "v1", has_status=False),
+    Kind(_RBAC, "clusterroles", "ClusterRole", ("v1",), "v1", namespaced=False, has_status=False),
+    Kind(_RBAC, "clusterrolebindings", "ClusterRoleBinding", ("v1",), "v1", namespaced=False, has_status=False),
+)
 _BUILT_IN: Final = (
+    *_ROLES,
+    Kind("", "serviceaccounts", "ServiceAccount", ("v1",), "v1", has_status=False, short=("sa",)),
+    Kind("", "services", "Service", ("v1",), "v1"),
+    Kind("", "persistentvolumeclaims", "PersistentVolumeClaim", ("v1",), "v1"),
+    Kind("apps", "deployments", "Deployment", ("v1",), "v1"),
     _CRDS,
     _NAMESPACES,
     Kind("", "secrets", "Secret", ("v1",), "v1", has_status=False),
@@ -56,6 +78,10 @@ class Emulation:
         """Service account tokens that reviews know, and whose they are (`system:serviceaccount:NS:NAME`)."""
         self.audiences: list[str] | None = None
         """What tokens are made for; whatever is asked for if None."""
+        self.asked: set[Asked] = set()
+        """What those asked who bear a token, where it was allowed."""
+        self.refused: set[Asked] = set()
+        """And where it was not."""
         self.failing = False
         self.url = ""
         self._connections: set[asyncio.Transport] = set()
@@ -102,6 +128,7 @@ class Emulation:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         steps = [step for step in request.path.split("/") if step]
+        self._who(request)
         if steps[:1] == ["version"]:
             return web.json_response({"major": "1", "minor": "32", "gitVersion": "v1.32.0", "platform": "linux/amd64"})
         if steps[:1] not in (["api"], ["apis"]):
@@ -125,6 +152,8 @@ class Emulation:
         for kind in self.kinds:
             known = by_group.setdefault(kind.group, [])
             known += [version for version in kind.versions if version not in known]
+        for versions in by_group.values():
+            versions.sort(key=_priority, reverse=True)
         return [
             {
                 "name": group,
@@ -156,8 +185,11 @@ class Emulation:
         if steps[0] == "namespaces" and len(steps) > 2 and steps[2] not in ("status", "finalize"):
             namespace, steps = steps[1], steps[2:]
         self.requests[request.method, steps[0]] += 1
+        self._admit(request, group, namespace, steps)
         if (group, steps[0]) == ("authentication.k8s.io", "tokenreviews"):
             return web.json_response(self._review(await request.json()), status=201)
+        if steps[0] == "serviceaccounts" and steps[2:] == ["token"]:
+            return web.json_response(self._token(namespace, steps[1]), status=201)
         kind = next(
             (one for one in self.kinds if (one.group, one.plural) == (group, steps[0]) and version in one.versions),
             None,
@@ -168,6 +200,37 @@ class Emulation:
             return await self._collection(request, kind, version, namespace)
         key = Key(kind, namespace if kind.namespaced else "", steps[1])
         return await self._one(request, key, version, steps[2] if len(steps) > 2 else "")
+
+    def _who(self, request: web.Request) -> str:
+        """Whose token a request bears."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            return ADMINISTRATOR
+        user = self.tokens.get(token)
+        if scheme != "Bearer" or user is None:
+            raise Failure(401, "Unauthorized", "Unauthorized")
+        return user
+
+    def _admit(self, request: web.Request, group: str, namespace: str, steps: list[str]) -> None:
+        user = self._who(request)
+        if user == ADMINISTRATOR:
+            return
+        watching = request.query.get("watch") in ("true", "1")
+        verb = verb_of(request.method, single=len(steps) > 1, watching=watching)
+        asked = Asked(verb, group, "/".join([steps[0], *steps[2:3]]), namespace)
+        kept = [one for kind in _ROLES for one in self.objects.all_of(kind)]
+        allowed = allows(grants_of(user, kept), asked)
+        (self.asked if allowed else self.refused).add(asked)
+        if not allowed:
+            message = f'{asked.resource} is forbidden: User "{user}" cannot {verb} resource "{asked.resource}"'
+            raise Failure(403, "Forbidden", f'{message} in API group "{group}" in the namespace "{namespace}"')
+
+    def _token(self, namespace: str, account: str) -> Object:
+        """A token for a service account, as `kubectl create token` asks for it."""
+        token = secrets.token_urlsafe(24)
+        self.tokens[token] = f"system:serviceaccount:{namespace}:{account}"
+        status = {"token": token, "expirationTimestamp": "2099-01-01T00:00:00Z"}
+        return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}, "status": status}
 
     async def _collection(self, request: web.Request, kind: Kind, version: str, namespace: str) -> web.StreamResponse:
         query = request.query
@@ -315,6 +378,12 @@ async def emulated(*definitions: Path) -> AsyncIterator[Emulation]:
 @cache
 def _documents(path: Path) -> tuple[Object, ...]:
     return tuple(YAML(typ="safe").load_all(path.read_text()))
+
+
+def _priority(version: str) -> tuple[int, ...]:
+    """The order in which versions are preferred: v10 before v2, both before v1beta1."""
+    stage = ["alpha", "beta", ""].index("".join(filter(str.isalpha, version))[1:])
+    return stage, *map(int, re.findall(r"\d+", version))
 
 
 def _api_version(kind: Kind, version: str) -> str:

@@ -28,25 +28,38 @@ _GATHER: Final = 0.1
 _AGAIN: Final = 300.0
 """Seconds after which everything is listed and fed anyway."""
 _RETRIES: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
+_RESTING: Final = 5.0
+"""Seconds after which an operator that rests looks whether it is its turn."""
 _AT_ONCE: Final = 8
 """Statuses that are written at the same time."""
 
 Manifest = dict[str, Any]
+Place = tuple[str, str]
 Feed = Callable[[m.FeedRequest], Awaitable[m.FeedAnswer]]
+Leads = Callable[[], Awaitable[bool]]
+
+
+async def _alone() -> bool:
+    return True
 
 
 class Feeder:
     """One source. `note` and `forget` keep its manifests; `run` does the rest."""
 
-    def __init__(self, source: m.FedSource, feed: Feed, api: KubernetesApi, *, clock: Clock) -> None:
-        self.source, self._feed, self._api, self._clock = source, feed, api, clock
-        self._manifests: dict[tuple[str, str], Manifest] = {}
+    def __init__(
+        self, source: m.FedSource, feed: Feed, api: KubernetesApi, *, clock: Clock, leads: Leads = _alone
+    ) -> None:
+        """`leads` says whether it is this operator's turn to feed, among several."""
+        self.source, self._feed, self._api, self._clock, self._leads = source, feed, api, clock, leads
+        self._manifests: dict[Place, Manifest] = {}
+        self._heard: dict[Place, Manifest | None] | None = None
+        """During a listing, what was noted (or is gone) since it began: newer than what the listing says."""
         self._suspect: set[str] = set()
         """Kinds of which something vanished that the auth service was not told of yet."""
         self._withheld: set[str] = set()
         self._listed = False
         self._changed = asyncio.Event()
-        self._told: dict[tuple[str, str], tuple[str, str]] = {}
+        self._told: dict[Place, tuple[str, str]] = {}
         self._told_of_kept: dict[str, tuple[str, str]] = {}
         self._secrets = Secrets(api, source.namespace, clock=clock, changed=self._changed.set)
         self.fed = asyncio.Event()
@@ -57,6 +70,8 @@ class Feeder:
         place = (manifest["kind"], manifest["metadata"]["name"])
         before = self._manifests.get(place)
         self._manifests[place] = manifest
+        if self._heard is not None:
+            self._heard[place] = manifest
         if before is None or _declared(before) != _declared(manifest):
             self._changed.set()
 
@@ -64,8 +79,12 @@ class Feeder:
         """That a manifest is gone. News of an earlier one of its name is no news."""
         place = (manifest["kind"], manifest["metadata"]["name"])
         known = self._manifests.get(place)
-        if known is not None and known["metadata"].get("uid") == manifest["metadata"].get("uid"):
-            del self._manifests[place]
+        if known is None and self._heard is None:
+            return
+        if known is None or known["metadata"].get("uid") == manifest["metadata"].get("uid"):
+            self._manifests.pop(place, None)
+            if self._heard is not None:
+                self._heard[place] = None
             self._told.pop(place, None)
             self._suspect.add(manifest["kind"])
             self._changed.set()
@@ -92,40 +111,76 @@ class Feeder:
 
     async def _run(self) -> None:
         failures = 0
+        pause = _AGAIN
         self.relist()
         while True:
             try:
-                async with asyncio.timeout(_AGAIN if not failures else _RETRIES[min(failures, len(_RETRIES)) - 1]):
+                async with asyncio.timeout(pause):
                     await self._changed.wait()
             except TimeoutError:
                 self.relist()
             try:
                 await self._gathered()
-                await self.pass_once()
+                pause = _AGAIN if await self._turn() else _RESTING
                 failures = 0
-            except TeleportError as error:
+            except Exception as error:
+                pause = _RETRIES[min(failures, len(_RETRIES) - 1)]
                 failures += 1
                 self._changed.clear()
-                log.warning("source %s: %s", self.source.name, error)
+                self._complain(error)
+
+    async def _turn(self) -> bool:
+        """Feed, if it is this operator's turn. Who rests lists everything when its turn has come."""
+        if not await self._leads():
+            self._changed.clear()
+            self._listed = False
+            return False
+        await self.pass_once()
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        """A fault of the program itself is loud, and does not end the feeding of what is right."""
+        if isinstance(error, TeleportError):
+            log.warning("source %s: %s", self.source.name, error)
+        else:
+            log.error("source %s: this is a bug", self.source.name, exc_info=error)
 
     async def pass_once(self) -> m.FeedAnswer | None:
         """One feed, and the statuses after it; None if there is nothing to be fed from. Raises what keeps it back."""
         self._changed.clear()
         if not self._listed:
             await self._list()
-        suspects = [kind for name in sorted(self._suspect) if (kind := custom_kind(name)) is not None]
+        manifests, suspected = dict(self._manifests), self._suspect
+        self._suspect = set()
+        try:
+            answer = await self._fed(manifests, suspected)
+        except BaseException:
+            self._suspect |= suspected
+            raise
+        if answer is None:
+            return None
+        self.fed.set()
+        await self._tell(answer, manifests)
+        return answer
+
+    async def _fed(self, manifests: Mapping[Place, Manifest], suspected: set[str]) -> m.FeedAnswer | None:
+        """Feed manifests, after a look whether what is missing among them was deleted or went with something bigger.
+
+        The look comes after the manifests were gathered: before, something could go unseen in between.
+        """
+        await self._release(one for one in manifests.values() if one["metadata"].get("deletionTimestamp"))
+        suspects = [kind for name in sorted(suspected) if (kind := custom_kind(name)) is not None]
         if suspects and await self._api.is_going(self.source.namespace):
             log.warning("source %s: the namespace %s goes; what it declared stays in force", *self._names)
             self._listed = False
             return None
         going = {kind.kind for kind in await self._api.going(suspects)}
-        self._withheld = (self._withheld | going) - {kind for kind, _ in self._manifests}
-        manifests = dict(self._manifests)
-        answer = await self._feed(await self._request(manifests.values()))
-        self._suspect.clear()
-        self.fed.set()
-        await self._tell(answer, manifests)
-        return answer
+        for gone in sorted(going - self._withheld):
+            log.warning(
+                "source %s: the definition of %s is gone; what it declared stays in force", self.source.name, gone
+            )
+        self._withheld = (self._withheld | going) - {kind for kind, _ in manifests}
+        return await self._feed(await self._request(manifests.values()))
 
     async def _request(self, manifests: Iterable[Manifest]) -> m.FeedRequest:
         living = [one for one in manifests if not one["metadata"].get("deletionTimestamp")]
@@ -141,14 +196,35 @@ class Feeder:
 
     async def _list(self) -> None:
         """Everything there is: what was deleted while nobody watched is noticed by its absence."""
-        found: dict[tuple[str, str], Manifest] = {}
+        self._heard = {}
+        try:
+            found = await self._found()
+        finally:
+            heard, self._heard = self._heard, None
+        found |= {place: one for place, one in heard.items() if one is not None}
+        gone = {place for place, one in heard.items() if one is None}
+        self._manifests = {place: one for place, one in found.items() if place not in gone}
+        self._suspect |= {kind.kind for kind in CUSTOM_KINDS}
+        self._listed = True
+        await self._release(self._manifests.values())
+
+    async def _found(self) -> dict[Place, Manifest]:
+        found: dict[Place, Manifest] = {}
         for kind in CUSTOM_KINDS:
             listed = await self._api.manifests(kind, self.source.namespace)
             if listed is None:
                 self._withheld.add(kind.kind)
             found |= {(kind.kind, one["metadata"]["name"]): one for one in listed or ()}
-        self._suspect |= {kind.kind for kind in CUSTOM_KINDS}
-        self._manifests, self._listed = found, True
+        return found
+
+    async def _release(self, manifests: Iterable[Manifest]) -> None:
+        """Take the upstream's finalizer off: whoever deletes must not have to wait for anybody."""
+        for manifest in list(manifests):
+            kind = custom_kind(manifest["kind"])
+            if kind is not None and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
+                await self._api.release(kind, manifest, FINALIZER)
+                metadata = manifest["metadata"]
+                metadata["finalizers"] = [one for one in metadata["finalizers"] if one != FINALIZER]
 
     async def _gathered(self) -> None:
         """Until nothing has changed for a moment, or enough moments have passed."""
@@ -196,13 +272,7 @@ class Feeder:
 
     async def _tell_one(self, manifest: Manifest, verdict: m.ObjectVerdict | None, revision: int) -> None:
         kind = custom_kind(manifest["kind"])
-        if kind is None:
-            return
-        if manifest["metadata"].get("deletionTimestamp"):
-            if FINALIZER in (manifest["metadata"].get("finalizers") or ()):
-                await self._api.release(kind, manifest, FINALIZER)
-            return
-        if verdict is None:
+        if kind is None or verdict is None:
             return
         now = utc(self._clock.time())
         status = status_of(verdict, manifest, revision=revision, now=now)

@@ -20,7 +20,7 @@ __all__ = ["KubernetesApi", "KubernetesError"]
 _MANAGER: Final = "teleport-operator"
 _COMPONENT: Final = "teleport-operator"
 _APPLY: Final = "application/apply-patch+yaml"
-_MERGE: Final = "application/merge-patch+json"
+_JSON_PATCH: Final = "application/json-patch+json"
 _PATIENT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30)
 """For watches, which end when something happens."""
 
@@ -37,7 +37,7 @@ class KubernetesApi:
     """See the module. Counts its requests in `requests`."""
 
     def __init__(self, login: Login) -> None:
-        self._login = login
+        self.login = login
         self.requests = 0
 
     async def manifests(self, kind: CustomKind, namespace: str) -> list[dict[str, Any]] | None:
@@ -89,10 +89,10 @@ class KubernetesApi:
         await self._send("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body, "application/json")
 
     async def release(self, kind: CustomKind, manifest: Mapping[str, Any], finalizer: str) -> None:
-        """Take a finalizer off, so that the manifest can be deleted."""
-        left = [one for one in manifest["metadata"].get("finalizers") or () if one != finalizer]
-        metadata = {"finalizers": left, "resourceVersion": manifest["metadata"]["resourceVersion"]}
-        await self._send("PATCH", _path(kind, manifest), {"metadata": metadata}, _MERGE, missing=True)
+        """Take a finalizer off, so that the manifest can be deleted; refused if its finalizers changed meanwhile."""
+        path = f"/metadata/finalizers/{manifest['metadata']['finalizers'].index(finalizer)}"
+        patch = [{"op": "test", "path": path, "value": finalizer}, {"op": "remove", "path": path}]
+        await self._send("PATCH", _path(kind, manifest), patch, _JSON_PATCH, missing=True)
 
     async def ensure_peering(self, namespace: str, name: str) -> None:
         """Make the object by which operators agree who of them works, where its kind is served."""
@@ -101,6 +101,11 @@ class KubernetesApi:
             body = {"apiVersion": "kopf.dev/v1", "kind": "KopfPeering", "metadata": {"name": name}}
             await self._send("POST", path, body, "application/json", missing=True)
 
+    async def peers(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The operators that agree by an object of that name, by their identity; None where there is no such object."""
+        found = await self._get(f"/apis/kopf.dev/v1/namespaces/{quote(namespace, safe='')}/kopfpeerings/{quote(name)}")
+        return None if found is None else dict(found.get("status") or {})
+
     async def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         """One Secret; None where there is none of the name."""
         return await self._get(f"{_secrets(namespace)}/{quote(name, safe='')}")
@@ -108,7 +113,7 @@ class KubernetesApi:
     async def wait_secret_changes(self, namespace: str, name: str, version: str) -> None:
         """Returns once a Secret is not as it was in some version, or when the API server ends the watch."""
         query = f"watch=true&fieldSelector=metadata.name%3D{quote(name, safe='')}&resourceVersion={quote(version)}"
-        login, path = self._login, f"{_secrets(namespace)}?{query}"
+        login, path = self.login, f"{_secrets(namespace)}?{query}"
         self.requests += 1
         try:
             async with login.http.get(login.url + path, headers=login.headers, timeout=_PATIENT) as answer:
@@ -128,7 +133,7 @@ class KubernetesApi:
         await self._ask(method, path, body, media, missing=missing)
 
     async def _ask(self, method: str, path: str, body: Any, media: str, *, missing: bool) -> bytes | None:
-        login = self._login
+        login = self.login
         self.requests += 1
         headers = {**login.headers, "Content-Type": media}
         try:
@@ -140,6 +145,8 @@ class KubernetesApi:
                 raw = await answer.read()
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
             raise KubernetesError(f"{method} {path}: {str(error) or type(error).__name__}") from None
+        if answer.status == 401:
+            login.renew()
         if answer.status >= 300:
             said = raw[:500].decode(errors="replace")
             raise KubernetesError(f"{method} {path}: HTTP {answer.status}: {said}", answer.status)

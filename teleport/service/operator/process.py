@@ -6,10 +6,10 @@ Watching belongs to whoever calls `note` and `forget`; without a watch everythin
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from teleport.api import models as m
 from teleport.api import routes as r
@@ -23,56 +23,60 @@ from teleport.service.credentials import HostCredentials, HostKeys, Subject, new
 from teleport.service.join import recognise, renew
 from teleport.service.operator.feeder import Feed, Feeder
 from teleport.service.operator.kubernetes import KubernetesApi
+from teleport.service.operator.peers import Peering
 from teleport.service.operator.settings import Settings
 
 __all__ = ["Operator"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _FEED_SECONDS: Final = 120.0
 """How long the auth service may take to judge a feed."""
-_PATIENCE: Final = 10.0
+_PATIENCE: Final = 5.0
 _EVERYWHERE: Final = "*"
 
 
 class Operator:
     """Feeds every source that its identity names. An async context manager."""
 
-    def __init__(self, settings: Settings, api: KubernetesApi, *, clock: Clock) -> None:
-        self._settings, self._api, self._clock = settings, api, clock
+    def __init__(self, settings: Settings, api: KubernetesApi, peering: Peering, *, clock: Clock) -> None:
+        self._settings, self._api, self._peering, self._clock = settings, api, peering, clock
         self._stack = AsyncExitStack()
         self.feeders: dict[str, Feeder] = {}
         """By namespace."""
         self._feed: Feed | None = None
         self._everywhere = ""
         """The source of every namespace that no other one is named after."""
+        self._noted: set[str] = set()
+        """Namespaces in which there are manifests."""
 
     async def __aenter__(self) -> "Operator":
-        """Join, and begin to feed. An auth service that is away is waited for. Raises AccessDenied, BadInput."""
-        try:
-            client = await self._joined()
-            answer = await client.call(r.FED_SOURCES, m.Empty())
-            if not answer.sources:
-                raise AccessDenied(
-                    "this operator feeds no source", hint="name its sources in teleport.yaml and in its join token"
-                )
-            self._feed = partial(client.call, r.FEED)
-            for source in answer.sources:
-                if source.namespace == _EVERYWHERE:
-                    self._everywhere = source.name
-                else:
-                    self._begin(source)
-        except BaseException:
-            await self._stack.aclose()
-            raise
+        """Begin to join, and then to feed. An auth service that is away, or refuses as yet, is asked again."""
+        self._background(self._join())
         return self
+
+    async def _join(self) -> None:
+        client = await self._joined()
+        sources = await self._sources(client)
+        self._feed = partial(client.call, r.FEED)
+        for source in sources:
+            if source.namespace == _EVERYWHERE:
+                self._everywhere = source.name
+            else:
+                self._begin(source)
+        for namespace in sorted(self._noted):
+            self._feeder(namespace)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     def _begin(self, source: m.FedSource) -> Feeder:
         assert self._feed is not None
-        feeder = self.feeders[source.namespace] = Feeder(source, self._feed, self._api, clock=self._clock)
+        feeder = self.feeders[source.namespace] = Feeder(
+            source, self._feed, self._api, clock=self._clock, leads=partial(self._leads, source.namespace)
+        )
         self._background(feeder.run())
         log.info("the namespace %s feeds the source %s", source.namespace, source.name)
         return feeder
@@ -86,7 +90,9 @@ class Operator:
 
     def note(self, manifest: dict[str, Any], *, listed: bool = False) -> None:
         """How a manifest is now; `listed` if that is known because the watch began anew."""
-        feeder = self._feeder(manifest["metadata"].get("namespace", ""))
+        namespace = manifest["metadata"].get("namespace", "")
+        self._noted.add(namespace)
+        feeder = self._feeder(namespace)
         if feeder is not None:
             feeder.note(manifest)
             if listed:
@@ -98,24 +104,44 @@ class Operator:
         if feeder is not None:
             feeder.forget(dict(manifest))
 
+    async def _leads(self, namespace: str) -> bool:
+        return await self._peering.leads(namespace, self._clock.time())
+
+    async def _sources(self, client: ApiClient) -> tuple[m.FedSource, ...]:
+        """What there is to feed, as soon as there is something."""
+
+        async def ask() -> tuple[m.FedSource, ...]:
+            answer = await client.call(r.FED_SOURCES, m.Empty())
+            if not answer.sources:
+                raise AccessDenied(
+                    "this operator feeds no source", hint="name its sources in teleport.yaml and in its join token"
+                )
+            return answer.sources
+
+        return await self._until_done(ask, "the sources")
+
     async def _joined(self) -> ApiClient:
+        """A member of the cluster."""
+        return await self._client(await self._until_done(self._enlisted, f"the cluster at {self._settings.address}"))
+
+    async def _enlisted(self) -> HostCredentials:
         settings = self._settings
+        authority = await recognise(settings.address, set(settings.pins))
+        trust, cluster = authority.certificates, authority.cluster
+        name = service_name("Proxy" if settings.through_proxy else "Auth", cluster)
+        async with ApiClient(
+            f"https://{settings.address}", tls=client_context(trust=trust, alpn=[alpn.HTTP]), server_name=name
+        ) as client:
+            return await new_credentials(None, partial(self._obtain, client), Subject(settings.hostname))
+
+    async def _until_done(self, work: Callable[[], Awaitable[T]], what: str) -> T:
+        """The result of something, tried until it comes: what refuses now (a token not made yet) may agree later."""
         while True:
             try:
-                authority = await recognise(settings.address, set(settings.pins))
-                trust, cluster = authority.certificates, authority.cluster
-                name = service_name("Proxy" if settings.through_proxy else "Auth", cluster)
-                async with ApiClient(
-                    f"https://{settings.address}", tls=client_context(trust=trust, alpn=[alpn.HTTP]), server_name=name
-                ) as client:
-                    credentials = await new_credentials(None, partial(self._obtain, client), Subject(settings.hostname))
-                return await self._client(credentials)
-            except (AccessDenied, OSError) as error:
-                raise error
-            except TeleportError as error:
-                if error.status < 500:
-                    raise
-                log.warning("the cluster at %s cannot be joined yet: %s", settings.address, error)
+                return await work()
+            except (TeleportError, OSError) as error:
+                hint = f" ({error.hint})" if isinstance(error, TeleportError) and error.hint else ""
+                log.warning("%s: %s%s; trying again", what, error, hint)
                 await self._clock.sleep(_PATIENCE)
 
     async def _obtain(self, client: ApiClient, keys: HostKeys, subject: Subject) -> m.HostCertificates:

@@ -25,6 +25,8 @@ class Settings:
     token_name: str
     proof: Path
     hostname: str
+    peer_seconds: int
+    """How long another operator believes that this one lives, after its last sign of life."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -44,6 +46,7 @@ class Settings:
             found["TOKEN"],
             Path(environment.get("TELEPORT_PROOF", _PROOF)),
             environment.get("HOSTNAME") or socket.gethostname(),
+            _seconds(environment.get("TELEPORT_PEER_SECONDS", "30")),
         )
 
     @property
@@ -51,6 +54,12 @@ class Settings:
         """The join token, and the proof that goes with it. Raises BadInput."""
         token = _read(Path(self.token_name)) if self.token_name.startswith("/") else self.token_name
         return token, _read(self.proof) if self.method == "kubernetes" else ""
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 600:
+        raise BadInput(f"TELEPORT_PEER_SECONDS is {text}", hint="a number from 2 to 600")
+    return int(text)
 
 
 def _read(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What is in Kubernetes is fed, what became of it is told there, and what cannot be seen is not taken for deleted."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from teleport.api import models as m
 from teleport.core.aio import SystemClock
 from teleport.core.errors import Unavailable
 from teleport.core.generated import REPOSITORY
+from teleport.resources.custom_kinds import CustomKind
 from teleport.service.operator.feeder import FINALIZER, Feeder
 from teleport.service.operator.kubernetes import KubernetesApi, KubernetesError
 from teleport.service.operator.login import Login
@@ -261,3 +262,136 @@ async def test_what_stays_in_force_though_it_is_gone_is_told_once_by_an_event(
         "still used",
         "gone",
     )
+
+
+async def test_a_finalizer_is_taken_off_what_stays_so_that_no_deletion_ever_waits(
+    server: Emulation, feeder: Feeder, auth: Auth
+) -> None:
+    await server.create(lock(finalizers=["somebody/else", FINALIZER]))
+
+    await feeder.pass_once()
+
+    assert auth.names == ["lost"]
+    assert found(server)["metadata"]["finalizers"] == ["somebody/else"]
+
+
+async def test_a_finalizer_is_taken_off_while_the_auth_service_is_away(
+    server: Emulation, feeder: Feeder, auth: Auth
+) -> None:
+    await server.create(lock(finalizers=[FINALIZER]))
+    await server.objects.delete(Key(next(k for k in server.kinds if k.plural == "teleportlocksv2"), "default", "lost"))
+    auth.away = True
+
+    with pytest.raises(Unavailable):
+        await feeder.pass_once()
+
+    assert server.objects.all_of(next(k for k in server.kinds if k.plural == "teleportlocksv2")) == []
+
+
+class Slow(KubernetesApi):
+    """An API server that lets something happen between a listing and its answer."""
+
+    def __init__(self, login: Login) -> None:
+        super().__init__(login)
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def manifests(self, kind: CustomKind, namespace: str) -> list[dict[str, Any]] | None:
+        found = await super().manifests(kind, namespace)
+        if kind.kind == "TeleportLockV2":
+            self.meanwhile()
+        return found
+
+
+@pytest.fixture
+def slow(api: KubernetesApi) -> Slow:
+    return Slow(api.login)
+
+
+async def test_what_the_watch_tells_during_a_listing_is_newer_than_the_listing(
+    server: Emulation, slow: Slow, auth: Auth
+) -> None:
+    made = await server.create(lock())
+    newer = {**made, "spec": {"target": {"user": "bob"}}, "metadata": {**made["metadata"], "generation": 2}}
+    feeder = Feeder(SOURCE, auth.feed, slow, clock=FakeClock())
+    slow.meanwhile = lambda: feeder.note(newer)
+
+    await feeder.pass_once()
+
+    (sent,) = auth.fed[-1].manifests
+    assert sent["spec"] == {"target": {"user": "bob"}}
+
+
+async def test_what_is_deleted_during_a_listing_is_not_fed(server: Emulation, slow: Slow, auth: Auth) -> None:
+    made = await server.create(lock())
+    feeder = Feeder(SOURCE, auth.feed, slow, clock=FakeClock())
+    slow.meanwhile = lambda: feeder.forget(made)
+
+    await feeder.pass_once()
+
+    assert auth.names == []
+
+
+async def test_what_vanishes_during_a_feed_is_looked_into_before_the_next(
+    server: Emulation, api: KubernetesApi, auth: Auth
+) -> None:
+    made = await server.create(lock())
+
+    async def feed(request: m.FeedRequest) -> m.FeedAnswer:
+        if not auth.fed:
+            async with aiohttp.ClientSession() as http:
+                group = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+                await http.delete(f"{server.url}{group}/teleportlocksv2.resources.teleport.dev")
+            eager.forget(made)
+        return await auth.feed(request)
+
+    eager = Feeder(SOURCE, feed, api, clock=FakeClock())
+    await eager.pass_once()
+
+    await eager.pass_once()
+
+    assert (auth.names, auth.fed[-1].withheld) == ([], ("TeleportLockV2",))
+
+
+async def test_who_rests_does_not_feed_and_lists_when_the_turn_comes(
+    server: Emulation, api: KubernetesApi, auth: Auth
+) -> None:
+    turns = iter([False])
+    asked = asyncio.Event()
+
+    async def leads() -> bool:
+        asked.set()
+        return next(turns, True)
+
+    feeder = Feeder(SOURCE, auth.feed, api, clock=SystemClock(), leads=leads)
+    running = asyncio.create_task(feeder.run())
+    async with asyncio.timeout(10):
+        await asked.wait()
+        rested = not auth.fed
+        feeder.note(await server.create(lock()))
+        await server.create(lock("another"))
+        await feeder.fed.wait()
+    running.cancel()
+
+    assert rested
+    assert sorted(auth.names) == ["another", "lost"]
+
+
+async def test_a_bug_does_not_end_the_feeding(
+    server: Emulation, api: KubernetesApi, auth: Auth, caplog: pytest.LogCaptureFixture
+) -> None:
+    bugs = iter([ValueError("a bug")])
+
+    async def leads() -> bool:
+        for bug in bugs:
+            raise bug
+        return True
+
+    await server.create(lock())
+    feeder = Feeder(SOURCE, auth.feed, api, clock=SystemClock(), leads=leads)
+    running = asyncio.create_task(feeder.run())
+    async with asyncio.timeout(10):
+        await feeder.fed.wait()
+    running.cancel()
+
+    assert "this is a bug" in caplog.text
+    assert auth.names == ["lost"]
