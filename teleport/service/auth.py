@@ -29,6 +29,7 @@ from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
 from teleport.auth.live import LiveTable
 from teleport.auth.outbox import Outbox
+from teleport.auth.openssh import PlainHosts
 from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.auth.references import References
@@ -172,6 +173,7 @@ async def open_auth(
         store=store, audit=audit, authorities=authorities, policy=policy, fleet=fleet, writer=writer,
         credentials=credentials, approvals=approvals, emergencies=emergencies,
         issuer=Issuer(authorities, policy, clock=clock), joining=joining,
+        plain=PlainHosts(authorities, policy, fleet, clock=clock),
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip

@@ -17,7 +17,7 @@ def node(name: str, labels: dict[str, str], *, hostname: str = "", **more: Any) 
             "kind": "node",
             "version": "v2",
             "metadata": {"name": name, "labels": labels},
-            "spec": {"hostname": hostname},
+            "spec": {"hostname": hostname, "addr": f"{name}:22"},
             **more,
         }
     )
