@@ -818,7 +818,7 @@ Bytes = Annotated[str, StringConstraints(max_length=16 * 1024)]
 
 
 class LoginProved(Message):
-    """What a client said in order to log in; see `pki.ssh_proof`."""
+    """What a client said in order to log in; see `wire.ssh_userauth`."""
 
     hash_name: Short
     client_version: Bytes

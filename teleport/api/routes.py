@@ -297,9 +297,7 @@ UPLOAD: Final = Route(
     "upload", "PUT", "/v1/recordings/{sid}/{name}", _SERVICES, m.RecordingPart, m.Done,
     "bytes of a recording, at an offset", streams="request", limit=4 << 20,
 )  # fmt: skip
-SEAL: Final = Route(
-    "seal", "POST", "/v1/recordings/{sid}", _SERVICES, m.SealRequest, m.Done, "a recording is complete"
-)
+SEAL: Final = Route("seal", "POST", "/v1/recordings/{sid}", _SERVICES, m.SealRequest, m.Done, "a recording is complete")
 
 ROUTES: Final[tuple[Route[m.Message, m.Message], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)

@@ -17,9 +17,10 @@ from teleport.core.identity import Identity
 from teleport.pki.credentials import issue_ssh_host, issue_ssh_login
 from teleport.pki.keys import load_ssh_line
 from teleport.pki.ssh_login import read_ssh_login
-from teleport.pki.ssh_proof import LoginProof, read_proof, verify_signature
+from teleport.pki.ssh_proof import read_claim
 from teleport.resources.node import Node
 from teleport.sessions.policy import LiveFleet, LivePolicy
+from teleport.wire.ssh_userauth import Login
 
 __all__ = ["LoginCertificate", "PlainHosts", "principal_of"]
 
@@ -77,15 +78,13 @@ class PlainHosts:
         self._outstanding[_blob(shown)] = _Challenge(proxy.uid, node.name, until)
         return shown
 
-    def redeem(self, proxy: Identity, proof: LoginProof, public_key: str, *, address: str) -> LoginCertificate:
+    def redeem(self, proxy: Identity, proof: Login, public_key: str, *, address: str) -> LoginCertificate:
         """A certificate for the login that somebody proves to be at right now. Raises AccessDenied, Unauthenticated."""
-        claimed = read_proof(proof)
+        claimed = read_claim(proof)
         node = self._node(self._answered(proxy, claimed.host_key))
         now, cluster = self._clock.time(), self._authorities.cluster
-        user = read_ssh_login(
-            claimed.certificate, self._policy.authorities, cluster=cluster, address=address, now=now
-        )
-        verify_signature(user.public_key, claimed.signed, claimed.signature)
+        user = read_ssh_login(claimed.certificate, self._policy.authorities, cluster=cluster, address=address, now=now)
+        claimed.verify(user.public_key)
         decision = self._decide(user.identity, node, claimed.login)
         assert decision.conditions is not None
         until = min(now + LOGIN_SECONDS, user.identity.login_expires)

@@ -79,7 +79,8 @@ class NodeSpec(Spec):
     addr: Text = Field(default="", description="HOST:PORT of a plain sshd")
     hostname: Text = Field(default="", description="the name people use; metadata.name if empty")
     host_keys: Texts = Field(
-        default=(), description="public keys of a plain sshd, as in known_hosts; if none, a host certificate is demanded"
+        default=(),
+        description="public keys of a plain sshd; if there are none, it must show a certificate of the host authority",
     )
     public_addr: Text = Field(default="", description="HOST:PORT under which others reach it")
     public_addrs: Texts = Field(default=(), description="the same, several")

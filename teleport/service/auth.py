@@ -28,8 +28,8 @@ from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
 from teleport.auth.live import LiveTable
-from teleport.auth.outbox import Outbox
 from teleport.auth.openssh import PlainHosts
+from teleport.auth.outbox import Outbox
 from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.auth.references import References

@@ -10,7 +10,7 @@ from teleport.auth.endpoints.parts import Parts
 from teleport.auth.openssh import LoginCertificate
 from teleport.core.aio import utc
 from teleport.core.errors import BadInput
-from teleport.pki.ssh_proof import Exchange, LoginProof
+from teleport.wire.ssh_userauth import Exchange, Login
 
 __all__ = ["ForPlainHosts"]
 
@@ -44,14 +44,14 @@ class ForPlainHosts:
         )  # fmt: skip
 
 
-def _proof(told: m.LoginProved) -> LoginProof:
+def _proof(told: m.LoginProved) -> Login:
     exchange = Exchange(
         told.hash_name, *(_bytes(part) for part in (
             told.client_version, told.server_version, told.client_init, told.server_init, told.host_key,
             told.public_values, told.secret,
         ))
     )  # fmt: skip
-    return LoginProof(exchange, _bytes(told.request), _bytes(told.signature))
+    return Login(exchange, _bytes(told.request), _bytes(told.signature))
 
 
 def _bytes(text: str) -> bytes:

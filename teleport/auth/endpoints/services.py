@@ -79,7 +79,6 @@ class ForServices:
         )  # fmt: skip
         return m.Done()
 
-
     def _check_plain(self, uid: str) -> None:
         """A proxy tells of sessions on hosts without agents, and never in an agent's place. Raises AccessDenied.
 
