@@ -551,6 +551,7 @@ class AuthFailed(_Remote):
     outcome: str = "W"
     server_id: str = ""
     server_hostname: str = ""
+    server_sub_kind: str = ""
     login: str = ""
 
 

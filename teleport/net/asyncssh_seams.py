@@ -32,7 +32,10 @@ from asyncssh.packet import SSHPacket, String
 from teleport.net.asyncssh_flow import MIN_PACKET, BoundedChannel, PacedConnection
 from teleport.wire.ssh_userauth import Exchange, Login
 
-__all__ = ["Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "new_connection", "server_options"]
+__all__ = [
+    "ALGORITHMS", "Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "available",
+    "new_connection", "server_options",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ _MAX_ATTEMPTS: Final = 20
 """Certificates, good or bad, that a client may offer or prove on one connection."""
 _MAX_BEFORE_LOGIN: Final = 256 * 1024
 """Bytes from a client who has not logged in: key exchange and every permitted attempt need less."""
-_ALGORITHMS: Final[dict[str, Any]] = {
+ALGORITHMS: Final[dict[str, Any]] = {
     "kex_algs": [
         "mlkem768x25519-sha256", "sntrup761x25519-sha512@openssh.com", "curve25519-sha256",
         "curve25519-sha256@libssh.org",
@@ -82,22 +85,26 @@ _ALGORITHMS: Final[dict[str, Any]] = {
 """What is offered, where the installation has it: no SHA-1, no CBC, no NIST curves, encrypt-then-MAC alone."""
 
 
-_SIGNATURES: Final = frozenset(name.encode() for name in _ALGORITHMS["signature_algs"])
+_SIGNATURES: Final = frozenset(name.encode() for name in ALGORITHMS["signature_algs"])
+
+
+def available(algorithms: dict[str, Any]) -> dict[str, Any]:
+    """As far as this installation has them."""
+    exchanges = {name.decode() for name in get_kex_algs()}
+    return {**algorithms, "kex_algs": [name for name in algorithms["kex_algs"] if name in exchanges]}
 
 
 def server_options(host_key: str, host_certificate: str, **more: Any) -> SSHServerConnectionOptions:
     """Options shared by all connections of a host. Everything but public keys and sessions is off."""
     key = asyncssh.import_private_key(host_key)
     certificate = asyncssh.import_certificate(host_certificate)
-    exchanges = {name.decode() for name in get_kex_algs()}
-    algorithms = {**_ALGORITHMS, "kex_algs": [name for name in _ALGORITHMS["kex_algs"] if name in exchanges]}
     return SSHServerConnectionOptions(
         server_factory=asyncssh.SSHServer,
         server_host_keys=[(key, certificate)],
         password_auth=False, kbdint_auth=False, host_based_auth=False, gss_host=None, public_key_auth=True,
         agent_forwarding=False, x11_forwarding=False, allow_pty=True, allow_scp=False, sftp_factory=None,
         line_editor=False, encoding=None, config=[], server_version="Teleport", tcp_keepalive=True,
-        **algorithms, **more,
+        **available(ALGORITHMS), **more,
     )  # fmt: skip
 
 

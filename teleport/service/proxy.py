@@ -19,6 +19,7 @@ from teleport.service.config import Config
 from teleport.service.connections import ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist, make_gate
+from teleport.service.openssh import serve_plain_hosts
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 from teleport.service.web_tls import WebContexts
@@ -31,6 +32,7 @@ _SERVICE: Final = "proxy"
 async def start_proxy(site: Site) -> None:
     """Join as a proxy and serve what people and agents connect for."""
     member = await enlist(site, _SERVICE, "Proxy", hosts=True)
+    await member.spool.recover(member.credentials.keys.sign)
     _serve_ssh(site, member)
     await _serve_web(site, member)
     if site.auth is None:
@@ -48,7 +50,10 @@ def _serve_ssh(site: Site, member: Member) -> None:
     async def live(sid: str) -> m.LiveFacts:
         return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
 
-    relay = Relay(member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live)
+    relay = Relay(
+        member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live,
+        plain=serve_plain_hosts(site, member).serve,
+    )  # fmt: skip
 
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
         await relay.serve(connection, identity, address=arrival.address, port=arrival.port)
