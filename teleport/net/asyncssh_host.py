@@ -136,7 +136,7 @@ async def connect_to_host(
     options.waiter = loop.create_future()
     async with asyncio.timeout(timeout):
         _, connection = await loop.create_connection(
-            lambda: HostConnection(loop, options, wait="auth"), *address, happy_eyeballs_delay=0.25
+            lambda: HostConnection(loop, options, wait="auth"), *address
         )
         try:
             await options.waiter

@@ -96,7 +96,7 @@ def _is_of_plain_host(caller: Identity, event: Mapping[str, Any]) -> bool:
 def _check_report(caller: Identity, event: Mapping[str, Any]) -> None:
     """A service reports only what it is there for, and only of itself. Raises AccessDenied, BadInput."""
     own = PROXY_EVENTS if caller.has_role("Proxy") else AGENT_EVENTS
-    permitted = AGENT_EVENTS if _is_of_plain_host(caller, event) else own
+    permitted = own | AGENT_EVENTS if _is_of_plain_host(caller, event) else own
     name = str(event.get("event"))
     if name not in permitted:
         raise AccessDenied(f"this service may not report events of the type {name}", details={"final": True})
