@@ -135,9 +135,7 @@ async def connect_to_host(
     )  # fmt: skip
     options.waiter = loop.create_future()
     async with asyncio.timeout(timeout):
-        _, connection = await loop.create_connection(
-            lambda: HostConnection(loop, options, wait="auth"), *address
-        )
+        _, connection = await loop.create_connection(lambda: HostConnection(loop, options, wait="auth"), *address)
         try:
             await options.waiter
         except BaseException:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.world import World, wait_until
+from tests.e2e.world import BIN, DEADLINE, Finished, World, wait_until
 
 
 @dataclass
@@ -90,7 +90,8 @@ class PlainHost:
 def plain_host(world: World, folder: Path, name: str = "old-1", **more: str) -> Iterator[PlainHost]:
     """A host that was joined and is declared."""
     host = PlainHost(folder, name, more=more).install()
-    join(world, host)
+    joined = join(world, host)
+    assert joined.status == 0, joined.errors
     host.start()
     try:
         world.write(f"nodes/{name}.yaml", host.declared())
@@ -99,15 +100,18 @@ def plain_host(world: World, folder: Path, name: str = "old-1", **more: str) -> 
         host.stop()
 
 
-def join(world: World, host: PlainHost) -> None:
-    by_hand(world, host)
+def join(world: World, host: PlainHost, *more: str) -> Finished:
+    """What an administrator does on the host."""
+    token = world.tctl_json("tokens", "add", "--type", "node", "-o", "json")["token"]
+    return teleport_join(
+        host, "--proxy", world.proxy, "--ca-pin", world.pin, "--token", token, "--name", host.name, *more
+    )
 
 
-def by_hand(world: World, host: PlainHost) -> None:
-    ca = host.folder / "ca.pub"
-    ca.write_text(world.tctl("auth", "export", "--type", "openssh").output)
-    with host.config.open("a") as file:
-        file.write(f"TrustedUserCAKeys {ca}\nAuthorizedPrincipalsCommand /bin/echo %u@{host.name}.acme\nAuthorizedPrincipalsCommandUser nobody\n")
-    key = (host.folder / "ssh_host_ed25519_key.pub").read_text().strip()
-    orig = host.declared
-    host.declared = lambda **l: orig(**l).replace("spec: {", "spec: {host_keys: ['%s'], " % key)
+def teleport_join(host: PlainHost, *arguments: str) -> Finished:
+    """`teleport join openssh` on the host."""
+    done = subprocess.run(
+        [str(BIN / "teleport"), "join", "openssh", "--config", str(host.config), *arguments],
+        capture_output=True, text=True, check=False, timeout=DEADLINE,
+    )  # fmt: skip
+    return Finished(done.returncode, done.stdout, done.stderr)

@@ -1,8 +1,6 @@
 """Hosts with only OpenSSH, behind the proxy, with Debian's sshd."""
 
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
