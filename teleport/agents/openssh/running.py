@@ -140,7 +140,7 @@ class RemoteRunning(asyncssh.SSHClientSession[bytes]):
         for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGTERM) if withdrawn else (signal.SIGHUP,):
             if number in _NAMES:
                 self.signal(number)
-        if withdrawn and not await self._ends(GRACE):
+        if withdrawn and not at_once and not await self._ends(GRACE):
             self.signal(signal.SIGKILL)
         self._tell(self._channel.close)
 

@@ -16,7 +16,7 @@ from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Entering, Host, HostServer, connection_options
 from teleport.api.dialback import Dial
 from teleport.core.aio import Clock
-from teleport.core.errors import NotFound, Unauthenticated
+from teleport.core.errors import NotFound, Unauthenticated, Unavailable
 from teleport.net.lines import LineConnection
 from teleport.pki.keys import new_ssh_key, ssh_line, ssh_private
 from teleport.resources.node import Node
@@ -28,6 +28,9 @@ __all__ = ["PlainServers"]
 
 _STOPPING: Final = "the service is stopping"
 _LAST_SECONDS: Final = 2.0
+_AT_ONCE: Final = 8
+"""People who are being let in at a time; the others wait, for less than clients wait for an answer."""
+_QUEUE_SECONDS: Final = 45.0
 
 
 @dataclass
@@ -52,6 +55,7 @@ class PlainServers:
         self._clock, self._cluster, self._node = clock, cluster, node
         self._key = new_ssh_key()
         self._serving: set[asyncio.Task[Any]] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self.live = LiveSessions()
 
     async def serve(self, taken: Callable[[], Awaitable[LineConnection]], assignment: Dial) -> None:
@@ -62,12 +66,27 @@ class PlainServers:
         host = PlainHost(node.name, node.hostname, self._cluster, node=self._node)
         records = replace(self._records, host_id=node.name, hostname=node.hostname, sub_kind="openssh")
         server = _PlainServer(host, self._policy, self._gate, records, clock=self._clock, live=self.live)
-        server.use(node, self._way_in, ssh_private(self._key), ssh_line(self._key.public_key()))
+        turn = await self._turn(node)
+        server.use(node, self._way_in, ssh_private(self._key), ssh_line(self._key.public_key()), turn)
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        await server.take(taken, assignment)
+        try:
+            await server.take(taken, assignment)
+        finally:
+            turn.over()
+
+    async def _turn(self, node: Node) -> "_Turn":
+        """Of hundreds who come at once each is let in before its login takes too long. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                f"too many people are logging in to {node.hostname} and others like it; try again"
+            ) from None
+        return _Turn(self._turns)
 
     async def drain(self, *, timeout: float) -> None:
         """Wait for live sessions to end by themselves, then end them."""
@@ -82,11 +101,23 @@ class PlainServers:
             await asyncio.gather(*stuck, return_exceptions=True)
 
 
+class _Turn:
+    """One of those who are being let in."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns: asyncio.Semaphore | None = turns
+
+    def over(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.release()
+
+
 class _PlainServer(HostServer):
     """For one connection to one host."""
 
-    def use(self, node: Node, way_in: WayIn, key: str, public_key: str) -> None:
-        self._node, self._way_in, self._key, self._public_key = node, way_in, key, public_key
+    def use(self, node: Node, way_in: WayIn, key: str, public_key: str, turn: _Turn) -> None:
+        self._node, self._way_in, self._key, self._public_key, self._turn = node, way_in, key, public_key, turn
 
     async def options(self) -> Any:
         return connection_options(self._key, await self._way_in.shown(self._node.name, self._public_key))
@@ -97,4 +128,7 @@ class _PlainServer(HostServer):
             raise Unauthenticated("nobody has logged in")
         trust = trust_of(self._node, self.host.cluster, self._policy.authorities)
         address = entering.assignment.client_address
-        return await self._way_in.enter(self._node, login, as_login=entering.login, address=address, trust=trust)
+        try:
+            return await self._way_in.enter(self._node, login, as_login=entering.login, address=address, trust=trust)
+        finally:
+            self._turn.over()
