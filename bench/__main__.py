@@ -3,11 +3,11 @@
 import os
 import sys
 
-from bench import access, bulk, command_line, fleet, impact, sessions, spliced
+from bench import access, bulk, command_line, fleet, impact, plain_hosts, sessions, spliced
 from bench.rows import Row, show
 
 MEASUREMENTS = {"command_line": command_line, "access": access, "impact": impact, "sessions": sessions,
-                "fleet": fleet, "bulk": bulk, "spliced": spliced}  # fmt: skip
+                "fleet": fleet, "bulk": bulk, "spliced": spliced, "plain_hosts": plain_hosts}  # fmt: skip
 
 
 def main() -> None:
