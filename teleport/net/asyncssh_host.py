@@ -25,6 +25,10 @@ Accept = Callable[[str, int], Awaitable["asyncssh.SSHTCPSession[bytes]"]]
 _LOGIN_SECONDS: Final = 15
 _FASTEST_FIRST: Final = sorted(ALGORITHMS["encryption_algs"], key=lambda name: "gcm" not in name)
 """Where OpenSSL does the work in one go."""
+_PLAIN: Final = (
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256",
+)  # fmt: skip
+_CERTIFIED: Final = tuple(f"{name}-cert-v01@openssh.com" for name in _PLAIN)
 _WINDOW: Final = 4 << 20
 _PACKET: Final = 128 * 1024
 
@@ -132,7 +136,8 @@ async def connect_to_host(
     options = asyncssh.SSHClientConnectionOptions(
         host=address[0], port=address[1], host_key_alias=trust.name, username=login, client_keys=[pair],
         known_hosts=_known(trust), agent_path=None, config=None, gss_host=None, preferred_auth="publickey",
-        client_version="Teleport", login_timeout=_LOGIN_SECONDS, keepalive_interval=0, rekey_bytes="1G",
+        server_host_key_algs=_host_key_algorithms(trust), client_version="Teleport",
+        login_timeout=_LOGIN_SECONDS, keepalive_interval=0, rekey_bytes="1G",
         **available({**ALGORITHMS, "encryption_algs": _FASTEST_FIRST}),
     )  # fmt: skip
     options.waiter = loop.create_future()
@@ -144,6 +149,13 @@ async def connect_to_host(
             connection.abort()
             raise
     return connection
+
+
+def _host_key_algorithms(trust: Trust) -> list[str]:
+    """What can be verified first. What cannot is asked for as well, so that it can be told who did not show it."""
+    kinds = {line.split(" ", 1)[0].removeprefix("ssh-rsa") or "rsa-" for line in trust.keys}
+    wanted = [name for name in _PLAIN if any(name.startswith(kind) for kind in kinds)]
+    return [*wanted, *(name for name in (*_CERTIFIED, *_PLAIN) if name not in wanted)]
 
 
 def _known(trust: Trust) -> tuple[list[Any], list[Any], list[Any]]:

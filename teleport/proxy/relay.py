@@ -7,6 +7,7 @@ lives, and cuts it when it is lost, whatever the agent does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -135,16 +136,17 @@ class Relay:
         async def taken() -> LineConnection:
             await self._events.emit(_connected(session, come_from[0], sub_kind="openssh"))
             await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
-            return await as_stream(client)
+            stream = await as_stream(client)
+            watched.enter_context(self._vigil.over(stream.descriptor))
+            return stream
 
         assignment = Dial(
             ticket="", session=session.id, proxy_id=self._tunnels.proxy_id, host_id=target.uid,
             client_address=come_from[0], client_port=come_from[1], user=identity.name, user_uid=identity.uid,
             cluster=identity.cluster, scope=identity.requested_roles, target=target.name,
         )  # fmt: skip
-        serving = asyncio.ensure_future(serve(taken, assignment))
-        with self._vigil.over(client.descriptor):
-            await _see_out(serving)
+        with ExitStack() as watched:
+            await _see_out(asyncio.ensure_future(serve(taken, assignment)))
 
     def _route(self, identity: Identity, host: str) -> Target:
         """The host that is meant. Raises NotFound, or BadInput where a name is not enough."""

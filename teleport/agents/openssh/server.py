@@ -8,19 +8,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from teleport.access.decide import Target
+from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.snapshot import Snapshot
 from teleport.agents.openssh.way_in import Inside, WayIn, trust_of
-from teleport.agents.ssh.live import LiveSessions
+from teleport.agents.ssh.live import LiveSessions, Watched
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Entering, Host, HostServer, connection_options
 from teleport.api.dialback import Dial
 from teleport.core.aio import Clock
 from teleport.core.errors import NotFound, Unauthenticated, Unavailable
+from teleport.core.joining import Wish
 from teleport.net.lines import LineConnection
 from teleport.pki.keys import new_ssh_key, ssh_line, ssh_private
 from teleport.resources.node import Node
-from teleport.sessions.gate import Gate
+from teleport.sessions.gate import Gate, Judge
 from teleport.sessions.policy import LivePolicy
 
 __all__ = ["PlainServers"]
@@ -118,6 +119,28 @@ class _PlainServer(HostServer):
 
     def use(self, node: Node, way_in: WayIn, key: str, public_key: str, turn: _Turn) -> None:
         self._node, self._way_in, self._key, self._public_key, self._turn = node, way_in, key, public_key, turn
+
+    def judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+        """A host that is no longer declared is nobody's to reach, whatever roles say of hosts without labels."""
+        if not self._is_declared:
+            return self._not_declared(snapshot)
+        return super().judge(snapshot, request, now)
+
+    def judge_joining(self, watched: Watched, wish: Wish) -> Judge:
+        decide = super().judge_joining(watched, wish)
+
+        def judge(snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
+            return decide(snapshot, request, now) if self._is_declared else self._not_declared(snapshot)
+
+        return judge
+
+    @property
+    def _is_declared(self) -> bool:
+        assert isinstance(self.host, PlainHost)
+        return self.host.node(self.host.uid) is not None
+
+    def _not_declared(self, snapshot: Snapshot) -> Decision:
+        return Decision(False, (f"node/{self.host.uid} is declared no longer",), revision=snapshot.revision)
 
     async def options(self) -> Any:
         return connection_options(self._key, await self._way_in.shown(self._node.name, self._public_key))
