@@ -20,7 +20,8 @@ SUBJECTS = {
     "Sessions": "withdrawal, second factors, recording, time, the login's user, what programs get, "
     "what programs leave, killed agents, kills, clocks, auth's own user, forwarding, copying files, "
     "traces of files, looking on, jumps, siblings, strangers, algorithms, nonsense, memory, scarcity, floods",
-    "Between the services": "tickets, assignments, one person, client addresses, joining, own affairs, secrets, names",
+    "Between the services": "tickets, assignments, one person, client addresses, joining, own affairs, secrets, names, "
+    "plain hosts, plain hosts' names, plain hosts' sessions",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",
     "Policy": "one judge, ownership, emptied folders, drift, emergencies, what emergencies spare, ends of emergencies, "
     "foreseen, tests and invariants, commits, hostile files, repositories, secrets of policy, receivers, "
