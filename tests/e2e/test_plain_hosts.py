@@ -38,6 +38,7 @@ def host(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
 def ann(world: World, host: PlainHost) -> Person:
     person = programmed(world, "ann")
     wait_until(lambda: host.name in person.tsh("ls").output, what="the host in tsh ls")
+    assert host.name in world.tctl("nodes", "ls").output
     return person
 
 
@@ -236,11 +237,14 @@ def test_joining_again_changes_nothing_and_undoing_leaves_what_was(world: World,
     before = {path.name: path.read_bytes() for path in host.folder.iterdir()}
 
     first, again = join(world, host), teleport_join(host, "-o", "json")
+    identity = host.folder / "teleport" / "identity.json"
+    identity.write_text(json.dumps({**json.loads(identity.read_text()), "issued": 0}))
+    renewed = teleport_join(host, "-o", "json")
     undone, nothing = teleport_join(host, "--undo"), teleport_join(host, "--undo")
 
     assert first.status == 0, first.errors
     assert "sub_kind: openssh" in first.output
-    assert json.loads(again.output)["changed"] is False
+    assert (json.loads(again.output)["changed"], json.loads(renewed.output)["changed"]) == (False, True), renewed.errors
     assert (undone.output, nothing.output) == ("sshd is configured as before\n", "there is nothing to undo\n")
     assert {path.name: path.read_bytes() for path in host.folder.iterdir()} == before
 
