@@ -13,8 +13,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compatible: a path instead of an import hook, which every start of a program would load.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo demo-trust test unit services e2e test-networks test-kubernetes coverage fuzz faults limits lint fmt
-.PHONY: generate bench clean
+.PHONY: demo demo-trust test unit services e2e test-networks test-kubernetes plain-hosts coverage fuzz faults limits
+.PHONY: lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt bin/tsh
 	scripts/make-venv "$(PYTHON)" $(VENV)
@@ -24,6 +24,10 @@ $(PROGRAM): pyproject.toml constraints.txt bin/tsh
 $(STAMP): $(PROGRAM)
 	$(PIP) $(EDITABLE) '.[dev]'
 	touch $@
+
+SSHD_OWN = find_the_variables or greets_unless or harmless_variables or does_not_exist_on_the_host \
+	or sockets_of_others or listens_on_the_host_is or privileged_port or agent_is_forwarded_through \
+	or display_is_forwarded or died_has_an_end or ignore_the_end
 
 demo: $(PROGRAM)
 	$(BIN)/python scripts/demo.py
@@ -73,6 +77,11 @@ faults: $(STAMP)
 test-networks: $(STAMP)
 	scripts/install-test-programs
 	TELEPORT_NETWORKS=1 $(BIN)/pytest -q --durations=20 tests/networks
+
+# The tests of hosts with agents, on one with only Debian's sshd; without those about what sshd does in its own way.
+plain-hosts: $(STAMP)
+	TELEPORT_TEST_PLAIN_HOST=1 $(BIN)/pytest -q tests/e2e/test_plain_hosts.py tests/e2e/test_openssh.py tests/e2e/test_ssh.py \
+		tests/e2e/test_files.py tests/e2e/test_forwarding.py tests/e2e/test_watching.py -k "not ($(SSHD_OWN))"
 
 limits: $(STAMP)
 	TELEPORT_FULL=1 $(BIN)/pytest -q -s tests/net/test_idle_pairs.py tests/e2e/test_same_moment.py tests/e2e/test_limits.py \

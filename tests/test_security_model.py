@@ -21,7 +21,8 @@ SUBJECTS = {
     "what programs leave, killed agents, kills, clocks, auth's own user, forwarding, copying files, "
     "traces of files, looking on, jumps, siblings, strangers, algorithms, nonsense, memory, scarcity, floods",
     "Between the services": "tickets, assignments, one person, client addresses, joining, "
-    "recognising, copied identities, hosts without a right, own affairs, secrets, names",
+    "recognising, copied identities, hosts without a right, own affairs, secrets, names, "
+    "plain hosts, plain hosts' names, plain hosts' sessions",
     "Between clusters": "joining clusters, names of clusters, tunnels of clusters, passages, visitors, role maps, "
     "trust withdrawn",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",

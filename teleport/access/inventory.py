@@ -1,12 +1,12 @@
 """Which hosts there are, with which labels; and two fleets in which a host has one place. Knows no rules."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from teleport.access.fleet import Fleet
 from teleport.access.target import Target
 from teleport.resources.node import Node
 
-__all__ = ["aligned", "declared_hosts", "known_hosts", "labelled"]
+__all__ = ["aligned", "declared_hosts", "known_hosts", "labelled", "plain_hosts"]
 
 
 def labelled(host: Node, declared: Mapping[str, Node]) -> Target:
@@ -22,6 +22,15 @@ def labelled(host: Node, declared: Mapping[str, Node]) -> Target:
 def declared_hosts(declared: Mapping[str, Node]) -> list[Target]:
     """The declared nodes as if each were a host: where nobody knows which hosts there are."""
     return [Target("node", node.hostname, node.name, node.metadata.labels) for node in declared.values()]
+
+
+def plain_hosts(declared: Mapping[str, Node], taken: Collection[str]) -> dict[str, Node]:
+    """The declared hosts without agents, by id. A name or an id that an agent has is the agent's: `taken`."""
+    return {
+        node.name: node
+        for name, node in declared.items()
+        if node.is_plain and name not in taken and node.name not in taken
+    }
 
 
 def known_hosts(inventory: Iterable[Node], declared: Mapping[str, Node]) -> list[Target]:

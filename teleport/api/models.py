@@ -844,6 +844,8 @@ class LiveReported(Message):
     login: Short
     started: float = Field(ge=0, le=4e9)
     observers: tuple[Short, ...] = Field(default=(), max_length=100)
+    server_id: Short = ""
+    """Where a proxy has it: the host with only OpenSSH that it serves. Of an agent, its own host is meant."""
 
 
 class LiveReport(Message):
@@ -866,6 +868,50 @@ class LiveFacts(Message):
     login: str
     server_id: str
     observers: tuple[str, ...] = ()
+
+
+class PlainChallengeRequest(Message):
+    """A proxy is about to serve a client of a host with only OpenSSH."""
+
+    host_id: Short
+    ssh_public_key: Line
+
+
+class PlainChallenge(Message):
+    ssh_certificate: str
+    """What the proxy shows the client as the host's key: for this one connection."""
+
+
+Bytes = Annotated[str, StringConstraints(max_length=16 * 1024)]
+"""In base64."""
+
+
+class LoginProved(Message):
+    """What a client said in order to log in; see `wire.ssh_userauth`."""
+
+    hash_name: Short
+    client_version: Bytes
+    server_version: Bytes
+    client_init: Bytes
+    server_init: Bytes
+    host_key: Bytes
+    public_values: Bytes
+    secret: Bytes
+    request: Bytes
+    signature: Bytes
+
+
+class PlainLoginRequest(Message):
+    """A certificate for the host is wanted, as the login that the client is at."""
+
+    proof: LoginProved
+    ssh_public_key: Line
+    client_address: Short
+
+
+class PlainLogin(Message):
+    ssh_certificate: str
+    expires: float
 
 
 class RenewHost(Message):

@@ -268,7 +268,7 @@ FEED: Final = Route(
 )  # fmt: skip
 HEARTBEAT: Final = Route("heartbeat", "POST", "/v1/heartbeat", _SERVICES, m.Heartbeat, m.Ack, "a service is alive")
 LIVE: Final = Route(
-    "live", "POST", "/v1/sessions", Hosts(("Node",)), m.LiveReport, m.Done, "the live sessions of a host",
+    "live", "POST", "/v1/sessions", _SERVICES, m.LiveReport, m.Done, "the live sessions of a host",
     limit=8 << 20,
 )  # fmt: skip
 LIVE_FACTS: Final = Route(
@@ -277,6 +277,14 @@ LIVE_FACTS: Final = Route(
 PASSAGE: Final = Route(
     "passage", "POST", "/v1/passages", Hosts(("Proxy",)), m.PassageRequest, m.PassageAnswer,
     "let a user into another cluster, for one connection",
+)  # fmt: skip
+OPENSSH_CHALLENGE: Final = Route(
+    "openssh_challenge", "POST", "/v1/openssh/challenges", Hosts(("Proxy",)), m.PlainChallengeRequest,
+    m.PlainChallenge, "a host certificate to show in place of a host with only OpenSSH",
+)  # fmt: skip
+OPENSSH_LOGIN: Final = Route(
+    "openssh_login", "POST", "/v1/openssh/logins", Hosts(("Proxy",)), m.PlainLoginRequest, m.PlainLogin,
+    "a certificate for one login on one host with only OpenSSH, against the user's own login", limit=1 << 18,
 )  # fmt: skip
 WEBHOOK: Final = Route(
     "webhook", "POST", "/v1/policy/webhooks", Hosts(("Proxy",)), m.WebhookDelivery, m.WebhookAnswer,
@@ -297,12 +305,10 @@ EMIT: Final = Route(
     limit=8 << 20,
 )  # fmt: skip
 UPLOAD: Final = Route(
-    "upload", "PUT", "/v1/recordings/{sid}/{name}", Hosts(("Node",)), m.RecordingPart, m.Done,
+    "upload", "PUT", "/v1/recordings/{sid}/{name}", _SERVICES, m.RecordingPart, m.Done,
     "bytes of a recording, at an offset", streams="request", limit=4 << 20,
 )  # fmt: skip
-SEAL: Final = Route(
-    "seal", "POST", "/v1/recordings/{sid}", Hosts(("Node",)), m.SealRequest, m.Done, "a recording is complete"
-)
+SEAL: Final = Route("seal", "POST", "/v1/recordings/{sid}", _SERVICES, m.SealRequest, m.Done, "a recording is complete")
 
 ROUTES: Final[tuple[Route[m.Message, m.Message], ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Route)

@@ -97,6 +97,8 @@ class _Session(_Remote):
     ei: int = 0
     server_id: str = ""
     server_hostname: str = ""
+    server_sub_kind: str = ""
+    """`openssh` for a host without an agent, whose sessions a proxy serves."""
     login: str = ""
     proto: str = "ssh"
     with_mfa: bool | None = None
@@ -558,6 +560,7 @@ class AuthFailed(_Remote):
     outcome: str = "W"
     server_id: str = ""
     server_hostname: str = ""
+    server_sub_kind: str = ""
     login: str = ""
 
 
@@ -808,6 +811,8 @@ AGENT_EVENTS: Final = frozenset(
     }
 )  # fmt: skip
 """The types that an agent may report, of its own host; everything else only auth itself writes."""
+PLAIN: Final = "openssh"
+"""The kind of host of whose sessions a proxy reports what otherwise agents do."""
 PROXY_EVENTS: Final = frozenset(
     {"auth", "session.connect", "session.rejected", "client.disconnect", "trusted_cluster.tunnel"}
 )

@@ -4,8 +4,9 @@ Kept in memory alone; hosts repeat themselves, so a restart knows them again wit
 session or take part in it is not decided here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from teleport.api.models import LiveReport, LiveReported
 from teleport.core.aio import Clock
@@ -35,13 +36,18 @@ class LiveTable:
         self._reports: dict[str, _Report] = {}
         self._sessions: dict[str, Live] = {}
 
-    def report(self, host: Identity, report: LiveReport) -> None:
-        """Take what a host says of itself, instead of what it said before. Another host's session it cannot claim."""
+    def report(self, host: Identity, report: LiveReport, plain: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Take what a host says of itself, instead of what it said before. Another host's session it cannot claim.
+
+        A proxy speaks for the hosts with only OpenSSH, `plain`: their names by id.
+        """
         self._forget_silent()
         self._drop(host.uid)
         mine = {
-            one.sid: Live(one, host.uid, host.name) for one in report.sessions if one.sid not in self._sessions
-        }  # fmt: skip
+            one.sid: Live(one, uid, plain.get(uid, host.name))
+            for one in report.sessions
+            if one.sid not in self._sessions and ((uid := one.server_id or host.uid) == host.uid or uid in plain)
+        }
         self._sessions |= mine
         self._reports[host.uid] = _Report(self._clock.time() + report.ttl, frozenset(mine))
 

@@ -42,9 +42,12 @@ class RecordingStore:
         """Write bytes of a file where they belong; its length afterwards. Raises Conflict for a gap."""
         return await self._io(self._append, sid, owner, name, offset, data)
 
-    async def seal(self, sid: str, owner: str, meta: Mapping[str, Any]) -> None:
-        """Complete a recording whose digests agree with what arrived. Raises Conflict where they do not."""
-        await self._io(self._seal, sid, owner, meta)
+    async def seal(self, sid: str, owner: str, meta: Mapping[str, Any], *, of: str = "") -> None:
+        """Complete a recording whose digests agree with what arrived. Raises Conflict where they do not.
+
+        It is `of` the host that the session ran on, if that is another than whoever brings it.
+        """
+        await self._io(self._seal, sid, owner, of or owner, meta)
 
     async def all(self) -> list[dict[str, Any]]:
         """The `meta.json` of every complete recording, newest first."""
@@ -114,9 +117,9 @@ class RecordingStore:
             os.close(descriptor)
         return offset + len(data)
 
-    def _seal(self, sid: str, owner: str, meta: Mapping[str, Any]) -> None:
+    def _seal(self, sid: str, owner: str, of: str, meta: Mapping[str, Any]) -> None:
         text = json.dumps(meta, indent=1).encode() + b"\n"
-        if len(text) > _MAX_META or meta.get("sid") != sid or meta.get("server_id") != owner:
+        if len(text) > _MAX_META or meta.get("sid") != sid or meta.get("server_id") != of:
             raise BadInput("the description does not belong to this recording")
         wrong = [name for name, kind in _FIELDS.items() if type(meta.get(name)) is not kind]
         if wrong:

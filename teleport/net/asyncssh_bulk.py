@@ -1,8 +1,8 @@
-"""The short way of channel data through asyncssh: with AES-GCM, for a client that is in, while no keys are exchanged.
+"""The short way of channel data through asyncssh: with AES-GCM, once the client is in, while no keys are exchanged.
 
 asyncssh builds a cipher for each packet and copies what it carries eleven times. Here a cipher lasts as long as its
 key, and data is copied where the kernel or OpenSSL needs it. All else goes asyncssh's own way, and so does whatever
-is not exactly as it should be, unread: what is wrong with it is for asyncssh to say. `asyncssh_seams` alone uses this.
+is not exactly as it should be, unread: what is wrong with it is for asyncssh to say. `asyncssh_flow` alone uses this.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import asyncssh
 from asyncssh.channel import SSHChannel
-from asyncssh.connection import SSHServerConnection
+from asyncssh.connection import SSHConnection
 from asyncssh.constants import MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA
 from asyncssh.crypto.cipher import GCMCipher
 from asyncssh.encryption import GCMEncryption
@@ -75,8 +75,8 @@ def _gcm(encryption: Any) -> Gcm | None:
     return encryption._cipher
 
 
-class BulkConnection(SSHServerConnection):
-    """A server connection that takes the short way where it can."""
+class BulkConnection(SSHConnection):
+    """A connection that takes the short way where it can."""
 
     # -- what goes out
 

@@ -9,6 +9,7 @@
 - Fairness: what comes in is worked off in portions, so that a flood of tiny packets (each costs a copy of all that
   waits) leaves time for other connections; what goes out waits when the transport is full, whatever window a client
   offers, and packets are not cut into crumbs for it.
+- What was hashed and signed when somebody logged in, as a third party needs it that is to believe it.
 - Speed: packets of one turn of the loop leave together, the empty message that asyncssh puts before each of them (it
   makes the vectors of CBC, which is not offered, unpredictable) is left out, and data goes the way of `asyncssh_bulk`.
 - Starting a server connection on a transport that exists already (TLS inside, or a plain socket).
@@ -16,22 +17,25 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, Final, Protocol
 
 import asyncssh
-from asyncssh.channel import SSHChannel, SSHForwardChannel, SSHServerChannel
+from asyncssh.channel import SSHForwardChannel, SSHServerChannel
 from asyncssh.connection import SSHServerConnection, SSHServerConnectionOptions
-from asyncssh.constants import MSG_CHANNEL_REQUEST, MSG_GLOBAL_REQUEST, MSG_IGNORE
+from asyncssh.constants import MSG_GLOBAL_REQUEST
 from asyncssh.kex import get_kex_algs
+from asyncssh.kex_dh import _KexDHBase
 from asyncssh.packet import SSHPacket, String
 
-from teleport.net.asyncssh_bulk import BulkConnection
-from teleport.net.coalesce import CoalescingTransport
+from teleport.net.asyncssh_flow import MIN_PACKET, BoundedChannel, PacedConnection
+from teleport.wire.ssh_userauth import Exchange, Login
 
-__all__ = ["Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "new_connection", "server_options"]
+__all__ = [
+    "ALGORITHMS", "Channel", "Connection", "CredentialCheck", "ForwardChannel", "Forwards", "available",
+    "new_connection", "server_options",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,6 @@ class Forwards(Protocol):
 _KEEP_ALIVE: Final = b"keepalive@openssh.com"
 _MAX_ENVIRONMENT: Final = 64
 _MAX_VARIABLE: Final = 4096
-_MAX_REQUESTS: Final = 64
 _MAX_OF_THE_CONNECTION: Final = 128
 """Requests that concern the whole connection and wait for their answer."""
 _MAX_FORWARD: Final = 4096
@@ -62,19 +65,11 @@ _MAX_FORWARD: Final = 4096
 _MAX_FORWARDS: Final = 512
 """Channels that forward, or that somebody asked for and has no answer about yet."""
 _FORWARD_WINDOW: Final = 1 << 20
-_MIN_PACKET: Final = 256
-"""Bytes that a client must be willing to take in one packet; RFC 4254 suggests 32,768."""
 _MAX_ATTEMPTS: Final = 20
 """Certificates, good or bad, that a client may offer or prove on one connection."""
 _MAX_BEFORE_LOGIN: Final = 256 * 1024
 """Bytes from a client who has not logged in: key exchange and every permitted attempt need less."""
-_PORTION: Final = 32 * 1024
-_TURN: Final = 0.002
-"""Seconds that a connection may work on what came before others have their turn."""
-_FULL: Final = 512 * 1024
-"""Bytes waiting to be sent at which programs are made to wait."""
-
-_ALGORITHMS: Final[dict[str, Any]] = {
+ALGORITHMS: Final[dict[str, Any]] = {
     "kex_algs": [
         "mlkem768x25519-sha256", "sntrup761x25519-sha512@openssh.com", "curve25519-sha256",
         "curve25519-sha256@libssh.org",
@@ -90,71 +85,30 @@ _ALGORITHMS: Final[dict[str, Any]] = {
 """What is offered, where the installation has it: no SHA-1, no CBC, no NIST curves, encrypt-then-MAC alone."""
 
 
-_SIGNATURES: Final = frozenset(name.encode() for name in _ALGORITHMS["signature_algs"])
+_SIGNATURES: Final = frozenset(name.encode() for name in ALGORITHMS["signature_algs"])
+
+
+def available(algorithms: dict[str, Any]) -> dict[str, Any]:
+    """As far as this installation has them."""
+    exchanges = {name.decode() for name in get_kex_algs()}
+    return {**algorithms, "kex_algs": [name for name in algorithms["kex_algs"] if name in exchanges]}
 
 
 def server_options(host_key: str, host_certificate: str, **more: Any) -> SSHServerConnectionOptions:
     """Options shared by all connections of a host. Everything but public keys and sessions is off."""
     key = asyncssh.import_private_key(host_key)
     certificate = asyncssh.import_certificate(host_certificate)
-    exchanges = {name.decode() for name in get_kex_algs()}
-    algorithms = {**_ALGORITHMS, "kex_algs": [name for name in _ALGORITHMS["kex_algs"] if name in exchanges]}
     return SSHServerConnectionOptions(
         server_factory=asyncssh.SSHServer,
         server_host_keys=[(key, certificate)],
         password_auth=False, kbdint_auth=False, host_based_auth=False, gss_host=None, public_key_auth=True,
         agent_forwarding=False, x11_forwarding=False, allow_pty=True, allow_scp=False, sftp_factory=None,
         line_editor=False, encoding=None, config=[], server_version="Teleport", tcp_keepalive=True,
-        **algorithms, **more,
+        **available(ALGORITHMS), **more,
     )  # fmt: skip
 
 
-class _Bounds(SSHChannel[bytes]):
-    """What bounds every channel."""
-
-    def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
-        if send_pktsize < _MIN_PACKET:
-            channel: Any = self._recv_chan  # None for a channel of our own alone; this one is the client's
-            self._connection.remove_channel(channel)
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "packets as small as that are not sent")
-        super().process_open(send_chan, send_window, send_pktsize, session)
-
-    def _flush_send_buf(self) -> None:
-        connection = self._connection
-        if connection is not None and connection.full:
-            self._pause_resume_writing()
-            return
-        if connection is not None:
-            self._send_what_fits(connection)
-        super()._flush_send_buf()  # says what is left to say when all has been sent
-
-    def _send_what_fits(self, connection: "Connection") -> None:
-        """As asyncssh does it, but for the way that data takes."""
-        while self._send_buf and self._send_window:
-            waiting, datatype = self._send_buf[0]
-            data = waiting[: min(self._send_window, self._send_pktsize)]
-            if len(data) < len(waiting):
-                del waiting[: len(data)]
-            else:
-                del self._send_buf[0]
-            self._send_buf_len -= len(data)
-            self._send_window -= len(data)
-            assert self._send_chan is not None
-            connection.send_data(self._send_chan, datatype, data)
-
-    def _process_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
-        if len(self._request_queue) >= _MAX_REQUESTS:
-            raise asyncssh.ProtocolError("too many requests are waiting on a channel")
-        super()._process_request(pkttype, pktid, packet)
-
-    @property
-    def _connection(self) -> Any:
-        return self._conn
-
-    _packet_handlers = {**SSHChannel._packet_handlers, MSG_CHANNEL_REQUEST: _process_request}  # noqa: RUF012
-
-
-class Channel(_Bounds, SSHServerChannel[bytes]):
+class Channel(BoundedChannel, SSHServerChannel[bytes]):
     """A session channel with bounds on what a client may request before anything starts."""
 
     def _process_env_request(self, packet: SSHPacket) -> bool:
@@ -189,7 +143,7 @@ class Channel(_Bounds, SSHServerChannel[bytes]):
             self._report_response(yes)
 
 
-class ForwardChannel(_Bounds, SSHForwardChannel[bytes]):
+class ForwardChannel(BoundedChannel, SSHForwardChannel[bytes]):
     """A channel that carries a forwarded connection."""
 
     def __init__(self, connection: "Connection") -> None:
@@ -206,11 +160,11 @@ class ForwardChannel(_Bounds, SSHForwardChannel[bytes]):
         self._connection.create_task(self._start_reading())
 
     def process_open_confirmation(self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket) -> None:
-        if send_pktsize < _MIN_PACKET:
+        if send_pktsize < MIN_PACKET:
             raise asyncssh.ProtocolError("packets as small as that are not sent")
         super().process_open_confirmation(send_chan, send_window, send_pktsize, packet)
 
-    _packet_handlers = _Bounds._packet_handlers
+    _packet_handlers = BoundedChannel._packet_handlers
 
 
 class _Opening:
@@ -223,21 +177,19 @@ class _Opening:
         return self._open().__await__()
 
 
-class Connection(BulkConnection):
+class Connection(PacedConnection, SSHServerConnection):
     """A server connection whose certificates we judge ourselves."""
 
     check: CredentialCheck
     client: tuple[str, int]
     """Address and port of the client, from the dial-back ticket: the socket's peer is the proxy."""
-    full = False
-    """Whether the transport takes no more for now."""
     forwards: Forwards | None = None
     """Who forwards, once the client is in."""
+    login: Login | None = None
+    """The login that was proved last."""
+    _exchange: Exchange | None = None
     _attempts = 0
     _before_login = 0
-    _unread = b""
-    _held = False
-    """Whether nothing is read for now."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -245,51 +197,6 @@ class Connection(BulkConnection):
         """Sessions that open when all requests of the whole connection are answered."""
 
     # -- what comes in
-
-    def connection_made(self, transport: Any) -> None:
-        transport.set_write_buffer_limits(_FULL)
-        self._together = CoalescingTransport(transport, self._loop)
-        super().connection_made(self._together)  # type: ignore[arg-type]
-
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        self._unread += data
-        if not self._held:
-            self._work_off()
-
-    def eof_received(self) -> None:
-        self._work_off(later=False)
-        super().eof_received()
-
-    def _work_off(self, *, later: bool = True) -> None:
-        """Take what came, a packet or a portion at a time; when the turn is over, the rest after others had theirs."""
-        over, at, unread, whole = time.monotonic() + _TURN, 0, memoryview(self._unread), True
-        while whole and at < len(unread) and not (at and later and time.monotonic() > over):
-            taken = self.take(unread[at:])
-            if taken is None:
-                taken = self._take_portion(bytes(unread[at : at + _PORTION]))
-            whole = taken > 0
-            at += taken
-            if self._transport is None or self._transport.is_closing():
-                self._unread = b""
-                return
-        self._unread = self._unread[at:]
-        if at:
-            self._reset_keepalive_timer()
-        self._read_on(later=whole and bool(self._unread))
-
-    def _take_portion(self, portion: bytes) -> int:
-        if self._may_say(len(portion)):
-            super().data_received(portion)
-        return len(portion)
-
-    def _read_on(self, *, later: bool) -> None:
-        transport = self._transport
-        assert transport is not None
-        if later:
-            self._loop.call_soon(self._work_off)
-        if later != self._held:
-            self._held = later
-            (transport.pause_reading if later else transport.resume_reading)()
 
     def _may_say(self, count: int) -> bool:
         if self._auth_complete:
@@ -369,6 +276,18 @@ class Connection(BulkConnection):
     def _process_direct_streamlocal_at_openssh_dot_com_open(self, packet: SSHPacket) -> Any:
         return self._forward(b"direct-streamlocal@openssh.com", packet)
 
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        if not self._session_id:
+            kex, host_key = self._kex, self.get_server_host_key()
+            assert isinstance(kex, _KexDHBase)
+            assert host_key is not None
+            self._exchange = Exchange(
+                kex._hash_alg().name, self._client_version, self._server_version, self._client_kexinit,
+                self._server_kexinit, host_key.public_data,
+                kex._gex_data + kex._format_client_key() + kex._format_server_key(), k,
+            )  # fmt: skip
+        super().send_newkeys(k, h)
+
     _packet_handlers = {  # noqa: RUF012
         **SSHServerConnection._packet_handlers,
         MSG_GLOBAL_REQUEST: _process_global_request,
@@ -391,23 +310,13 @@ class Connection(BulkConnection):
                 return False
             if not key.verify(String(self._session_id) + msg, signature):
                 return False
+            assert self._exchange is not None
+            self.login = Login(self._exchange, msg, signature)
             return await self.check(username, line, True) is not None
         except (ValueError, asyncssh.Error):
             return False
 
     # -- what goes out
-
-    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        if pkttype != MSG_IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)
-
-    def pause_writing(self) -> None:
-        self.full = True
-
-    def resume_writing(self) -> None:
-        self.full = False
-        for channel in tuple(self._channels.values()):
-            channel._flush_send_buf()
 
     def open_channel(self) -> Channel:
         """The channel for a session request."""

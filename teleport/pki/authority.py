@@ -32,8 +32,9 @@ __all__ = [
     "new_authority",
 ]  # fmt: skip
 
-AuthorityKind = Literal["user", "host"]
-KINDS: Final[Sequence[AuthorityKind]] = ("user", "host")
+AuthorityKind = Literal["user", "host", "openssh"]
+"""`openssh` vouches for logins on hosts that run only OpenSSH's sshd, and to nobody else."""
+KINDS: Final[Sequence[AuthorityKind]] = ("user", "host", "openssh")
 KeyState = Literal["active", "trusted"]
 
 BACKDATED: Final = timedelta(days=2)

@@ -34,7 +34,8 @@ from teleport.pki.frame import read_frame
 from teleport.pki.keys import PublicKey, ssh_line
 
 __all__ = [
-    "NO_LOGIN", "SSHUser", "issue_ssh_host", "issue_ssh_user", "issue_tls", "read_ssh_user", "read_tls",
+    "NO_LOGIN", "SSHUser", "issue_ssh_host", "issue_ssh_login", "issue_ssh_user", "issue_tls", "read_ssh_user",
+    "read_tls",
 ]  # fmt: skip
 
 NO_LOGIN: Final = "-teleport-nologin"
@@ -109,6 +110,28 @@ def issue_ssh_user(
     for name, value in dict(extensions).items():
         if name not in reserved and not name.startswith("permit-"):
             builder = builder.add_extension(name.encode(), value.encode())
+    return builder.sign(authority.active.ssh).public_bytes().decode()
+
+
+def issue_ssh_login(
+    authority: Authority, key_id: str, public_key: PublicKey, *, principal: str, permits: Sequence[str],
+    start: float, until: float,
+) -> str:  # fmt: skip
+    """An OpenSSH user certificate line that opens one login of one plain sshd. It carries no identity of ours."""
+    assert authority.kind == "openssh"
+    assert _is_principal(principal), "a login that no certificate can name"
+    builder = (
+        SSHCertificateBuilder()
+        .public_key(public_key)
+        .serial(x509.random_serial_number() & 0xFFFFFFFFFFFFFFFF)
+        .type(SSHCertificateType.USER)
+        .key_id(key_id.encode())
+        .valid_principals([principal.encode()])
+        .valid_after(int(start) - _SKEW)
+        .valid_before(int(until))
+    )
+    for name in permits:
+        builder = builder.add_extension(name.encode(), b"")
     return builder.sign(authority.active.ssh).public_bytes().decode()
 
 

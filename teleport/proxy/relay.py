@@ -7,6 +7,7 @@ lives, and cuts it when it is lost, whatever the agent does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from teleport.access.decide import AccessRequest, Decision, Target, conditions_o
 from teleport.access.joining import LiveSession, decide_join
 from teleport.access.roles import BoundRole
 from teleport.access.snapshot import Snapshot
-from teleport.api.dialback import Accepted, Route, parse, refusal
+from teleport.api.dialback import Accepted, Dial, Route, parse, refusal
 from teleport.api.models import LiveFacts
 from teleport.audit.events import SessionConnected, SessionRejected
 from teleport.audit.sink import EventSink
@@ -22,15 +23,16 @@ from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, BadInput, NotFound, TeleportError, Unavailable
 from teleport.core.identity import Identity
 from teleport.core.joining import Wish, wish_in
-from teleport.net.join import Leg, join
+from teleport.net.join import Leg, as_stream, join
 from teleport.net.keepalive import Vigil
+from teleport.net.lines import LineConnection
 from teleport.net.splice import Pipes
 from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Judge, Session
 from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LiveFleet, LivePolicy
 
-__all__ = ["Elsewhere", "FactsOf", "Relay", "say", "unless_gone"]
+__all__ = ["Elsewhere", "FactsOf", "Relay", "ServePlain", "say", "unless_gone"]
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +47,20 @@ FactsOf = Callable[[str], Awaitable[LiveFacts]]
 """Whose a live session is. Raises NotFound."""
 
 
+ServePlain = Callable[[Callable[[], Awaitable[LineConnection]], Dial], Awaitable[None]]
+"""Serves a client of a host without an agent, who is taken over once that is possible. Raises TeleportError before."""
+
+
 class Relay:
     """Serves clients that come with a certificate and want to reach a host."""
 
     def __init__(
         self, policy: LivePolicy, fleet: LiveFleet, gate: Gate, tunnels: Tunnels, events: EventSink, *, clock: Clock,
-        live: FactsOf, vigil: Vigil | None = None, elsewhere: Elsewhere | None = None,
+        live: FactsOf, vigil: Vigil | None = None, elsewhere: Elsewhere | None = None, plain: ServePlain | None = None,
     ) -> None:  # fmt: skip
         self._policy, self._fleet, self._gate, self._tunnels = policy, fleet, gate, tunnels
         self._events, self._clock, self._live, self._elsewhere = events, clock, live, elsewhere
-        self._pipes, self._vigil = Pipes(), vigil or Vigil()
+        self._pipes, self._vigil, self._plain = Pipes(), vigil or Vigil(), plain
         fleet.subscribe(gate.rejudge)
 
     async def serve(self, client: Leg, identity: Identity, *, address: str, port: int) -> None:
@@ -90,7 +96,10 @@ class Relay:
         request = AccessRequest(identity, target, wanted.login)
         try:
             async with self._gate.admit(request, client_address=address, judge=judge) as session:
-                await self._join(client, session, address=address, port=port)
+                if self._plain is not None and target.uid in self._fleet.plain:
+                    await self._terminate(client, session, self._plain, (address, port))
+                else:
+                    await self._join(client, session, address=address, port=port)
         except AccessWithdrawn as end:
             log.info("%s was cut off from %s: %s", identity.name, target.name, end)
             if not client.handed_over:
@@ -118,19 +127,32 @@ class Relay:
         )  # fmt: skip
         host = await unless_gone(client, asyncio.ensure_future(dialling))
         try:
-            await self._events.emit(
-                SessionConnected(
-                    user=identity.name, user_kind=1, user_roles=session.user_roles, sid=session.id,
-                    server_id=target.uid, server_hostname=target.name, login=session.login, addr__remote=address,
-                    policy_revision=session.decision.revision,
-                )
-            )  # fmt: skip
+            await self._events.emit(_connected(session, address))
             await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
             with self._vigil.over(client.descriptor, host.descriptor):
                 await _carry(client, host, self._pipes)
         except BaseException:
             host.abort()
             raise
+
+    async def _terminate(self, client: Leg, session: Session, serve: ServePlain, come_from: tuple[str, int]) -> None:
+        """SSH ends here: the host has no agent that could be spoken to from end to end."""
+        identity, target = session.request.identity, session.request.target
+
+        async def taken() -> LineConnection:
+            await self._events.emit(_connected(session, come_from[0], sub_kind="openssh"))
+            await client.hand_over(Accepted(host_id=target.uid, session=session.id).model_dump())
+            stream = await as_stream(client)
+            watched.enter_context(self._vigil.over(stream.descriptor))
+            return stream
+
+        assignment = Dial(
+            ticket="", session=session.id, proxy_id=self._tunnels.proxy_id, host_id=target.uid,
+            client_address=come_from[0], client_port=come_from[1], user=identity.name, user_uid=identity.uid,
+            cluster=identity.cluster, scope=identity.requested_roles, target=target.name,
+        )  # fmt: skip
+        with ExitStack() as watched:
+            await _see_out(asyncio.ensure_future(serve(taken, assignment)))
 
     def _route(self, identity: Identity, host: str) -> Target:
         """The host that is meant. Raises NotFound, or BadInput where a name is not enough."""
@@ -242,14 +264,27 @@ async def unless_gone(client: Leg, dialling: "asyncio.Future[Leg]") -> Leg:
 
 async def _carry(client: Leg, host: Leg, pipes: Pipes) -> None:
     """Join the two. Cut off by the policy, the agent has a moment to tell the client why; then the pair is cut."""
-    joined = asyncio.create_task(join(client, host, pipes))
+    await _see_out(asyncio.ensure_future(join(client, host, pipes)))
+
+
+async def _see_out(serving: "asyncio.Future[Any]") -> None:
+    """Until it is over, and a moment longer when that is cut off."""
     try:
-        await asyncio.shield(joined)
+        await asyncio.shield(serving)
     except asyncio.CancelledError:
-        await asyncio.wait([joined], timeout=_LAST_WORDS_SECONDS)
+        await asyncio.wait([serving], timeout=_LAST_WORDS_SECONDS)
         raise
     finally:
-        joined.cancel()
+        serving.cancel()
+
+
+def _connected(session: Session, address: str, *, sub_kind: str = "") -> SessionConnected:
+    request = session.request
+    return SessionConnected(
+        user=session.user, user_kind=1, user_roles=session.user_roles, sid=session.id, server_id=request.target.uid,
+        server_hostname=request.target.name, server_sub_kind=sub_kind, login=session.login, addr__remote=address,
+        policy_revision=session.decision.revision,
+    )  # fmt: skip
 
 
 async def say(client: Leg, error: TeleportError) -> None:

@@ -1,12 +1,23 @@
 """Node: an SSH host. A declared one gives labels to the host of that name, or describes a plain sshd."""
 
-from pydantic import Field, field_validator
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from pydantic import Field, field_validator, model_validator
 
 from teleport.resources.faults import Fault, raise_faults
 from teleport.resources.model import Metadata, Model, Resource, Spec
 from teleport.resources.values import Duration, LabelSet, Switch, Text, Texts, Timestamp
 
 __all__ = ["CommandLabel", "Node", "NodeSpec", "host_name_faults"]
+
+_ADDRESS: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s/@]+)):([0-9]{1,5})")
+_HOST_KEYS: Final = (
+    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa",
+)  # fmt: skip
 
 
 class CommandLabel(Model):
@@ -67,6 +78,10 @@ class NodeSpec(Spec):
 
     addr: Text = Field(default="", description="HOST:PORT of a plain sshd")
     hostname: Text = Field(default="", description="the name people use; metadata.name if empty")
+    host_keys: Texts = Field(
+        default=(),
+        description="public keys of a plain sshd; if there are none, it must show a certificate of the host authority",
+    )
     public_addr: Text = Field(default="", description="HOST:PORT under which others reach it")
     public_addrs: Texts = Field(default=(), description="the same, several")
     cmd_labels: dict[str, CommandLabel] = Field(default_factory=dict, description="labels that commands print")
@@ -86,6 +101,12 @@ class NodeSpec(Spec):
     def _host_name(cls, hostname: str) -> str:
         raise_faults(host_name_faults(hostname, ()))
         return hostname
+
+    @field_validator("host_keys")
+    @classmethod
+    def _host_keys(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        raise_faults(_key_faults(lines))
+        return lines
 
 
 class Node(Resource[NodeSpec]):
@@ -112,9 +133,27 @@ metadata:
         raise_faults(host_name_faults(metadata.name, ("name",)))
         return metadata
 
+    @model_validator(mode="after")
+    def _is_reached(self) -> "Node":
+        if self.sub_kind == "openssh":
+            raise_faults(_address_faults(self.spec.addr))
+        return self
+
     @property
     def hostname(self) -> str:
         return self.spec.hostname or self.metadata.name
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the host has no agent: only OpenSSH's sshd, which proxies reach at `spec.addr`."""
+        return self.sub_kind == "openssh"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of a plain sshd."""
+        match = _ADDRESS.fullmatch(self.spec.addr)
+        assert match is not None
+        return match[1] or match[2], int(match[3])
 
 
 def host_name_faults(name: str, path: tuple[str | int, ...]) -> list[Fault]:
@@ -124,3 +163,22 @@ def host_name_faults(name: str, path: tuple[str | int, ...]) -> list[Fault]:
     if name.startswith(("-", ".")):
         faults.append(Fault(path, f"host name {name} starts with {name[0]}"))
     return faults
+
+
+def _address_faults(addr: str) -> Iterator[Fault]:
+    match = _ADDRESS.fullmatch(addr)
+    if not addr:
+        yield Fault(("spec", "addr"), "a host with sub_kind openssh needs an address", "addr: HOST:PORT of its sshd")
+    elif match is None or not 0 < int(match[3]) < 65536:
+        yield Fault(("spec", "addr"), f"{addr!r} is not HOST:PORT", "such as db-1.internal:22")
+
+
+def _key_faults(lines: tuple[str, ...]) -> Iterator[Fault]:
+    for index, line in enumerate(lines):
+        kind, _, rest = line.partition(" ")
+        try:
+            blob = base64.b64decode(rest.split(" ")[0], validate=True)
+        except binascii.Error:
+            blob = b""
+        if kind not in _HOST_KEYS or blob[4 : 4 + len(kind)] != kind.encode():
+            yield Fault((index,), "not a host's public key", "a line such as in /etc/ssh/ssh_host_ed25519_key.pub")

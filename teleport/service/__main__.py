@@ -109,6 +109,58 @@ def restore(file: Path, data_dir: Path | None, discard_secrets: bool, force: boo
         write("teleport: hint: the next start makes new authorities; see docs/backup.md", stream=sys.stderr)
 
 
+@cli.group(cls=Group)
+def join() -> None:
+    """Make something of this host part of a cluster that is no service of this program.
+
+    Example: teleport join openssh --proxy teleport.example.com:443 --ca-pin sha256:… --token /run/token
+    """
+
+
+@join.command()
+@click.option("--proxy", metavar="HOST:PORT", default="", help="The proxy to join through.")
+@click.option("--token", metavar="TOKEN", default="", help="Join token, or a file that holds it (starting with /).")
+@click.option("--ca-pin", metavar="PIN", multiple=True, help="Pin of the cluster to join; see `tctl status`.")
+@click.option("--name", metavar="NAME", default="", help="Name of this host, as it is declared.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("/etc/ssh/sshd_config"), help="sshd's configuration."
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where keys are kept: `teleport` beside the configuration."
+)
+@click.option("--reload", "reload_", metavar="COMMAND", default="", help="Run this when sshd has to read it again.")
+@click.option("--undo", is_flag=True, help="Configure sshd as it was before.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+def openssh(
+    proxy: str, token: str, ca_pin: tuple[str, ...], name: str, config: Path, folder: Path | None, reload_: str,
+    undo: bool, output: str,
+) -> None:  # fmt: skip
+    """Prepare this host's sshd, so that people reach it through the cluster's proxy.
+
+    sshd then takes certificates of this cluster's openssh authority, made for one login here, and shows a host
+    certificate. Once joined, the command needs no options: run it again, from a timer, to renew the certificate.
+
+    Example: teleport join openssh --proxy teleport.example.com:443 --ca-pin sha256:… --token /run/token
+    """
+    from teleport.service import join_openssh
+
+    place = (folder or config.absolute().parent / "teleport").absolute()
+    wanted = join_openssh.Wanted(config.absolute(), place, proxy, name, token, ca_pin, reload_)
+    if undo:
+        changed = join_openssh.undo(wanted)
+        text = "sshd is configured as before" if changed else "there is nothing to undo"
+        write(to_json({"changed": changed}) if output == "json" else text)
+        return
+    done = join_openssh.join(wanted)
+    if output == "json":
+        write(to_json({"name": done.name, "cluster": done.cluster, "expires": done.expires, "changed": done.changed}))
+        return
+    write(f"joined: {done.name} of cluster {done.cluster}{'' if done.changed else ', nothing changed'}")
+    if done.changed and not reload_:
+        write("teleport: hint: sshd has to read it: systemctl reload ssh", stream=sys.stderr)
+    write(f"\nIts declaration, for the policy:\n\n{done.manifest}")
+
+
 @cli.command()
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
 def version(output: str) -> None:

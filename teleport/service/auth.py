@@ -32,6 +32,7 @@ from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
 from teleport.auth.live import LiveTable
+from teleport.auth.openssh import PlainHosts
 from teleport.auth.outbox import Outbox
 from teleport.auth.policy import API_SOURCE, PolicyWriter
 from teleport.auth.recordings import RecordingStore
@@ -185,6 +186,7 @@ async def open_auth(
         credentials=credentials, approvals=approvals, emergencies=emergencies,
         issuer=Issuer(authorities, policy, clock=clock), enlisted=enlisted, joining=joining,
         leaves=Leaves(store, authorities, policy, joining, clock=clock),
+        plain=PlainHosts(authorities, policy, fleet, clock=clock),
         presence=presence, live=LiveTable(clock=clock), recordings=RecordingStore(data_dir / "recordings"),
         surroundings=Surroundings(), audit_key=signer.public, audit_directory=data_dir / "audit", clock=clock,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from teleport.service.live import report_sessions
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 
-__all__ = ["start_node"]
+__all__ = ["settle", "start_node"]
 
 _SERVICE: Final = "node"
 _SETTLE_SECONDS: Final = 2.0
@@ -74,7 +74,7 @@ async def _server(site: Site, member: Member, host: Host) -> SshServer:
         lambda: member.policy.current.recording.exec_recording_limit,
     )  # fmt: skip
     await member.spool.recover(credentials.keys.sign)
-    site.life.background(_settle(records, site.clock), "ends of sessions")
+    site.life.background(settle(records, site.clock), "ends of sessions")
     server = SshServer(
         host, member.policy, member.gate, records, clock=site.clock, host_key=credentials.keys.ssh_file,
         host_certificate=credentials.certificates.ssh_certificate,
@@ -89,7 +89,7 @@ async def _server(site: Site, member: Member, host: Host) -> SshServer:
     return server
 
 
-async def _settle(records: RecordingHost, clock: Clock) -> None:
+async def settle(records: RecordingHost, clock: Clock) -> None:
     """Ends of sessions that found the disk full are written once there is room."""
     while True:
         await clock.sleep(_SETTLE_SECONDS)

@@ -23,6 +23,7 @@ from teleport.service.connections import Begin, ServeLines, run_application
 from teleport.service.heartbeat import Heart
 from teleport.service.join import enlist, make_gate
 from teleport.service.leaves import Doors, Outposts
+from teleport.service.openssh import serve_plain_hosts
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
 from teleport.service.web_tls import WebContexts
@@ -35,6 +36,7 @@ _SERVICE: Final = "proxy"
 async def start_proxy(site: Site) -> None:
     """Join as a proxy and serve what people and agents connect for."""
     member = await enlist(site, _SERVICE, "Proxy", hosts=True)
+    await member.spool.recover(member.credentials.keys.sign)
     doors, outposts = _serve_ssh(site, member)
     await _serve_web(site, member)
     if site.auth is None:
@@ -62,7 +64,7 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
     doors = Doors(site, member)
     relay = Relay(
         member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live,
-        elsewhere=doors.elsewhere,
+        elsewhere=doors.elsewhere, plain=serve_plain_hosts(site, member).serve,
     )  # fmt: skip
 
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:

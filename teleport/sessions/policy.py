@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from teleport.access.decide import Target
-from teleport.access.inventory import labelled
+from teleport.access.inventory import declared_hosts, labelled, plain_hosts
 from teleport.access.overlays import Laid, Overlay, lay
 from teleport.access.reach import Fleet
 from teleport.access.snapshot import Snapshot, compile_snapshot
@@ -223,7 +223,7 @@ def host_target(snapshot: Snapshot, host: Node) -> Target:
 
 
 class LiveFleet:
-    """The index of reporting hosts, kept current."""
+    """The index of reporting hosts, and of those that are there by being declared; kept current."""
 
     def __init__(self, replica: Replica, policy: LivePolicy) -> None:
         self._replica, self._policy = replica, policy
@@ -231,6 +231,8 @@ class LiveFleet:
         self._seen: Mapping[str, Any] = {}
         self._listeners: list[Callable[[], None]] = []
         self.fleet = Fleet("node")
+        self.plain: Mapping[str, Node] = {}
+        """By id, the declared hosts that have no agent: whose SSH ends at the proxy."""
         self._refresh(everything=True)
         replica.subscribe(self._changed)
         policy.subscribe(self._policy_changed)
@@ -270,3 +272,16 @@ class LiveFleet:
             if everything or self._seen.get(uid) is not host:
                 self.fleet.put(host_target(self._policy.current, host))
         self._seen = hosts
+        self._refresh_plain()
+
+    def _refresh_plain(self) -> None:
+        if not self.plain and not any(node.is_plain for node in self._policy.current.nodes.values()):
+            return
+        taken = {name for uid, host in self._seen.items() for name in (uid, host.hostname)}
+        plain = plain_hosts(self._policy.current.nodes, taken)
+        for uid in self.plain:
+            if uid not in plain and uid not in self._seen:
+                self.fleet.remove(uid)
+        for target in declared_hosts({node.hostname: node for node in plain.values()}):
+            self.fleet.put(target)
+        self.plain = plain

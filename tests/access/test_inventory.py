@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teleport.access.inventory import aligned, declared_hosts, known_hosts
+from teleport.access.inventory import aligned, declared_hosts, known_hosts, plain_hosts
 from teleport.access.target import Target
 from teleport.resources.codec import from_dict
 from teleport.resources.node import Node
@@ -17,7 +17,7 @@ def node(name: str, labels: dict[str, str], *, hostname: str = "", **more: Any) 
             "kind": "node",
             "version": "v2",
             "metadata": {"name": name, "labels": labels},
-            "spec": {"hostname": hostname},
+            "spec": {"hostname": hostname, "addr": f"{name}:22"},
             **more,
         }
     )
@@ -63,3 +63,12 @@ def test_fleets_that_are_equal_are_one() -> None:
     was, will = aligned(hosts, list(hosts))
 
     assert was is will
+
+
+def test_a_plain_host_gives_way_to_an_agent_of_its_name_or_id() -> None:
+    nodes = [node(name, {}, sub_kind="openssh", hostname=f"{name}-host") for name in ("a", "b", "c")]
+    declared = {one.hostname: one for one in (*nodes, node("d", {}))}
+
+    found = plain_hosts(declared, {"a", "b-host"})
+
+    assert list(found) == ["c"]

@@ -34,7 +34,7 @@ async def test_a_session_that_fails_inside_the_server_ends_alone_and_says_so(
         sibling = await at.eve.open()
         assert await sibling.grants(b"exec", String(b"echo up; exec cat"))
         await sibling.prints(b"up")
-        monkeypatch.setattr("teleport.agents.ssh.channel.start", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("teleport.agents.ssh.running.start", lambda *_, **__: 1 / 0)
         channel = await at.eve.open()
         await channel.grants(b"exec", String(b"echo never"))
         await asyncio.wait_for(channel.closed, 20)
@@ -56,7 +56,7 @@ async def test_a_program_that_cannot_be_started_ends_its_session_alone_and_the_c
         raise Unavailable("the program cannot be started: no processes are left")
 
     async with scene(tmp_path) as at:
-        monkeypatch.setattr("teleport.agents.ssh.channel.start", fail)
+        monkeypatch.setattr("teleport.agents.ssh.running.start", fail)
         channel = await at.eve.open()
         await channel.grants(b"exec", String(b"echo never"))
         await asyncio.wait_for(channel.closed, 20)

@@ -287,7 +287,7 @@ async def test_a_host_that_lets_no_files_be_copied_does_so_whatever_roles_permit
 async def test_a_host_without_the_program_says_so_and_ends_the_session_properly(tmp_path: Path) -> None:
     nowhere = partial(sftp_server, places=())
     async with scene(tmp_path) as at:
-        with mock.patch("teleport.agents.ssh.channel.sftp_server", nowhere):
+        with mock.patch("teleport.agents.ssh.running.sftp_server", nowhere):
             channel = await at.eve.open()
             assert await channel.grants(b"subsystem", String(b"sftp"))
 

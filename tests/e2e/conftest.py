@@ -1,13 +1,18 @@
 """Clusters for end-to-end tests: one shared by the tests of a module, and fresh ones for tests that break things."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.plain import plain_host
 from tests.e2e.world import LOGIN, ROLE, World, make_login, missing, remove_login, user
 
 pytestmark = pytest.mark.e2e
+PLAIN = bool(os.environ.get("TELEPORT_TEST_PLAIN_HOST"))
+"""Whether the host of the shared cluster has no agent, but Debian's sshd: see `make plain-hosts`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,12 +34,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A running cluster with the role dev and the users ann and bob, who may log in as LOGIN."""
     if reason := missing("ssh"):
         pytest.skip(reason)
-    world = World(tmp_path_factory.mktemp("world"))
+    world = World(tmp_path_factory.mktemp("world"), host="gate-1" if PLAIN else "db-1")
     world.write("roles/dev.yaml", ROLE)
     for name in ("ann", "bob"):
         world.write(f"users/{name}.yaml", user(name))
     world.start()
-    yield world
+    with plain_host(world, tmp_path_factory.mktemp("host"), "db-1") if PLAIN else nullcontext():
+        yield world
     world.stop()
 
 

@@ -60,6 +60,7 @@ _BY_FIELD: Mapping[str, Strategy] = {
     "kubernetes_resources": st.none(),
     "max_duration": st.sampled_from(["7d", "2h", "never"]),
     "hostname": _names,
+    "host_keys": st.just([]),
     "web_proxy_addr": st.builds("{}:443".format, _names),
     "tunnel_addr": st.builds("{}:443".format, _names),
     "ca_pin": st.lists(st.integers(0, 9).map(lambda digit: f"sha256:{str(digit) * 64}"), max_size=2),
@@ -75,7 +76,16 @@ def document(cls: type[AnyResource]) -> st.SearchStrategy[dict[str, Any]]:
     """Documents that load, of one kind."""
     schema = kind_schema(cls)
     strategy: st.SearchStrategy[dict[str, Any]] = _value(schema, schema["$defs"])
-    return strategy
+    return strategy.map(_reached) if cls.kind == "node" else strategy
+
+
+def _reached(node: dict[str, Any]) -> dict[str, Any]:
+    """A plain host has an address."""
+    return (
+        {**node, "spec": {**(node.get("spec") or {}), "addr": "old-1:22"}}
+        if node.get("sub_kind") == "openssh"
+        else node
+    )
 
 
 @cache

@@ -6,7 +6,6 @@ asyncssh calls in; every entry is an edge at which an error ends this session an
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +14,13 @@ from typing import Any, Final, TypeVar
 
 import asyncssh
 
-from teleport.agents.ssh import copies, terminal
-from teleport.agents.ssh.environment import host_variables, sent_variables
-from teleport.agents.ssh.files import FileAudit, refused_copy, sftp_server
+from teleport.agents.ssh import copies
+from teleport.agents.ssh.files import FileAudit, refused_copy
 from teleport.agents.ssh.forwarding import Forwarding
 from teleport.agents.ssh.live import Facts, LiveSessions, Watched
-from teleport.agents.ssh.process import Account, Custody, Program, start
-from teleport.agents.ssh.pump import Brake, Reader, Writer
+from teleport.agents.ssh.pump import Brake
 from teleport.agents.ssh.recorded import Recording, RecordingHost, Request
+from teleport.agents.ssh.running import Runner, Running, Taker, Wanted
 from teleport.audit.events import Event, SubsystemRequested
 from teleport.core.errors import AccessDenied, TeleportError
 from teleport.sessions.conditions import file_copy, recorded_as
@@ -42,7 +40,6 @@ _SIGNALS: Final[Mapping[str, int]] = {
 _NAMES: Final[Mapping[int, str]] = {number: name for name, number in _SIGNALS.items()}
 _MAX_EARLY: Final = 1 << 20
 """Bytes that are kept for a program that has not started."""
-_DRAIN_SECONDS: Final = 1.0
 _FORWARDED_TERM: Final = 64
 
 
@@ -51,13 +48,8 @@ class Surroundings:
     """What a channel needs of its connection and host."""
 
     session: Session
-    account: Account
+    runner: Runner
     records: RecordingHost
-    custody: Custody
-    cluster: str
-    client: tuple[str, int]
-    address: str
-    """The host's own, as programs are told it."""
     touched: Callable[[], None]
     """Call when bytes move: the connection is not idle."""
     forwarding: Forwarding
@@ -80,18 +72,18 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._files: FileAudit | None = None
         self._recording: Recording | None = None
         self._watched: Watched | None = None
-        self._program: Program | None = None
-        self._readers: list[Reader] = []
+        self._program: Running | None = None
         self._output_brake = Brake(stop=self._stop_reading, go=self._go_on_reading)
-        self._writer: Writer | None = None
+        self._carries = False
         self._early: list[bytes] = []
         self._early_end = False
         self._reason = ""
         self._forwarded: dict[str, str] = {}
         """Variables that lead programs to what is forwarded."""
+        self._display: bytes | None = None
         self._task: asyncio.Task[None] | None = None
         self._beginning: asyncio.Future[Recording] | None = None
-        self._starting: asyncio.Future[Program] | None = None
+        self._starting: asyncio.Future[Running] | None = None
         self._finishing: asyncio.Future[None] | None = None
         self._noting_size: asyncio.Future[None] | None = None
         self._gone = False
@@ -114,6 +106,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         return asyncio.ensure_future(self._forward(self._around.forwarding.agent()))
 
     def x11_requested(self, body: bytes) -> "asyncio.Future[bool]":
+        self._display = body
         return asyncio.ensure_future(self._forward(self._around.forwarding.display(self, body)))
 
     def shell_requested(self) -> bool:
@@ -140,17 +133,17 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._around.touched()
-        if self._writer is not None:
+        if self._carries:
             self._input(data)
         elif not self._early_end:
             self._early.append(data)
             self._brake.hold("early", sum(map(len, self._early)) > _MAX_EARLY)
 
     def eof_received(self) -> bool:
-        if self._writer is None:
+        if not self._carries:
             self._early_end = True
-        elif self._term is None:
-            self._writer.end()
+        elif self._program is not None:
+            self._program.end_input()
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -224,7 +217,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
 
     def _resize(self) -> None:
         if self._program is not None and self._term is not None:
-            terminal.resize(self._program.output, self._term[1], self._term[2])
+            self._program.resize(self._term[1], self._term[2])
 
     async def _guarded(self) -> None:
         session, status = self._around.session, None
@@ -273,7 +266,7 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._beginning = asyncio.ensure_future(beginning)
         self._recording = await asyncio.shield(self._beginning)
         await self._begin_copy(self._recording)
-        self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        self._starting = asyncio.ensure_future(around.runner.begin(self._wanted(self._recording.sid)))
         self._program = await asyncio.shield(self._starting)
         self._resize()
         if self._term is None:
@@ -285,14 +278,14 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         if self._subsystem:
             await recording.note([SubsystemRequested(**recording.about(), name=self._subsystem)])
         if self._copy is not None and self._copy.program == "sftp" and self._copy.alone:
-            home = self._around.account.entry.pw_dir
+            home = self._around.runner.home
             self._files = FileAudit(recording, home=home, brake=self._brake, unfollowable=self.end)
 
     def _to_be_watched(self, recording: Recording) -> Watched:
         session, (_, rows, columns) = self._around.session, self._term or ("", 0, 0)
         facts = Facts(
             sid=recording.sid, owner=session.user, owner_uid=session.request.identity.uid, login=session.login,
-            started=self._around.records.clock.time(),
+            started=self._around.records.clock.time(), server_id=self._around.records.host_id,
         )  # fmt: skip
         return Watched(facts, tell=self._say, joined=recording.joined, keep=recording.keeps, rows=rows, columns=columns)
 
@@ -301,66 +294,30 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         self._reason = self._reason or why
         self._say(why)
 
-    def _start(self) -> Program:
-        account, sid = self._around.account, self._recording.sid if self._recording else ""
-        program, name = account.shell, os.path.basename(account.shell)
-        arguments = [f"-{name}"] if self._command is None else [name, "-c", self._command]
-        if self._subsystem:
-            program = sftp_server(account)
-            arguments = [program]
-        term = (self._modes, self._term[1], self._term[2]) if self._term is not None else None
-        return start(
-            account, arguments, self._environment(sid), program=program, terminal=term,
-            leash=self._around.custody.leash(sid),
+    def _wanted(self, sid: str) -> Wanted:
+        display = self._display if "DISPLAY" in self._forwarded else None
+        return Wanted(
+            sid, self._command, self._subsystem, self._term, self._modes, self._channel.get_environment(),
+            self._forwarded, display,
         )  # fmt: skip
 
-    def _environment(self, sid: str) -> dict[str, str]:
-        around = self._around
-        address, port = around.client
-        environment = around.account.environment(host_variables())
-        environment |= sent_variables(self._channel.get_environment())
-        environment |= {
-            "SSH_CLIENT": f"{address} {port} 22",
-            "SSH_CONNECTION": f"{address} {port} {around.address} 22",
-            "SSH_TELEPORT_USER": around.session.user,
-            "SSH_TELEPORT_CLUSTER_NAME": around.cluster,
-            "SSH_TELEPORT_HOST_UUID": around.records.host_id,
-            "SSH_SESSION_ID": sid,
-        }
-        environment |= self._forwarded
-        if self._term is not None:
-            environment["TERM"] = self._term[0]
-        return environment
-
-    async def _run(self, program: Program) -> int:
+    async def _run(self, program: Running) -> int:
         """Carry bytes until the program has ended and its output is drained; its status."""
-        self._writer = Writer(
-            program.input, full=partial(self._brake.hold, "program", True),
-            drained=partial(self._brake.hold, "program", False), close=program.input != program.output,
-        )  # fmt: skip
-        self._readers = [Reader(program.output, self._output)]
-        if program.errors >= 0:
-            self._readers.append(Reader(program.errors, self._errors))
+        program.carry(Taker(self._output, self._errors, partial(self._brake.hold, "program")))
+        self._carries = True
         if self._output_brake.held:
             self._stop_reading()
         for data in self._early:
             self._input(data)
         self._early.clear()
         self._brake.hold("early", False)
-        if self._early_end and self._term is None:
-            self._writer.end()
-        status = await program.wait()
-        drained = asyncio.gather(*(reader.ended for reader in self._readers))
-        if self._term is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(drained), _DRAIN_SECONDS)
-        else:
-            await drained
-        return status
+        if self._early_end:
+            program.end_input()
+        return await program.wait()
 
     def _input(self, data: bytes) -> None:
-        if self._writer is not None and (self._files is None or self._files.client(data)):
-            self._writer.write(data)
+        if self._program is not None and (self._files is None or self._files.client(data)):
+            self._program.write(data)
 
     def _output(self, data: bytes) -> None:
         """What the program prints; where that is nothing but files it is not recorded: events tell of them."""
@@ -389,10 +346,9 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             self._program = await _outcome(self._starting)
         if self._program is not None:
             if status is None:
-                await self._stop(self._program)
+                await self._program.stop(withdrawn=bool(self._reason), at_once=self._copy is not None)
             else:
                 self._program.release()
-        self._stop_pumps()
         if self._files is not None:
             await self._files.finish()
         if self._recording is not None:
@@ -400,26 +356,12 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
             await self._recording.end(reason=reason, status=status)
 
     def _stop_reading(self) -> None:
-        for reader in self._readers:
-            reader.pause()
+        if self._program is not None:
+            self._program.hold(True)
 
     def _go_on_reading(self) -> None:
-        for reader in self._readers:
-            reader.resume()
-
-    async def _stop(self, program: Program) -> None:
-        """End what has not ended: at once and wholly if it was ended, in its own way if the client just left."""
-        if self._copy is not None or program.output == program.input:
-            self._stop_pumps()  # not a byte more of the files; closing the terminal hangs it up
-        elif not self._reason and self._writer is not None:
-            self._writer.end()
-        await (program.stop() if self._reason else program.hang_up())
-
-    def _stop_pumps(self) -> None:
-        if self._writer is not None:
-            self._writer.stop()
-        for reader in self._readers:
-            reader.stop()
+        if self._program is not None:
+            self._program.hold(False)
 
     def _exit(self, status: int) -> None:
         if self._gone:
@@ -448,8 +390,8 @@ class SessionChannel(asyncssh.SSHServerSession[bytes]):
         """What events say while there is no session yet."""
         session, records = self._around.session, self._around.records
         return {
-            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "server_id": records.host_id,
-            "server_hostname": records.hostname, "login": session.login, "addr__remote": session.client_address,
+            "user": session.user, "user_kind": 1, "user_roles": session.user_roles, **records.place,
+            "login": session.login, "addr__remote": session.client_address,
         }  # fmt: skip
 
     def _write_down(self, event: Event) -> None:

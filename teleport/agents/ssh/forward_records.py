@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from teleport.agents.ssh.process import Account
 from teleport.agents.ssh.recorded import RecordingHost
 from teleport.audit.events import Event, Forwarded
 from teleport.core.errors import TeleportError
@@ -21,7 +20,6 @@ class Party:
     """Whose connection it is, and who keeps its records. `sid` names the connection."""
 
     session: Session
-    account: Account
     records: RecordingHost
     sid: str
     touched: Callable[[], None]
@@ -30,7 +28,7 @@ class Party:
         session = self.session
         return {
             "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
-            "server_id": self.records.host_id, "server_hostname": self.records.hostname, "login": session.login,
+            **self.records.place, "login": session.login,
             "addr__remote": session.client_address,
             "with_mfa": True if session.request.identity.mfa_verified else None,
         }  # fmt: skip

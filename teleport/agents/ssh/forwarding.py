@@ -10,15 +10,16 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncssh
 from asyncssh.packet import String, UInt32
 
 from teleport.agents.ssh import x11
 from teleport.agents.ssh.carried import Carried
-from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening
+from teleport.agents.ssh.endpoints import Accepted, Endpoints, Listening, Pipes
 from teleport.agents.ssh.forward_records import Party, another
+from teleport.agents.ssh.process import Account
 from teleport.audit.events import Forwarded, PortForwarded, X11Forwarded
 from teleport.core.errors import AccessDenied, TeleportError
 from teleport.net.asyncssh_seams import Connection, ForwardChannel
@@ -34,7 +35,7 @@ from teleport.wire.ssh_forwarding import (
     listener,
 )  # fmt: skip
 
-__all__ = ["Forwarding"]
+__all__ = ["Ends", "Forwarding", "Ground", "LocalGround"]
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,59 @@ _Open = Callable[[Accepted], tuple[bytes, tuple[bytes, ...]]]
 _Terms = tuple[Still, Forwarded, _Open]
 
 
+class Ends(Protocol):
+    """The host's ends of what is forwarded; see `endpoints.Endpoints`."""
+
+    @property
+    def gone(self) -> bool: ...
+    async def connect(self, target: Mapping[str, str | int]) -> Pipes: ...
+    async def listen(self, where: Mapping[str, str | int], accepted: Callable[[Accepted], None]) -> Listening: ...
+    def unlisten(self, number: int) -> None: ...
+    async def take(self, accepted: Accepted) -> Pipes: ...
+    def refuse(self, accepted: Accepted) -> None: ...
+    def drop(self, number: int) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Ground(Protocol):
+    """Where the host's ends are."""
+
+    async def ends(self, *, lost: Callable[[], None]) -> Ends:
+        """Raises TeleportError. `lost` is called once when they are gone."""
+        ...
+
+    def display_order(self) -> Mapping[str, str | int]:
+        """What `Ends.listen` is told for a display."""
+        ...
+
+    async def lead_to_display(self, cookie: x11.Cookie, at: Listening) -> str:
+        """Make a display usable for programs; what they find it by. Raises OSError and TeleportError."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalGround:
+    """This host, as the login's user."""
+
+    account: Account
+
+    async def ends(self, *, lost: Callable[[], None]) -> Ends:
+        return await Endpoints.start(self.account, lost=lost)
+
+    def display_order(self) -> Mapping[str, str | int]:
+        return {"port": x11.FIRST_PORT, "ports": x11.PORTS}
+
+    async def lead_to_display(self, cookie: x11.Cookie, at: Listening) -> str:
+        await x11.authorise(self.account, cookie, at.port)
+        return f"localhost:{cookie.display(at.port)}"
+
+
 class Forwarding:
     """See `asyncssh_seams.Forwards`. `close` ends everything."""
 
-    def __init__(self, party: Party, connection: Connection) -> None:
-        self._party, self._connection = party, connection
-        self._endpoints: asyncio.Future[Endpoints] | None = None
+    def __init__(self, party: Party, connection: Connection, ground: Ground) -> None:
+        self._party, self._connection, self._ground = party, connection, ground
+        self._endpoints: asyncio.Future[Ends] | None = None
         self._ending: set[asyncio.Future[None]] = set()
         self._carried: set[Carried] = set()
         self._connections = 0
@@ -226,13 +274,13 @@ class Forwarding:
             raise OSError(str(error)) from None
         event = X11Forwarded(**self._party.about(), kind="display", addr="")
         terms = (conditions.x11_forwarding, event, _offer_display)
-        found = await self._listen(owner, {"port": x11.FIRST_PORT, "ports": x11.PORTS}, terms)
+        found = await self._listen(owner, self._ground.display_order(), terms)
         try:
-            await x11.authorise(self._party.account, cookie, found.at.port)
+            display = await self._ground.lead_to_display(cookie, found.at)
         except (OSError, TeleportError) as error:
             found.end(str(error))
             raise
-        return {"DISPLAY": f"localhost:{cookie.display(found.at.port)}"}
+        return {"DISPLAY": display}
 
     def release(self, owner: object) -> None:
         """Nobody is left who would use what listens for this owner."""
@@ -264,7 +312,7 @@ class Forwarding:
         def accept(accepted: Accepted) -> None:
             self._run(self._serve_accepted(accepted, terms))
 
-        endpoints: Endpoints | None = None
+        endpoints: Ends | None = None
         at: Listening | None = None
 
         def end(reason: str) -> None:
@@ -324,13 +372,13 @@ class Forwarding:
 
     # -- the child
 
-    def _child(self) -> "asyncio.Future[Endpoints]":
+    def _child(self) -> "asyncio.Future[Ends]":
         """The login's child, started if there is none. Raises Unavailable."""
         if self._endpoints is None or (self._endpoints.done() and self._living() is None):
-            self._endpoints = asyncio.ensure_future(Endpoints.start(self._party.account, lost=self._lost))
+            self._endpoints = asyncio.ensure_future(self._ground.ends(lost=self._lost))
         return asyncio.shield(self._endpoints)
 
-    def _living(self) -> Endpoints | None:
+    def _living(self) -> Ends | None:
         started = self._endpoints
         if started is None or not started.done() or started.cancelled() or started.exception() is not None:
             return None

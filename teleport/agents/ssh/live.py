@@ -66,6 +66,8 @@ class Facts:
     owner_uid: str
     login: str
     started: float
+    server_id: str = ""
+    """Of the host, where a process serves several."""
 
 
 class Watched:
@@ -170,7 +172,7 @@ class LiveSessions:
         return tuple(
             LiveReported(
                 sid=one.facts.sid, user=one.facts.owner, user_uid=one.facts.owner_uid, login=one.facts.login,
-                started=one.facts.started, observers=one.observers,
+                started=one.facts.started, observers=one.observers, server_id=one.facts.server_id,
             )
             for one in self._live.values()
         )  # fmt: skip

@@ -44,7 +44,7 @@ class Looking:
         session, facts = self.session, self.watched.facts
         return {
             "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": facts.sid,
-            "server_id": self.records.host_id, "server_hostname": self.records.hostname, "login": facts.login,
+            **self.records.place, "login": facts.login,
             "addr__remote": session.client_address, "owner": facts.owner, "mode": _MODE,
             "with_mfa": True if session.request.identity.mfa_verified else None,
         }  # fmt: skip

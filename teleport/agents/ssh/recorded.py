@@ -53,6 +53,13 @@ class RecordingHost:
 
     owed: list[Callable[[], Awaitable[bool]]] = field(default_factory=list)
     """Ends of sessions that could not be written when they happened; each says whether it has been, now."""
+    sub_kind: str = ""
+    """`openssh` for a host without an agent."""
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Which host it is, as events say it."""
+        return {"server_id": self.host_id, "server_hostname": self.hostname, "server_sub_kind": self.sub_kind}
 
     async def settle(self) -> None:
         """Write what is owed, as far as that can be done now."""
@@ -333,8 +340,7 @@ class Recording:
         session = self._session
         return {
             "user": session.user, "user_kind": 1, "user_roles": session.user_roles, "sid": self.sid,
-            "server_id": self._host.host_id,
-            "server_hostname": self._host.hostname, "login": session.login, "addr__remote": session.client_address,
+            **self._host.place, "login": session.login, "addr__remote": session.client_address,
             "with_mfa": True if session.request.identity.mfa_verified else None,
         }  # fmt: skip
 

@@ -7,9 +7,9 @@ by policy, every channel reads why, then the connection closes with disconnect 1
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import asyncssh
 
@@ -18,12 +18,13 @@ from teleport.access.joining import decide_join
 from teleport.access.snapshot import Snapshot
 from teleport.agents.ssh.channel import SessionChannel, Surroundings
 from teleport.agents.ssh.forward_records import Party
-from teleport.agents.ssh.forwarding import Forwarding
+from teleport.agents.ssh.forwarding import Forwarding, Ground, LocalGround
 from teleport.agents.ssh.idle import IdleTime
 from teleport.agents.ssh.live import LiveSessions, Watched
 from teleport.agents.ssh.observer import Looking, ObserverChannel
 from teleport.agents.ssh.process import Custody, account
 from teleport.agents.ssh.recorded import RecordingHost
+from teleport.agents.ssh.running import LocalRunner, Runner
 from teleport.api.dialback import Dial
 from teleport.audit.events import AuthFailed, ClientDisconnected, Event, SessionRejected
 from teleport.core.aio import Clock
@@ -38,7 +39,7 @@ from teleport.sessions.joining import check_served, refused, unknown
 from teleport.sessions.policy import LivePolicy
 from teleport.sessions.visitors import Arriving, read_visiting_login
 
-__all__ = ["Host", "SshServer"]
+__all__ = ["Entered", "Entering", "Host", "HostServer", "SshServer", "connection_options"]
 
 log = logging.getLogger(__name__)
 
@@ -72,31 +73,63 @@ class Host:
         return Target("node", self.name, self.uid, labels)
 
 
-class SshServer:
-    """The SSH side of an agent. `serve` is what the tunnel calls for each session."""
+@dataclass(frozen=True)
+class Entering:
+    """A connection whose client was just let in by the gate."""
+
+    session: Session
+    login: str
+    connection: Connection
+    assignment: Dial
+    address: str
+    """The host's own, as the proxy would find it."""
+    touched: Callable[[], None]
+
+    def party(self, records: RecordingHost) -> Party:
+        return Party(self.session, records, self.assignment.session, self.touched)
+
+
+class Entered(Protocol):
+    """What a connection stands on, from when its client is in until `close`."""
+
+    @property
+    def runner(self) -> Runner: ...
+    @property
+    def ground(self) -> Ground: ...
+    @property
+    def lost(self) -> "asyncio.Future[str]":
+        """Done, with why, when there is nothing left to stand on."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class HostServer:
+    """The SSH side of whoever guards a host: `serve` takes one connection. How the host is entered differs."""
 
     def __init__(
         self, host: Host, policy: LivePolicy, gate: Gate, records: RecordingHost, *, clock: Clock,
-        host_key: str, host_certificate: str,
+        live: LiveSessions | None = None,
     ) -> None:  # fmt: skip
         self.host, self._policy, self._gate, self._records, self._clock = host, policy, gate, records, clock
-        self._custody, self.live = Custody(), LiveSessions()
-        self._options: Any = None
-        self.use_certificate(host_key, host_certificate)
-
-    def use_certificate(self, host_key: str, host_certificate: str) -> None:
-        """Present this to connections from now on."""
-        self._options = server_options(
-            host_key, host_certificate, login_timeout=LOGIN_SECONDS, keepalive_interval=0, rekey_bytes="1G"
-        )
+        self.live = live or LiveSessions()
 
     async def serve(self, stream: LineConnection, assignment: Dial) -> None:
         """One connection, from its first SSH byte to its last."""
-        await _Served(self, stream, assignment).run()
+        await _Served(self, stream, assignment, await self.options()).run()
 
-    async def close(self) -> None:
-        """No connection is served any more; what was run on one and is still there ends now."""
-        await asyncio.to_thread(self._custody.close)
+    async def take(self, taken: Callable[[], Awaitable[LineConnection]], assignment: Dial) -> None:
+        """The same for a connection that is `taken` once it can be served. Raises TeleportError before that."""
+        options = await self.options()
+        await _Served(self, await taken(), assignment, options).run()
+
+    async def options(self) -> Any:
+        """Of the next connection."""
+        raise NotImplementedError
+
+    async def enter(self, entering: Entering) -> Entered:
+        """Raises AccessDenied where the host cannot serve the login, Unavailable where it cannot be entered."""
+        raise NotImplementedError
 
     def judge(self, snapshot: Snapshot, request: AccessRequest, now: float) -> Decision:
         """Decide by the host's present labels."""
@@ -119,17 +152,72 @@ class SshServer:
             log.error("an audit event could not be kept: %s", error)
 
 
+class SshServer(HostServer):
+    """The SSH side of an agent, for the host it runs on."""
+
+    def __init__(
+        self, host: Host, policy: LivePolicy, gate: Gate, records: RecordingHost, *, clock: Clock,
+        host_key: str, host_certificate: str,
+    ) -> None:  # fmt: skip
+        super().__init__(host, policy, gate, records, clock=clock)
+        self._custody = Custody()
+        self._options: Any = None
+        self.use_certificate(host_key, host_certificate)
+
+    def use_certificate(self, host_key: str, host_certificate: str) -> None:
+        """Present this to connections from now on."""
+        self._options = connection_options(host_key, host_certificate)
+
+    async def options(self) -> Any:
+        return self._options
+
+    async def enter(self, entering: Entering) -> Entered:
+        who = account(entering.login, forbidden_uid=self.host.forbidden_uid)
+        address, port = entering.connection.client
+        variables = {
+            "SSH_CLIENT": f"{address} {port} 22",
+            "SSH_CONNECTION": f"{address} {port} {entering.address} 22",
+            "SSH_TELEPORT_USER": entering.session.user,
+            "SSH_TELEPORT_CLUSTER_NAME": self.host.cluster,
+            "SSH_TELEPORT_HOST_UUID": self._records.host_id,
+        }
+        return _Here(LocalRunner(who, self._custody, variables), LocalGround(who))
+
+    async def close(self) -> None:
+        """No connection is served any more; what was run on one and is still there ends now."""
+        await asyncio.to_thread(self._custody.close)
+
+
+class _Here:
+    """This very host."""
+
+    def __init__(self, runner: Runner, ground: Ground) -> None:
+        self.runner, self.ground = runner, ground
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+def connection_options(host_key: str, host_certificate: str) -> Any:
+    """How connections are served under a host key."""
+    return server_options(
+        host_key, host_certificate, login_timeout=LOGIN_SECONDS, keepalive_interval=0, rekey_bytes="1G"
+    )
+
+
 class _Served(asyncssh.SSHServer):
     """The state of one connection; asyncssh's view of it."""
 
-    def __init__(self, server: SshServer, stream: LineConnection, assignment: Dial) -> None:
-        self._server, self._stream, self._assignment = server, stream, assignment
+    def __init__(self, server: HostServer, stream: LineConnection, assignment: Dial, options: Any) -> None:
+        self._server, self._stream, self._assignment, self._options = server, stream, assignment, options
         self._login = SSHLogin(self._read, refused=self._refuse, tell=self._banner)
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection: Connection
         self._session: Session | None = None
         self._around: Surroundings | None = None
         self._forwarding: Forwarding | None = None
+        self._entered: Entered | None = None
         self._channels: set[SessionChannel] = set()
         self._looking: Looking | None = None
         self._observer: ObserverChannel | None = None
@@ -162,7 +250,7 @@ class _Served(asyncssh.SSHServer):
 
     async def run(self) -> None:
         client = (self._assignment.client_address, self._assignment.client_port)
-        self._connection = new_connection(self._server._options, self, check=self._login.check, client=client)
+        self._connection = new_connection(self._options, self, check=self._login.check, client=client)
         self._stream.become(self._connection)
         try:
             either: list[asyncio.Future[Any]] = [self._login.proved, self._lost]
@@ -207,8 +295,10 @@ class _Served(asyncssh.SSHServer):
                 if watched is not None:
                     await self._look_on(session, watched)
                 else:
-                    self._enter(session, login)
-                    await self._stay(session)
+                    entered = await self._enter(session, login)
+                    await self._stay(session, entered.lost)
+                    if entered.lost.done() and not self._lost.done():
+                        await self._say_goodbye(entered.lost.result())
         except AccessWithdrawn as end:
             await self._say_goodbye(str(end))
         except TeleportError as error:
@@ -235,26 +325,29 @@ class _Served(asyncssh.SSHServer):
         if not self._lost.done():
             await asyncio.wait([self._lost], timeout=_GOODBYE_SECONDS)
 
-    def _enter(self, session: Session, login: str) -> None:
-        """Let the client in. Raises AccessDenied where this host cannot serve the login."""
+    async def _enter(self, session: Session, login: str) -> Entered:
+        """Let the client in. Raises AccessDenied and Unavailable where the host does not."""
         server = self._server
-        who = account(login, forbidden_uid=server.host.forbidden_uid)
+        entering = Entering(
+            session, login, self._connection, self._assignment, self._own_address(), self._idle.touch
+        )  # fmt: skip
+        entered = self._entered = await server.enter(entering)
         self._session = session
-        party = Party(session, who, server._records, self._assignment.session, self._idle.touch)
-        self._connection.forwards = self._forwarding = Forwarding(party, self._connection)
+        party = entering.party(server._records)
+        self._connection.forwards = self._forwarding = Forwarding(party, self._connection, entered.ground)
         self._around = Surroundings(
-            session=session, account=who, records=server._records, custody=server._custody,
-            cluster=server.host.cluster, client=self._connection.client, address=self._own_address(),
-            touched=self._idle.touch, forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
+            session=session, runner=entered.runner, records=server._records, touched=self._idle.touch,
+            forwarding=self._forwarding, live=server.live, file_copy=server.host.file_copy,
         )  # fmt: skip
         self._login.decide("")
+        return entered
 
     def _own_address(self) -> str:
         """Where the proxy would find this host; programs expect a number, not a name."""
         address: tuple[Any, ...] | None = self._stream.transport.get_extra_info("sockname")
         return str(address[0]) if address else "0.0.0.0"  # noqa: S104 - bound to nothing, shown
 
-    async def _stay(self, session: Session, *ends: "asyncio.Future[None]") -> None:
+    async def _stay(self, session: Session, *ends: "asyncio.Future[Any]") -> None:
         """Until the client leaves, or the session is ended: by the gate, for having been idle, or with what ends it."""
         network = self._server._policy.current.network
         self._connection.set_keepalive(network.keep_alive_interval, network.keep_alive_count_max)
@@ -299,6 +392,8 @@ class _Served(asyncssh.SSHServer):
         if self._forwarding is not None:
             await self._forwarding.close()
         await asyncio.gather(*(channel.wait_ended() for channel in self._open_channels), return_exceptions=True)
+        if self._entered is not None:
+            await self._entered.close()
 
     async def _refuse(self, login: str, error: Unauthenticated) -> None:
         log.info("a connection from %s was refused: %s", self._assignment.client_address, error)
@@ -311,8 +406,8 @@ class _Served(asyncssh.SSHServer):
     def _about(self, login: str) -> dict[str, Any]:
         return {
             "user": self._assignment.user, "user_kind": 1,
-            "user_roles": self._server._policy.roles_of(self._assignment.user), "server_id": self._server.host.uid,
-            "server_hostname": self._server.host.name, "login": login,
+            "user_roles": self._server._policy.roles_of(self._assignment.user), **self._server._records.place,
+            "login": login,
             "addr__remote": self._assignment.client_address,
         }  # fmt: skip
 

@@ -16,6 +16,7 @@ from teleport.auth.endpoints.emergencies import EmergencyAccess
 from teleport.auth.endpoints.feeding import ForOperators
 from teleport.auth.endpoints.history import TellingHistory
 from teleport.auth.endpoints.live import LiveAccess
+from teleport.auth.endpoints.openssh import ForPlainHosts
 from teleport.auth.endpoints.parts import Parts, Surroundings
 from teleport.auth.endpoints.recordings import RecordingAccess
 from teleport.auth.endpoints.resources import ResourceAccess
@@ -35,7 +36,7 @@ class Auth(Parts):
         audiences = (
             ForAnybody(self), ForUsers(self), ResourceAccess(self), Accounts(self), ClusterState(self), Auditing(self),
             RecordingAccess(self), LiveAccess(self), ForServices(self), PolicySources(self), Approving(self),
-            ForOperators(self), EmergencyAccess(self), TellingHistory(self), OtherClusters(self),
+            ForOperators(self), EmergencyAccess(self), TellingHistory(self), OtherClusters(self), ForPlainHosts(self),
         )  # fmt: skip
         return {
             name.removeprefix(_PREFIX): getattr(audience, name)

@@ -17,8 +17,12 @@ class LiveAccess:
         self._parts = parts
 
     async def on_live(self, caller: Caller, request: m.LiveReport) -> m.Done:
-        """What a host reports are its own sessions, whatever it says: the host is that of its certificate."""
-        self._parts.live.report(caller.known, request)
+        """What a host reports are its own sessions, whatever it says: the host is that of its certificate.
+
+        A proxy's are on the hosts that have no agent to report them.
+        """
+        plain = self._parts.fleet.plain if caller.known.has_role("Proxy") else {}
+        self._parts.live.report(caller.known, request, {uid: node.hostname for uid, node in plain.items()})
         return m.Done()
 
     async def on_live_facts(self, _caller: Caller, request: m.LiveSid) -> m.LiveFacts:

@@ -22,6 +22,7 @@ from teleport.auth.hosts import Presence
 from teleport.auth.issue import Issuer
 from teleport.auth.join import JoinService
 from teleport.auth.live import LiveTable
+from teleport.auth.openssh import PlainHosts
 from teleport.auth.policy import PolicyWriter
 from teleport.auth.recordings import RecordingStore
 from teleport.core.aio import Clock, utc
@@ -124,6 +125,7 @@ class Parts:
     enlisted: Enlisted
     joining: JoinService
     leaves: Leaves
+    plain: PlainHosts
     presence: Presence
     live: LiveTable
     recordings: RecordingStore

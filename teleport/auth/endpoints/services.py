@@ -8,7 +8,7 @@ from typing import Any, Final
 from teleport.access.locks import lock_on_host
 from teleport.api import models as m
 from teleport.api.server import Caller
-from teleport.audit.events import AGENT_EVENTS, CATALOGUE, PROXY_EVENTS, SessionUploaded
+from teleport.audit.events import AGENT_EVENTS, CATALOGUE, PLAIN, PROXY_EVENTS, SessionUploaded
 from teleport.auth.endpoints.parts import Parts
 from teleport.auth.feed import feed
 from teleport.core.errors import AccessDenied, BadInput
@@ -43,8 +43,7 @@ class ForServices:
 
     async def on_leave(self, caller: Caller, _request: m.Empty) -> m.Done:
         await self._parts.presence.leave(caller.known)
-        if caller.known.has_role("Node"):
-            self._parts.live.leave(caller.known)
+        self._parts.live.leave(caller.known)
         return m.Done()
 
     async def on_renew_host(self, caller: Caller, request: m.RenewHost) -> m.HostCertificates:
@@ -61,6 +60,8 @@ class ForServices:
 
     async def on_emit(self, caller: Caller, request: m.EventBatch) -> m.Done:
         for event in request.events:
+            if _is_of_plain_host(caller.known, event):
+                self._check_plain(str(event.get("server_id", "")))
             _check_report(caller.known, event)
         await self._parts.audit.append_dicts(request.events)
         return m.Done()
@@ -70,21 +71,39 @@ class ForServices:
         return m.Done(revision=size)
 
     async def on_seal(self, caller: Caller, request: m.SealRequest) -> m.Done:
-        await self._parts.recordings.seal(request.sid, caller.known.uid, request.meta)
         meta, user = request.meta, str(request.meta.get("user", ""))
+        server, hostname = caller.known.uid, caller.known.name
+        if caller.known.has_role("Proxy"):
+            server, hostname = str(meta.get("server_id", "")), str(meta.get("server_hostname", ""))
+            self._check_plain(server)
+        await self._parts.recordings.seal(request.sid, caller.known.uid, meta, of=server)
         await self._parts.audit.append(
             SessionUploaded(
                 user=user, user_kind=1, user_roles=self._parts.policy.roles_of(user), sid=request.sid,
-                server_id=caller.known.uid, server_hostname=caller.known.name, login=str(meta.get("login", "")),
+                server_id=server, server_hostname=hostname, login=str(meta.get("login", "")),
                 url=f"recording:{request.sid}",
             )
         )  # fmt: skip
         return m.Done()
 
+    def _check_plain(self, uid: str) -> None:
+        """A proxy tells of sessions on hosts without agents, and never in an agent's place. Raises AccessDenied.
+
+        A host may be declared no longer when its sessions' ends are told.
+        """
+        fleet = self._parts.fleet
+        if not uid or (uid not in fleet.plain and fleet.fleet.get(uid) is not None):
+            raise AccessDenied("that host's own agent tells of its sessions", details={"final": True})
+
+
+def _is_of_plain_host(caller: Identity, event: Mapping[str, Any]) -> bool:
+    return caller.has_role("Proxy") and event.get("server_sub_kind") == PLAIN
+
 
 def _check_report(caller: Identity, event: Mapping[str, Any]) -> None:
     """A service reports only what it is there for, and only of itself. Raises AccessDenied, BadInput."""
-    permitted = PROXY_EVENTS if caller.has_role("Proxy") else AGENT_EVENTS
+    own = PROXY_EVENTS if caller.has_role("Proxy") else AGENT_EVENTS
+    permitted = own | AGENT_EVENTS if _is_of_plain_host(caller, event) else own
     name = str(event.get("event"))
     if name not in permitted:
         raise AccessDenied(f"this service may not report events of the type {name}", details={"final": True})

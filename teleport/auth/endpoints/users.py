@@ -40,7 +40,8 @@ class ForUsers:
         """A user's own hosts. A local administrator sees those that the admin rules let them list."""
         parts, fleet = self._parts, self._parts.fleet.fleet
         if caller.known.kind == "admin":
-            shown = {host.name for host in await parts.presence.hosts() if parts.may(caller, "list", host)}
+            known = [*await parts.presence.hosts(), *parts.fleet.plain.values()]
+            shown = {host.name for host in known if parts.may(caller, "list", host)}
             rows = sorted(
                 ((target, list[str]()) for target in fleet if target.uid in shown),
                 key=lambda row: (row[0].name, row[0].uid),

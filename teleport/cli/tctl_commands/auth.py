@@ -70,7 +70,7 @@ def sign(target: Target, /, user: str, out: Path, ttl: str, form: str, proxy: st
 
 @auth.command()
 @click.option(
-    "--type", "what", type=click.Choice(["user", "host", "tls-user", "tls-host"]), required=True,
+    "--type", "what", type=click.Choice(["user", "host", "openssh", "tls-user", "tls-host"]), required=True,
     help="SSH keys that vouch for users or hosts, or the X.509 certificates that do.",
 )  # fmt: skip
 @click.option(
@@ -81,7 +81,8 @@ def sign(target: Target, /, user: str, out: Path, ttl: str, form: str, proxy: st
 def export(target: Target, /, what: str, fingerprint: str | None) -> None:
     """Print public keys of the certificate authorities.
 
-    user: lines for sshd's TrustedUserCAKeys. host: lines for known_hosts. tls-user, tls-host: PEM.
+    openssh: lines for the TrustedUserCAKeys of an sshd without an agent. user: the same of those who vouch for users.
+    host: lines for known_hosts. tls-user, tls-host: PEM.
 
     Example: tctl auth export --type user > /etc/ssh/teleport_user_ca.pub
     """

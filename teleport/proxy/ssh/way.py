@@ -99,6 +99,12 @@ class _Transport(asyncio.Transport):
     def get_protocol(self) -> asyncio.Protocol:
         return self._protocol
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._channel.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return int(self._channel.get_write_buffer_size())
+
     def write(self, data: Any) -> None:
         with contextlib.suppress(OSError):  # the client has closed it, which the protocol is about to hear
             self._channel.write(bytes(data))
