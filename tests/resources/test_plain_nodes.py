@@ -39,7 +39,11 @@ def test_a_host_with_an_agent_needs_no_address() -> None:
     assert problems("", "teleport") == []
 
 
-@pytest.mark.parametrize("line", ["", "ssh-ed25519", "ssh-ed25519 !!", f"ssh-rsa {KEY.split()[1]}", KEY.split()[1]])
+@pytest.mark.parametrize(
+    "line",
+    ["", "ssh-ed25519", "ssh-ed25519 !!", f"ssh-rsa {KEY.split()[1]}", KEY.split()[1]],
+    ids=["nothing", "no key", "no base64", "another algorithm", "no algorithm"],
+)
 def test_what_is_no_host_key_is_an_error(line: str) -> None:
     assert any("not a host's public key" in one for one in problems(f"addr: 'a:22', host_keys: ['{line}']"))
 
