@@ -9,11 +9,13 @@ import pytest_asyncio
 from teleport.core.errors import Unauthenticated, Unavailable
 from teleport.service.token_review import InCluster
 from tests.kubernetes.emulation import Emulation, emulated
+from tests.kubernetes.permissions import ADMINISTRATOR
 
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[Emulation]:
     async with emulated() as running:
+        running.tokens["own"] = ADMINISTRATOR
         running.tokens["good"] = "system:serviceaccount:teleport:operator"
         yield running
 
