@@ -1,6 +1,7 @@
 """A cluster and an edge device on machines of the lab, as processes of the real programs."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class LabWorld(World):
         wrapped = person.home / "bin"
         wrapped.mkdir(exist_ok=True)
         tsh = wrapped / "tsh"
-        tsh.write_text(f'#!/bin/sh\nexec ip netns exec {self.machine.name} {BIN}/tsh "$@"\n')
+        tsh.write_text(f'#!/bin/sh\nexec {shlex.join(self.machine.prefix)} {BIN}/tsh "$@"\n')
         tsh.chmod(0o755)
         return person
 

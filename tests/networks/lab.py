@@ -32,7 +32,7 @@ def unavailable() -> str:
         return "needs root for network namespaces"
     if not Path("/dev/net/tun").exists():
         return "needs /dev/net/tun"
-    return missing("ip", "nft")
+    return missing("ip", "nft", "nsenter")
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Machine:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """What a command is preceded by to run there."""
-        return ("ip", "netns", "exec", self.name)
+        """What a command is preceded by to run there. Not `ip netns exec`, which keeps a copy of everything mounted."""
+        return ("nsenter", f"--net=/run/netns/{self.name}", "--")
 
     def run(self, *command: str, check: bool = True) -> str:
         return run(*self.prefix, *command, check=check)
