@@ -39,7 +39,7 @@ test: $(STAMP) lint
 	scripts/install-test-programs
 	$(BIN)/pytest $(UNIT)
 	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
-	$(BIN)/pytest tests/e2e tests/networks -q -n 2 --dist loadfile
+	$(BIN)/pytest tests/e2e tests/networks -q -n 3 --dist loadfile
 
 # The operator with all counts and delays in full; against the real cluster that KUBECONFIG names, if it names one. Its
 # namespace `teleport` and the definitions are made by the tests, and deleted by them.
@@ -53,7 +53,7 @@ services: $(STAMP)
 	$(BIN)/pytest $(SERVICES) -q -n 3 --dist worksteal
 
 e2e: $(STAMP)
-	$(BIN)/pytest tests/e2e tests/networks -q -n 2 --dist loadfile
+	$(BIN)/pytest tests/e2e tests/networks -q -n 3 --dist loadfile
 
 # Which lines no test runs; measuring it nearly doubles the time of the tests, so it is for whoever asks.
 coverage: $(STAMP)
@@ -61,7 +61,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(UNIT)
 	$(BIN)/coverage run -m pytest $(SERVICES) -q -n 3 --dist worksteal
-	$(BIN)/coverage run -m pytest tests/e2e -q -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest tests/e2e tests/networks -q -n 3 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
