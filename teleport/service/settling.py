@@ -18,6 +18,7 @@ from teleport.audit.events import SERVICE, Actor
 from teleport.auth.policy import Foreign, Proposal, Stored
 from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, Problem
+from teleport.gitops.foreseen import foreseen
 from teleport.gitops.loop import Guarded, Outcome
 from teleport.gitops.manifests import Declared
 from teleport.gitops.order import Ref
@@ -163,7 +164,8 @@ class _Attempt:
             was = compile_snapshot(Tables(tuple(before.values())), previous=compiled)
             will = compile_snapshot(Tables(tuple(after.values())), previous=was)
             hosts = known_hosts(nodes, was.nodes), known_hosts(nodes, will.nodes)
-            return widened(was, will, hosts, now=now)
+            known = {host.name for host in hosts[0]}
+            return (*widened(was, will, hosts, now=now), *foreseen((was, will), (before, after), known))
 
         return widens
 

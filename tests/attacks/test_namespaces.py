@@ -112,8 +112,9 @@ async def test_a_secret_that_does_not_permit_it_is_not_told(fed: Fed, server: Em
 
 async def test_a_secret_that_permits_one_manifest_permits_no_other(fed: Fed, server: Emulation) -> None:
     await kept(server, "b-fleet")
+    await brought(fed, server, token("secret://fleet/key"))
 
-    told, _ = await brought(fed, server, token("secret://fleet/key"), token("secret://fleet/key", "b-thief"))
+    told, _ = await brought(fed, server, token("secret://fleet/key", "b-thief"))
 
     assert "names b-thief or *" in told["TeleportProvisionToken/b-thief"]
     assert await fed.owned() == ["token/b-fleet"]

@@ -25,7 +25,7 @@ from teleport.core.identity import Identity
 from teleport.resources.codec import from_dict
 from teleport.service.operator.feeder import Feeder
 from tests.kubernetes.emulation import emulated
-from tests.service.fed import CRDS, Fed, Manifest, api_of, fed_config, manifest, ready, role, user
+from tests.service.fed import CRDS, Fed, Manifest, api_of, fed_config, lock, manifest, ready, role, user
 
 
 @pytest_asyncio.fixture
@@ -57,6 +57,7 @@ async def test_what_cannot_be_read_stalls_alone_and_keeps_its_last_good_version(
 
 
 async def test_an_operator_feeds_it_and_tells_kubernetes(fed: Fed) -> None:
+    await fed.feed(role("dev"))
     async with emulated(*CRDS) as server, api_of(server) as api:
         await server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-b"}})
         for one in (role("dev"), user("ann", "dev"), user("eve", "nobody")):
@@ -165,10 +166,10 @@ async def test_a_deletion_that_a_guard_refuses_keeps_only_what_gives_somebody_mo
     async with Fed.running(fed_config(tmp_path, guards={"max_people": 0})) as fed:
         spec = {"addr": "192.0.2.1:22", "hostname": "h"}
         host = manifest("TeleportOpenSSHServerV2", "h", spec, labels={"team": "b"})
-        await fed.feed(host, role("dev"), user("ann", "dev"), user("bob"))
+        await fed.feed(host, role("dev"), role("ops"), user("ann", "dev"), user("bob"))
 
         answer = await fed.feed(
-            host, role("dev"), role("ops", deny={"logins": ["*"]}), user("bob", "dev", generation=2)
+            host, role("dev"), role("ops", deny={"logins": ["*"]}, generation=2), user("bob", "dev", generation=2)
         )
 
         assert [one.place for one in answer.kept] == ["TeleportUser/ann"]
@@ -187,11 +188,25 @@ async def test_the_half_of_a_change_that_breaks_a_promise_stays_out_alone(fed: F
     wider = role("r3", "app", "root", generation=2)
     wider["spec"]["allow"]["node_labels"] = {"*": "*"}
 
-    answer = await fed.feed(promise, user("ann", "r3"), *declared[:3], wider, *declared[4:], role("r6"))
+    answer = await fed.feed(promise, user("ann", "r3"), *declared[:3], wider, *declared[4:], lock("shut", "ann"))
 
     states = {one.place: (one.state, one.reason) for one in answer.objects if one.state != "Ready"}
     assert states == {"TeleportRoleV7/r3": ("Stalled", "Guarded")}
-    assert "role/r6" in await fed.owned()
+    assert "lock/shut" in await fed.owned()
+
+
+async def test_a_role_for_hosts_that_are_still_to_come_waits_while_something_is_stalled(fed: Fed) -> None:
+    await fed.feed(role("dev"), user("ann", "dev"))
+    wider = role("dev", generation=2)
+    wider["spec"]["allow"]["node_labels"] = {"team": ["b", "c"]}
+
+    told = await fed.told(wider, user("ann", "dev"), role("ops"), user("eve", "nobody"))
+
+    assert told["TeleportRoleV7/dev"] == (
+        "Reconciling", "waits until nothing of this source is stalled: it gives more to ann"
+    )  # fmt: skip
+    assert told["TeleportRoleV7/ops"][0] == "Reconciling"
+    assert (await fed.told(wider, user("ann", "dev")))["TeleportRoleV7/dev"][0] == "Ready"
 
 
 async def test_a_suspended_source_is_told_to_wait(fed: Fed) -> None:
@@ -239,6 +254,7 @@ async def test_every_namespace_is_a_source_of_its_own_below_a_ceiling_that_names
     for one in (mine, theirs):
         one["spec"]["allow"]["node_labels"] = {"team": "b"}
     async with Fed.running(configuration) as fed:
+        await fed.told(mine, source="teams/b", by="teams")
         told = await fed.told(mine, theirs, source="teams/b", by="teams")
 
         assert (told["TeleportRoleV7/b.dev"][0], told["TeleportRoleV7/c.dev"][0]) == ("Ready", "Stalled")
@@ -264,8 +280,11 @@ HOSTILE: list[Any] = [
 
 async def test_hostile_manifests_stall_alone(fed: Fed) -> None:
     bad = [manifest("TeleportRoleV7", f"bad-{index}", spec) for index, spec in enumerate(HOSTILE)]
+    await fed.feed(role("dev"))
 
-    answer = await fed.feed(role("dev", deny={"logins": ["*"]}), *bad, manifest("TeleportNothing", "x", {}))
+    answer = await fed.feed(
+        role("dev", deny={"logins": ["*"]}, generation=2), *bad, manifest("TeleportNothing", "x", {})
+    )
 
     states = {one.place: one.state for one in answer.objects}
     assert states.pop("TeleportRoleV7/dev") == "Ready"
