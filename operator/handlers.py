@@ -7,6 +7,7 @@ at the API server, and the process's beginning and end.
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -68,14 +69,24 @@ async def start(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) -> N
     memo.stack.push_async_callback(session.close)
     api = KubernetesApi(session)
     peering = Peering(api, settings.peering.name, settings.peering.priority)
-    memo.operator = await memo.stack.enter_async_context(Operator(told, api, peering, clock=SystemClock()))
+    memo.failed = False
+    operator = Operator(told, api, peering, clock=SystemClock(), failed=partial(end, memo))
+    memo.operator = await memo.stack.enter_async_context(operator)
+
+
+def end(memo: kopf.Memo) -> None:
+    """End this process, to be started anew: something in it failed that it cannot do without."""
+    memo.failed = True
+    signal.raise_signal(signal.SIGTERM)
 
 
 @kopf.on.cleanup()
 async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Feed no more."""
+    """Feed no more. What ended because something failed does not end well."""
     if "stack" in memo:
         await memo.stack.aclose()
+    if memo.get("failed"):
+        raise kopf.PermanentError("it ended because of a fault of its own")
 
 
 async def changed(event: kopf.RawEvent, memo: kopf.Memo, **_: Any) -> None:

@@ -4,9 +4,8 @@ Watching belongs to whoever calls `note` and `forget`; without a watch everythin
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -39,10 +38,17 @@ _EVERYWHERE: Final = "*"
 
 
 class Operator:
-    """Feeds every source that its identity names. An async context manager."""
+    """Feeds every source that its identity names. An async context manager.
 
-    def __init__(self, settings: Settings, api: KubernetesApi, peering: Peering, *, clock: Clock) -> None:
+    `failed` is called when something that goes on in the background ended by a fault of this program: what is left
+    feeds nobody, or not for long, and has to be started anew.
+    """
+
+    def __init__(
+        self, settings: Settings, api: KubernetesApi, peering: Peering, *, clock: Clock, failed: Callable[[], None]
+    ) -> None:
         self._settings, self._api, self._peering, self._clock = settings, api, peering, clock
+        self._failed = failed
         self._stack = AsyncExitStack()
         self.feeders: dict[str, Feeder] = {}
         """By namespace."""
@@ -54,7 +60,7 @@ class Operator:
 
     async def __aenter__(self) -> "Operator":
         """Begin to join, and then to feed. An auth service that is away, or refuses as yet, is asked again."""
-        self._background(self._join())
+        self._background(self._join(), "joining")
         return self
 
     async def _join(self) -> None:
@@ -77,7 +83,7 @@ class Operator:
         feeder = self.feeders[source.namespace] = Feeder(
             source, self._feed, self._api, clock=self._clock, leads=partial(self._leads, source.namespace)
         )
-        self._background(feeder.run())
+        self._background(feeder.run(), f"feeding {source.name}")
         log.info("the namespace %s feeds the source %s", source.namespace, source.name)
         return feeder
 
@@ -161,11 +167,16 @@ class Operator:
         self._stack.push_async_callback(client.close)
         credentials.subscribe(lambda: client.replace_tls(credentials.client(protocol)))
         subject = Subject(self._settings.hostname)
-        self._background(credentials.keep_fresh(partial(renew, client), subject, clock=self._clock))
+        work = credentials.keep_fresh(partial(renew, client), subject, clock=self._clock)
+        self._background(work, "renewing the certificate")
         return client
 
-    def _background(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._ended)
         self._stack.push_async_callback(cancel_and_wait, task)
-        with contextlib.suppress(AttributeError):
-            task.set_name("operator")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("%s ended, and the operator with it: this is a bug", task.get_name(), exc_info=error)
+            self._failed()

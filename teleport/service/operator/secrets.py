@@ -103,6 +103,10 @@ class Secrets:
                 log.warning("the Secret %s cannot be watched: %s", name, error)
                 await self._clock.sleep(_AGAIN)
                 continue
+            except Exception as error:
+                log.error("the Secret %s cannot be watched: this is a bug", name, exc_info=error)
+                await self._clock.sleep(_AGAIN)
+                continue
             if fresh != known:
                 self._known[name] = fresh
                 self._changed()

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from teleport.core.aio import SystemClock
+from teleport.service.operator.kubernetes import KubernetesApi
 from teleport.service.operator.secrets import ALLOW, Secrets
 from tests.kubernetes.emulation import Emulation, emulated
 from tests.kubernetes.objects import Key
@@ -100,3 +102,25 @@ async def test_what_is_no_text_and_what_is_not_there_is_refused_by_name(world: W
         "TeleportProvisionToken/a": "binary of the Secret fleet is no text of at most 1024 characters",
         "TeleportProvisionToken/b": "the Secret fleet has no key none",
     }
+
+
+async def test_a_bug_is_loud_and_does_not_end_the_watch(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.server.create(kept())
+    bugs, sound = iter([ValueError("a bug")]), KubernetesApi.wait_secret_changes
+
+    async def wait(api: KubernetesApi, *where: str) -> None:
+        for bug in bugs:
+            raise bug
+        await sound(api, *where)
+
+    monkeypatch.setattr(KubernetesApi, "wait_secret_changes", wait)
+    monkeypatch.setattr("teleport.service.operator.secrets._AGAIN", 0.01)
+    await world.secrets.of([token()])
+    await world.server.objects.replace(
+        world.key(), {**kept(NEW), "metadata": world.server.objects.get(world.key())["metadata"]}, ""
+    )
+    await world.changes()
+
+    assert "this is a bug" in caplog.text
