@@ -13,6 +13,7 @@ from typing import Any, Final
 from teleport.core.errors import BadInput, Problem
 from teleport.gitops.order import Ref
 from teleport.gitops.partial import ChangeSet
+from teleport.resources.admission import TOP
 from teleport.resources.custom_kinds import CustomKind, custom_kind, says, to_document
 from teleport.resources.faults import one_line
 from teleport.resources.kinds import AnyResource
@@ -207,9 +208,9 @@ def _loaded(manifest: Manifest, place: Place, source: str) -> Loaded:
     if kind is None:
         return Loaded(problems=(Problem(place, 0, 0, "no kind that this version knows"),))
     document = to_document(manifest)
-    excess = _excess(document)
-    if excess:
-        return Loaded(problems=(Problem(place, 0, 0, excess),), broken=_named(kind, document))
+    fault = _excess(document) or _stray(manifest)
+    if fault:
+        return Loaded(problems=(Problem(place, 0, 0, fault),), broken=_named(kind, document))
     marks, paths = _marked(document)
     resource, problems = parse(document, marks, file=place, source=source)
     found = tuple(_with_path(one, paths, kind) for one in problems)
@@ -230,6 +231,11 @@ def _placed(resource: AnyResource, manifest: Manifest) -> AnyResource:
     origin, generation = resource.origin, manifest["metadata"].get("generation")
     commit = f"generation-{generation}" if isinstance(generation, int) else ""
     return resource.with_origin(Origin(source=origin.source, file=origin.file, commit=commit))
+
+
+def _stray(manifest: Manifest) -> str:
+    """What stands beside `spec` and is read by nobody: most likely it was meant to stand below."""
+    return "".join(f"unknown field {one_line(key)[:100]} beside spec" for key in sorted(manifest.keys() - TOP)[:1])
 
 
 def _excess(document: Mapping[str, Any]) -> str:

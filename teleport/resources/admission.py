@@ -15,7 +15,15 @@ from teleport.resources.crds import spec_schema
 from teleport.resources.custom_kinds import GROUP, CustomKind
 from teleport.resources.structural import Schema
 
-__all__ = ["FieldRule", "admission", "field_rules"]
+__all__ = ["TOP", "FieldRule", "admission", "field_rules"]
+
+TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+"""What stands at the top of a manifest."""
+_SAYS_ANYTHING_NEW: Final = (
+    "request.operation == 'CREATE' || object.filter(k, k != 'metadata' && k != 'status').exists(k, "
+    "!(k in oldObject) || object[k] != oldObject[k])"
+)
+"""What was there before the policy can still have its finalizers taken off, or it could never be deleted."""
 
 _RESERVED: Final = frozenset({"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import",
     "in", "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while"})  # fmt: skip
@@ -37,7 +45,7 @@ class FieldRule:
 def admission(kind: CustomKind) -> list[dict[str, Any]]:
     """The policy for one kind of manifest, and what puts it into force."""
     name = f"teleport-fields-{kind.plural}"
-    rules = list(field_rules(spec_schema(kind, kind.stored)))
+    rules = [_at_the_top(), *field_rules(spec_schema(kind, kind.stored))]
     return [
         {
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -55,6 +63,7 @@ def admission(kind: CustomKind) -> list[dict[str, Any]]:
                         }
                     ]
                 },
+                "matchConditions": [{"name": "says-anything-new", "expression": _SAYS_ANYTHING_NEW}],
                 "validations": [
                     {"expression": rule.expression, "messageExpression": rule.message, "reason": "Invalid"}
                     for rule in rules
@@ -68,6 +77,14 @@ def admission(kind: CustomKind) -> list[dict[str, Any]]:
             "spec": {"policyName": name, "validationActions": ["Deny"]},
         },
     ]
+
+
+def _at_the_top() -> FieldRule:
+    """What belongs below `spec` and stands beside it."""
+    words = json.dumps(TOP)
+    return FieldRule(
+        "", TOP, f"object.all(k, k in {words})", f"'unknown field: ' + object.filter(k, !(k in {words})).join(', ')"
+    )
 
 
 def field_rules(schema: Schema) -> Iterator[FieldRule]:

@@ -97,6 +97,7 @@ def _document(kind: CustomKind, version: str) -> Schema:
             "spec": spec_schema(kind, version),
             "status": _STATUS,
         },
+        PRESERVE: True,
     }
     if kind.cls.singleton:
         name = kind.cls.singleton

@@ -104,6 +104,13 @@ async def test_what_is_asked_by_an_annotation_is_asked_as_by_a_label(wish: str, 
     assert (labels["a"], labels.get(f"teleport.dev/{wish}")) == ("b", "true" if asked else None)
 
 
+async def test_a_field_beside_spec_that_nobody_knows_is_a_fault() -> None:
+    found = await loaded({**manifest("TeleportRoleV7", "dev", {}), "deny": {"logins": ["root"]}})
+
+    assert [one.message for one in found.problems] == ["unknown field deny beside spec"]
+    assert list(found.broken) == [("role", "dev")]
+
+
 async def test_what_is_ignored_may_be_broken() -> None:
     broken = manifest("TeleportRoleV7", "dev", {"dney": {}}, annotations={"teleport.dev/ignore": "true"})
 

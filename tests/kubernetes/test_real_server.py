@@ -68,6 +68,13 @@ def test_a_stray_field_of_every_kind_is_refused_by_name_whoever_sends_it(real: C
     assert "denny" in refused.errors or "Required value" in refused.errors
 
 
+def test_a_stray_field_beside_spec_is_refused_by_name(real: Cluster) -> None:
+    refused = send(real, {**manifest("TeleportRoleV7", "beside", {"allow": {}}), "deny": {"logins": ["root"]}})
+
+    assert refused.status != 0
+    assert "unknown field: deny" in refused.errors
+
+
 def test_nothing_is_pruned_where_no_policy_is_in_force(real: Cluster) -> None:
     binding = "teleport-fields-teleportrolesv7"
     real.kubectl("delete", "validatingadmissionpolicybinding", binding).good()

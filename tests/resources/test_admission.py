@@ -6,8 +6,9 @@ import cel
 import pytest
 
 from teleport.resources.admission import FieldRule, admission, field_rules
-from teleport.resources.crds import spec_schema
+from teleport.resources.crds import crd, spec_schema
 from teleport.resources.custom_kinds import CUSTOM_KINDS, CustomKind
+from teleport.resources.structural import PRESERVE
 from tests.resources.test_structural import NAMES, example, specs
 
 
@@ -90,3 +91,41 @@ def test_a_policy_comes_with_what_puts_it_into_force() -> None:
 
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
+def looked_at(old: Any, new: Any) -> bool:
+    """Whether a policy has a say in a write, by its match conditions; `old` is None for what is new."""
+    policy, _ = admission(CUSTOM_KINDS[0])
+    around = cel.Context()
+    around.add_variable("object", new)
+    around.add_variable("oldObject", old)
+    around.add_variable("request", {"operation": "CREATE" if old is None else "UPDATE"})
+    return all(cel.evaluate(one["expression"], around) is True for one in policy["spec"]["matchConditions"])
+
+
+STRAY = {"apiVersion": "a", "kind": "b", "metadata": {"finalizers": ["x"]}, "spec": {"dney": {}}}
+
+
+def test_what_is_written_is_looked_at() -> None:
+    assert looked_at(None, STRAY)
+    assert looked_at({**STRAY, "spec": {}}, STRAY)
+    assert looked_at({"metadata": {}}, STRAY)
+    assert looked_at(STRAY, {**STRAY, "dney": {}})
+
+
+def test_a_finalizer_can_be_taken_off_what_was_there_before_the_policy() -> None:
+    assert not looked_at(STRAY, {**STRAY, "metadata": {}})
+    assert not looked_at({"metadata": {"finalizers": ["x"]}}, {"metadata": {}})
+
+
+@pytest.mark.parametrize("kind", CUSTOM_KINDS, ids=NAMES)
+def test_a_stray_field_beside_spec_is_refused_by_name_and_not_pruned(kind: CustomKind) -> None:
+    policy, _ = admission(kind)
+    rule, around = policy["spec"]["validations"][0], cel.Context()
+    around.add_variable("object", {**STRAY, "spec": {}, "deny": {"logins": ["root"]}})
+    around.add_function("join", lambda texts, between: between.join(texts))
+
+    assert cel.evaluate(rule["expression"], around) is False
+    assert cel.evaluate(rule["messageExpression"], around) == "unknown field: deny"
+    for version in crd(kind)["spec"]["versions"]:
+        assert version["schema"]["openAPIV3Schema"][PRESERVE] is True
