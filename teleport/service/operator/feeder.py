@@ -30,6 +30,8 @@ _AGAIN: Final = 300.0
 _RETRIES: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _RESTING: Final = 5.0
 """Seconds after which an operator that rests looks whether it is its turn."""
+_REFUSED: Final = (403, 409, 422)
+"""Answers that concern one object: whoever goes on asks again at the next pass."""
 _AT_ONCE: Final = 8
 """Statuses that are written at the same time."""
 
@@ -222,7 +224,13 @@ class Feeder:
         for manifest in list(manifests):
             kind = custom_kind(manifest["kind"])
             if kind is not None and FINALIZER in (manifest["metadata"].get("finalizers") or ()):
-                await self._api.release(kind, manifest, FINALIZER)
+                try:
+                    await self._api.release(kind, manifest, FINALIZER)
+                except KubernetesError as error:
+                    if error.answered not in _REFUSED:
+                        raise
+                    log.warning("source %s: the finalizer of %s stays: %s", self.source.name, _place(manifest), error)
+                    continue
                 metadata = manifest["metadata"]
                 metadata["finalizers"] = [one for one in metadata["finalizers"] if one != FINALIZER]
 

@@ -201,6 +201,21 @@ async def test_a_finalizer_of_the_upstream_is_taken_off(server: Emulation, feede
     assert found(server)["metadata"]["finalizers"] == ["somebody/else"]
 
 
+async def test_a_finalizer_that_cannot_be_taken_off_holds_up_nothing_else(
+    server: Emulation, api: KubernetesApi, feeder: Feeder, auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise KubernetesError("denied by an admission policy", 422)
+
+    monkeypatch.setattr(api, "release", refuse)
+    await server.create(lock(finalizers=[FINALIZER]))
+    await server.create(lock("another"))
+
+    await feeder.pass_once()
+
+    assert sorted(auth.names) == ["another", "lost"]
+
+
 async def test_an_api_server_that_fails_is_tried_again(server: Emulation, feeder: Feeder, auth: Auth) -> None:
     await server.create(lock())
     server.failing = True
