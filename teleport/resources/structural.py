@@ -39,7 +39,11 @@ _SHAPES: Final[Mapping[str, Schema]] = {
     "SecretRef": _SEVERAL_WAYS,
 }
 """The named types of values (`shapes`), as a structural schema can say them."""
-_KEPT: Final = ("minimum", "maximum", "minItems", "minProperties")
+_KEPT: Final = {
+    "minimum": ("integer", "number"), "maximum": ("integer", "number"), "minItems": ("array",),
+    "minProperties": ("object",),
+}  # fmt: skip
+"""Bounds that are kept, each where the type of value has it."""
 
 
 def structural_spec(cls: Any) -> Schema:
@@ -58,7 +62,10 @@ class _Inlined:
         made = self._of(schema)
         if "description" in schema:
             made = {"description": schema["description"], **{k: v for k, v in made.items() if k != "description"}}
-        return {**made, **{key: schema[key] for key in _KEPT if key in schema and "type" in made}}
+        return {
+            **made,
+            **{key: schema[key] for key, types in _KEPT.items() if key in schema and made.get("type") in types},
+        }
 
     def _of(self, schema: Schema) -> Schema:
         if "$ref" in schema:
@@ -119,6 +126,11 @@ def breaches(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
         yield f"{path}: {PRESERVE} may only be true"
     if schema.get("type") == "array" and "items" not in schema:
         yield f"{path}: an array without items"
+    for word, types in _KEPT.items():
+        if word in schema and schema.get("type") not in types:
+            yield f"{path}: {word} of what is no {types[0]}"
+    if schema.get("nullable") and "enum" in schema and None not in schema["enum"]:
+        yield f"{path}: nullable, and null is none of the words"
     if schema.get("nullable") and "default" in schema and schema["default"] is None:
         yield f"{path}: a default of null"
     for name, one in schema.get("properties", {}).items():

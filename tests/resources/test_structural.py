@@ -64,6 +64,8 @@ def test_every_schema_is_structural(kind: CustomKind) -> None:
         {"type": "array"},
         {"type": "object", "properties": {}, "additionalProperties": {"type": "string"}},
         {"type": "object", "properties": {"a": {"type": "array", "items": {}}}},
+        {"type": "string", "minItems": 1},
+        {"type": "string", "enum": ["a"], "nullable": True},
     ],
 )
 def test_what_an_api_server_refuses_of_a_schema_is_noticed(schema: dict[str, Any]) -> None:
