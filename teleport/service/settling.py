@@ -19,6 +19,7 @@ from teleport.auth.policy import Foreign, Proposal, Stored
 from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, Problem
 from teleport.gitops.foreseen import foreseen
+from teleport.gitops.guards.administration import NAME as ADMINISTRATION
 from teleport.gitops.loop import Guarded, Outcome
 from teleport.gitops.manifests import Declared
 from teleport.gitops.order import Ref
@@ -39,7 +40,7 @@ _TOLD: Final = 5
 """Problems of the whole that each object is told which cannot be told apart."""
 _ATTEMPTS: Final = 4
 """How often all is looked at anew because others wrote policy meanwhile."""
-_STATES: Final = frozenset({TESTS, INVARIANTS})
+_STATES: Final = frozenset({TESTS, INVARIANTS, ADMINISTRATION})
 """What refuses a state, so that the half of a change that leads to it can be told; other guards measure changes, and
 would be got round by halves."""
 

@@ -179,6 +179,15 @@ async def test_a_deletion_that_a_guard_refuses_keeps_only_what_gives_somebody_mo
         }  # fmt: skip
 
 
+async def test_a_deletion_that_leaves_nobody_to_administer_stays_out_alone(fed: Fed) -> None:
+    await fed.feed(user("ann"), user("bob"), user("boss", "editor"), role("dev"))
+
+    answer = await fed.feed(user("ann"))
+
+    assert [one.place for one in answer.kept] == ["TeleportUser/boss"]
+    assert await fed.owned() == ["user/ann", "user/boss"]
+
+
 async def test_the_half_of_a_change_that_breaks_a_promise_stays_out_alone(fed: Fed) -> None:
     promise = manifest(
         "TeleportAccessTest", "promise", {"given": {"user": "ann"}, "expect": [{"cannot": "root", "hosts": "any"}]}
