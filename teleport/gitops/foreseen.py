@@ -17,10 +17,11 @@ from teleport.gitops.order import Ref
 from teleport.resources.kinds import AnyResource, shown
 from teleport.resources.role import Condition, Role
 from teleport.resources.times import parse_timestamp
+from teleport.resources.token import Token
 from teleport.resources.trusted_cluster import TrustedCluster
 from teleport.resources.user import User
 
-__all__ = ["foreseen"]
+__all__ = ["foreseen", "plainly"]
 
 Objects = Mapping[Ref, AnyResource]
 
@@ -42,6 +43,20 @@ def foreseen(
     yield from _partners(before, after)
     yield from (f"whoever may reach hosts like {name}" for name in _unknown_hosts(before, after, hosts))
     yield from _otherwise(*objects, after)
+
+
+def plainly(new: AnyResource) -> tuple[str, ...]:
+    """Who gains by an object that is new, as `foreseen` would say it, told by the object alone; empty if that takes
+    more."""
+    if isinstance(new, Role):
+        return (f"whoever holds role/{new.name}",) if any(widened(_NOTHING, new.spec.allow)) else ()
+    if isinstance(new, User):
+        return (new.name,) if new.spec.roles else ()
+    return (_joining(new.name),) if isinstance(new, Token) else ()
+
+
+def _joining(name: str) -> str:
+    return f"what joins with token/{shown(Token.kind, name)}"
 
 
 def _says_more(old: CompiledRole | None, new: CompiledRole) -> bool:
@@ -132,8 +147,8 @@ def _otherwise(before: Objects, after: Objects, snapshot: Snapshot) -> Iterator[
     changed = [ref for ref, one in after.items() if before.get(ref) is not one]
     for kind, name in sorted(changed):
         old, new = before.get((kind, name)), after[kind, name]
-        if kind == "token" and (old is None or (old.spec, old.metadata.expires) != (new.spec, new.metadata.expires)):
-            yield f"what joins with token/{shown(kind, name)}"
+        if kind == Token.kind and (old is None or (old.spec, old.metadata.expires) != (new.spec, new.metadata.expires)):
+            yield _joining(name)
     if any(_looks_at_labels(role) for role in snapshot.roles.values()):
         for ref in sorted(changed):
             if ref in before and before[ref].metadata.labels != after[ref].metadata.labels:

@@ -21,6 +21,14 @@ Widens = Callable[[Objects, Objects], Sequence[str]]
 """Who would have more after a change than before it, as people say it; empty if nobody."""
 
 
+Plainly = Callable[[AnyResource], Sequence[str]]
+"""Who has more by an object that is new, whatever else there is, as far as it can be told by that alone."""
+
+
+def _unseen(_: AnyResource) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class ChangeSet:
     """Objects that belong together."""
@@ -51,12 +59,13 @@ class Partial:
 
 def partial(
     declared: Objects, broken: Mapping[Ref, Sequence[Problem]], *, owned: Objects, others: Objects, widens: Widens,
-    sets: Mapping[Ref, ChangeSet] | None = None,
+    sets: Mapping[Ref, ChangeSet] | None = None, plainly: Plainly = _unseen,
 ) -> Partial:  # fmt: skip
     """From what a source owns towards what it declares, as far as that goes.
 
     `broken` are objects that exist and cannot be read; `others` is what belongs to somebody else. `sets` tells to
-    which change set an object belongs, the broken ones too.
+    which change set an object belongs, the broken ones too. `plainly` spares asking `widens` about each new object,
+    which takes as long as there are objects.
     """
     members = sets or {}
     declared = {ref: owned[ref] if _same(one, owned.get(ref)) else one for ref, one in declared.items()}
@@ -71,8 +80,11 @@ def partial(
             stalled[ref] = (*stalled.get(ref, ()), *problems)
     if not stalled:
         return Partial(desired)
-    kept, waiting = _narrowing(desired, owned, others, widens, members)
-    return Partial(kept, stalled, waiting)
+    gainers = {ref: tuple(plainly(one)) for ref, one in desired.items() if ref not in owned and ref not in members}
+    waiting = {ref: Waiting(found) for ref, found in gainers.items() if found}
+    rest = {ref: one for ref, one in desired.items() if ref not in waiting}
+    kept, others_waiting = _narrowing(rest, owned, others, widens, members)
+    return Partial(kept, stalled, {**waiting, **others_waiting})
 
 
 def _desired(declared: Objects, owned: Objects, stalled: Iterable[Ref]) -> dict[Ref, AnyResource]:

@@ -18,7 +18,7 @@ from teleport.audit.events import SERVICE, Actor
 from teleport.auth.policy import Foreign, Proposal, Stored
 from teleport.core.aio import Clock
 from teleport.core.errors import Conflict, Invalid, Problem
-from teleport.gitops.foreseen import foreseen
+from teleport.gitops.foreseen import foreseen, plainly
 from teleport.gitops.guards.administration import NAME as ADMINISTRATION
 from teleport.gitops.loop import Guarded, Outcome
 from teleport.gitops.manifests import Declared
@@ -107,7 +107,7 @@ class _Attempt:
         broken = {ref: one.problems for ref, one in findings.items()}
         work = bound(
             partial, case.declared, broken, owned=case.owned, others=case.others, widens=self._widens(),
-            sets=case.read.sets,
+            sets=case.read.sets, plainly=plainly,
         )  # fmt: skip
         return await asyncio.to_thread(work)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from teleport.access.snapshot import Snapshot
-from teleport.gitops.foreseen import foreseen
+from teleport.gitops.foreseen import foreseen, plainly
 from teleport.gitops.order import Ref
 from teleport.resources.kinds import AnyResource
 from tests.access.builders import from_yaml, host, policy, resource, role, rule, user
@@ -111,3 +111,15 @@ def test_what_gives_somebody_more_one_day(before: list[AnyResource], after: list
 )  # fmt: skip
 def test_what_gives_nobody_more_whatever_comes(before: list[AnyResource], after: list[AnyResource]) -> None:
     assert gainers(before, after) == []
+
+
+@pytest.mark.parametrize("new", [LATER, token(), user("bob", ["later"])], ids=["a role", "a token", "a user"])
+def test_what_a_new_object_plainly_gives_is_what_is_foreseen_of_it(new: AnyResource) -> None:
+    (gainer,) = plainly(new)
+
+    assert gainer in gainers([] if new is LATER else [LATER], [new] if new is LATER else [LATER, new])
+
+
+@pytest.mark.parametrize("new", [role("empty"), user("bob", [])], ids=["a role", "a user"])
+def test_what_gives_nothing_plainly_gives_nothing(new: AnyResource) -> None:
+    assert plainly(new) == ()

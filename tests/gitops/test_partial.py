@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from teleport.access.judge import judge
 from teleport.core.errors import Problem
 from teleport.gitops.order import Ref
-from teleport.gitops.partial import ChangeSet, Partial, partial
+from teleport.gitops.partial import ChangeSet, Partial, Waiting, partial
 from teleport.resources.codec import from_dict
 from teleport.resources.kinds import AnyResource
 from teleport.resources.model import Origin
@@ -67,6 +67,23 @@ def test_where_nothing_is_wrong_everything_comes_into_force() -> None:
     declared = objects(role("dev", "root"), user("ann", "dev"))
 
     assert run(declared) == Partial(declared)
+
+
+def test_what_plainly_gives_more_waits_and_nobody_is_asked_about_it() -> None:
+    asked: list[int] = []
+
+    def ask(before: Mapping[Ref, AnyResource], after: Mapping[Ref, AnyResource]) -> list[str]:
+        asked.append(len(after) - len(before))
+        return []
+
+    found = partial(
+        objects(user("ann"), *(role(f"r{index}", "root") for index in range(50))), {("lock", "x"): BROKEN}, owned={},
+        others={}, widens=ask, plainly=lambda one: ["all"] if one.kind == "role" else [],
+    )  # fmt: skip
+
+    assert asked == [1]
+    assert set(found.desired) == {("user", "ann")}
+    assert set(found.waiting.values()) == {Waiting(("all",))}
 
 
 def test_a_broken_object_keeps_its_last_good_version() -> None:
