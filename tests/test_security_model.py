@@ -23,8 +23,8 @@ SUBJECTS = {
     "Between the services": "tickets, assignments, one person, client addresses, joining, "
     "recognising, copied identities, hosts without a right, own affairs, secrets, names, "
     "plain hosts, plain hosts' names, plain hosts' sessions",
-    "Between clusters": "joining clusters, names of clusters, tunnels of clusters, passages, visitors, role maps, "
-    "trust withdrawn",
+    "Between clusters": "joining clusters, names of clusters, tunnels of clusters, passages, visitors, "
+    "visitors of plain hosts, role maps, trust withdrawn",
     "API and web": "routes, bodies, local administration, browsers, forms, terminals, slow strangers",
     "Policy": "one judge, ownership, emptied folders, drift, emergencies, what emergencies spare, ends of emergencies, "
     "foreseen, tests and invariants, commits, hostile files, repositories, secrets of policy, receivers, "

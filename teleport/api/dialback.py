@@ -7,11 +7,11 @@ the ticket of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client 
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, ValidationError
 
-from teleport.api.models import Line, Message, Short, Sid
+from teleport.api.models import Line, Message, PassageText, Short, Sid
 from teleport.core.errors import BadInput, TeleportError, from_wire
 
 __all__ = [
@@ -29,9 +29,6 @@ __all__ = [
     "parse",
     "refusal",
 ]
-
-Passage = Annotated[str, StringConstraints(max_length=32 * 1024)]
-"""A passage in PEM."""
 
 TICKET_BYTES = 16
 TICKET_SECONDS = 10.0
@@ -80,7 +77,7 @@ class Dial(Message):
     cluster: Short
     scope: tuple[Short, ...] | None = None
     target: Short = ""
-    passage: Passage = ""
+    passage: PassageText = ""
     """Of a user from another cluster, what lets that user in."""
 
 
@@ -105,7 +102,7 @@ class Route(Message):
 class Entry(Message):
     """A user of the root comes by this connection. Answered by `Accepted`, or for a list by `m.Hosts`."""
 
-    passage: Passage
+    passage: PassageText
     lists: bool = False
     """Whether the hosts are wanted that the user reaches, instead of one of them."""
 

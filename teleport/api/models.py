@@ -244,6 +244,10 @@ class PassageRequest(Message):
     client_address: Short = ""
 
 
+PassageText = Annotated[str, StringConstraints(max_length=32 * 1024)]
+"""A passage in PEM."""
+
+
 class PassageAnswer(Message):
     passage: str
     expires: float
@@ -875,6 +879,10 @@ class PlainChallengeRequest(Message):
 
     host_id: Short
     ssh_public_key: Line
+    root: Short = ""
+    """Of a client from another cluster, which."""
+    passage: PassageText = ""
+    """And what lets that client in: for this one challenge."""
 
 
 class PlainChallenge(Message):

@@ -150,6 +150,7 @@ class Relay:
             ticket="", session=session.id, proxy_id=self._tunnels.proxy_id, host_id=target.uid,
             client_address=come_from[0], client_port=come_from[1], user=identity.name, user_uid=identity.uid,
             cluster=identity.cluster, scope=identity.requested_roles, target=target.name,
+            passage=identity.passage.certificate if identity.passage is not None else "",
         )  # fmt: skip
         with ExitStack() as watched:
             await _see_out(asyncio.ensure_future(serve(taken, assignment)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.plain import PlainHost, plain_host
 from tests.e2e.world import LOGIN, Person, World, missing, user, wait_until
 
 ROOT, LEAF = "root.test", "leaf.test"
@@ -57,10 +58,10 @@ class Two:
         return ended.status, ended.output, ended.errors
 
     @contextlib.contextmanager
-    def session(self) -> "Iterator[subprocess.Popen[str]]":
+    def session(self, host: str = "app-1") -> "Iterator[subprocess.Popen[str]]":
         """A live session across the clusters, which has said that it is there."""
         program = subprocess.Popen(
-            ["tsh", "ssh", "--cluster", LEAF, f"{LOGIN}@app-1", "echo here; exec sleep 60"],
+            ["tsh", "ssh", "--cluster", LEAF, f"{LOGIN}@{host}", "echo here; exec sleep 60"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=self.ann.environment(),
         )  # fmt: skip
@@ -208,6 +209,41 @@ def test_a_change_on_either_side_cuts_what_is_open_at_once(two: Two, change: Cal
     assert took < 1.0, errors
     assert refused[0] != 0
     wait_until(lambda: two.ssh("true")[0] == 0, what="the way to be open again")
+
+
+@pytest.fixture
+def old(two: Two, tmp_path: Path) -> Iterator[PlainHost]:
+    """A host of the leaf that runs only OpenSSH."""
+    if reason := missing("sshd"):
+        pytest.skip(reason)
+    with plain_host(two.leaf, tmp_path / "old") as host:
+        wait_until(lambda: two.ssh("true", host="old-1")[0] == 0, what="the way to the host")
+        yield host
+        (two.leaf.policies / "nodes/old-1.yaml").unlink()
+
+
+def test_a_host_with_only_openssh_is_reached_recorded_and_cut_off_as_one_with_an_agent(
+    two: Two, old: PlainHost
+) -> None:
+    status, output, errors = two.ssh("id -un; exit 3", host=old.name)
+    with two.session(old.name) as program:
+        took, told = cut(two, program, lambda: two.trust(maps="{remote: other, local: [visitor]}"))
+    refused = two.ssh("true", host=old.name)
+    two.trust()
+
+    assert (status, output) == (3, f"{LOGIN}\n"), errors
+    assert took < 1.0, told
+    assert refused[0] == 255
+    started = two.leaf.wait_event("session.start", server_id=old.name)
+    about = {key: started[key] for key in ("user", "user_roles", "login", "server_sub_kind", "role")}
+    visitor = f"remote-ann-{ROOT}"
+    assert about == {
+        "user": visitor, "user_roles": ["visitor"], "login": LOGIN, "server_sub_kind": "openssh", "role": "visitor",
+    }  # fmt: skip
+    assert two.leaf.wait_event("cert.create", cert_type="openssh")["user"] == visitor
+    assert two.leaf.wait_event("session.end", sid=started["sid"])["user"] == visitor
+    two.leaf.wait_event("session.upload", sid=started["sid"])
+    wait_until(lambda: two.ssh("true", host="app-1")[0] == 0, what="the way to be open again")
 
 
 def test_a_user_who_is_deleted_at_home_is_cut_over_there(two: Two) -> None:

@@ -142,8 +142,9 @@ class _PlainServer(HostServer):
     def _not_declared(self, snapshot: Snapshot) -> Decision:
         return Decision(False, (f"node/{self.host.uid} is declared no longer",), revision=snapshot.revision)
 
-    async def options(self) -> Any:
-        return connection_options(self._key, await self._way_in.shown(self._node.name, self._public_key))
+    async def options(self, assignment: Dial) -> Any:
+        shown = await self._way_in.shown(self._node.name, self._public_key, assignment)
+        return connection_options(self._key, shown)
 
     async def enter(self, entering: Entering) -> Inside:
         login = entering.connection.login

@@ -13,6 +13,7 @@ from teleport.agents.openssh.running import RemoteRunner
 from teleport.api import models as m
 from teleport.api import routes as r
 from teleport.api.client import ApiClient
+from teleport.api.dialback import Dial
 from teleport.core.errors import AccessDenied, Unavailable
 from teleport.net.asyncssh_host import HostConnection, Trust, connect_to_host
 from teleport.pki.authority import TrustedAuthority
@@ -33,9 +34,12 @@ class WayIn:
     timeout: Callable[[], float]
     """Seconds for a host to answer in."""
 
-    async def shown(self, node: str, public_key: str) -> str:
-        """What to show the next client of a host as its key. Raises TeleportError."""
-        request = m.PlainChallengeRequest(host_id=node, ssh_public_key=public_key)
+    async def shown(self, node: str, public_key: str, assignment: Dial) -> str:
+        """What to show a client of a host as its key. Raises TeleportError."""
+        passage = assignment.passage
+        request = m.PlainChallengeRequest(
+            host_id=node, ssh_public_key=public_key, root=assignment.cluster if passage else "", passage=passage
+        )  # fmt: skip
         return (await self.client.call(r.OPENSSH_CHALLENGE, request)).ssh_certificate
 
     async def enter(self, node: Node, login: Login, *, as_login: str, address: str, trust: Trust) -> "Inside":

@@ -116,15 +116,15 @@ class HostServer:
 
     async def serve(self, stream: LineConnection, assignment: Dial) -> None:
         """One connection, from its first SSH byte to its last."""
-        await _Served(self, stream, assignment, await self.options()).run()
+        await _Served(self, stream, assignment, await self.options(assignment)).run()
 
     async def take(self, taken: Callable[[], Awaitable[LineConnection]], assignment: Dial) -> None:
         """The same for a connection that is `taken` once it can be served. Raises TeleportError before that."""
-        options = await self.options()
+        options = await self.options(assignment)
         await _Served(self, await taken(), assignment, options).run()
 
-    async def options(self) -> Any:
-        """Of the next connection."""
+    async def options(self, assignment: Dial) -> Any:
+        """Of a connection."""
         raise NotImplementedError
 
     async def enter(self, entering: Entering) -> Entered:
@@ -168,7 +168,7 @@ class SshServer(HostServer):
         """Present this to connections from now on."""
         self._options = connection_options(host_key, host_certificate)
 
-    async def options(self) -> Any:
+    async def options(self, assignment: Dial) -> Any:
         return self._options
 
     async def enter(self, entering: Entering) -> Entered:

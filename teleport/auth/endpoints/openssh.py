@@ -10,6 +10,7 @@ from teleport.auth.endpoints.parts import Parts
 from teleport.auth.openssh import LoginCertificate
 from teleport.core.aio import utc
 from teleport.core.errors import BadInput
+from teleport.sessions.visitors import Arriving
 from teleport.wire.ssh_userauth import Exchange, Login
 
 __all__ = ["ForPlainHosts"]
@@ -20,7 +21,11 @@ class ForPlainHosts:
         self._parts = parts
 
     async def on_openssh_challenge(self, caller: Caller, request: m.PlainChallengeRequest) -> m.PlainChallenge:
-        shown = self._parts.plain.challenge(caller.known, request.host_id, request.ssh_public_key)
+        here = self._parts.authorities.cluster
+        arriving = Arriving(request.passage, request.root, here) if request.passage or request.root else None
+        shown = self._parts.plain.challenge(
+            caller.known, request.host_id, request.ssh_public_key, arriving=arriving
+        )  # fmt: skip
         return m.PlainChallenge(ssh_certificate=shown)
 
     async def on_openssh_login(self, caller: Caller, request: m.PlainLoginRequest) -> m.PlainLogin:
@@ -35,7 +40,7 @@ class ForPlainHosts:
         name, decision = issued.identity.name, issued.decision
         rule = {key: value for key, value in decision.rule.items() if key != "role"}
         return CertificateCreated(
-            user=name, user_kind=1, user_roles=self._parts.policy.roles_of(name), cert_type="openssh",
+            user=name, user_kind=1, user_roles=self._parts.policy.roles_held(issued.identity), cert_type="openssh",
             identity={
                 "user": name, "logins": [issued.login], "host": issued.node.hostname, "host_id": issued.node.name,
                 "expires": utc(issued.expires), "proxy": caller.known.uid,
