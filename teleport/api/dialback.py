@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from teleport.api.models import Line, Message, PassageText, Short, Sid
+from teleport.api.models import HostRow, Line, Message, PassageText, Short, Sid
 from teleport.core.errors import BadInput, TeleportError, from_wire
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Dial",
     "Entry",
     "Hello",
+    "HostsPart",
     "Listing",
     "Ping",
     "Pulse",
@@ -100,7 +101,7 @@ class Route(Message):
 
 
 class Entry(Message):
-    """A user of the root comes by this connection. Answered by `Accepted`, or for a list by `m.Hosts`."""
+    """A user of the root comes by this connection. Answered by `Accepted`, or for a list by `HostsPart`."""
 
     passage: PassageText
     lists: bool = False
@@ -111,6 +112,14 @@ class Listing(Message):
     """A client wants to see the hosts of another cluster."""
 
     lists: Short
+
+
+class HostsPart(Message):
+    """Hosts that the user reaches."""
+
+    hosts: tuple[HostRow, ...]
+    more: bool = False
+    """Whether another part follows."""
 
 
 class Accepted(Message):

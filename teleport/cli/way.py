@@ -12,10 +12,10 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from teleport.cli import profile as p
 from teleport.cli import straight
@@ -43,6 +43,7 @@ _KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
 _LISTS = "teleport-leaf-hosts"
 _PATIENCE, _BANNER_PATIENCE = straight.PATIENCE, straight.BANNER_PATIENCE
 _CHUNK = 64 * 1024
+_LONGEST_LINE = 128 * 1024
 _LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 
@@ -214,12 +215,28 @@ def listing(profile: p.Profile, cluster: str) -> list[dict[str, Any]]:
     profile.check()
     connection = _connect(profile, None, (_LISTS,))
     try:
-        hosts = _exchange(connection, {"lists": cluster})[0]["hosts"]
-    except (KeyError, TypeError) as error:
+        connection.sendall(json.dumps({"lists": cluster}).encode() + b"\n")
+        connection.settimeout(_PATIENCE)
+        with connection.makefile("rb") as answers:
+            return list(_listed(answers))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise unanswered(error) from None
     finally:
         connection.close()
-    return list(hosts)
+
+
+def _listed(answers: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """The hosts of all parts of a list. Raises what the proxy has answered."""
+    more = True
+    while more:
+        line = answers.readline(_LONGEST_LINE)
+        if not line:
+            raise Unavailable("the proxy closed the connection before the list was whole")
+        answer = json.loads(line)
+        if "error" in answer:
+            refuse(answer)
+        yield from answer["hosts"]
+        more = bool(answer["more"])
 
 
 def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:

@@ -5,17 +5,19 @@ agent judges all of it again.
 """
 
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 from teleport.access.reach import reach
 from teleport.api.dialback import Dial, Entry, Route, parse
-from teleport.api.models import HostRow, Hosts
+from teleport.api.models import HostRow
 from teleport.audit.events import AuthFailed
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock
 from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
-from teleport.net.lines import MAX_LINE, LineConnection
+from teleport.net.lines import LineConnection
+from teleport.proxy.host_lists import in_parts
 from teleport.proxy.relay import Relay, say
 from teleport.sessions.policy import LiveFleet, LivePolicy
 from teleport.sessions.visitors import Arriving, read_visitor
@@ -25,8 +27,6 @@ __all__ = ["Entrance"]
 log = logging.getLogger(__name__)
 
 _QUESTION_SECONDS: Final = 10.0
-_ROOM: Final = 1024
-"""Bytes of an answer's line that are no hosts."""
 
 
 class Entrance:
@@ -54,7 +54,8 @@ class Entrance:
             passage = visitor.passage
             assert passage is not None
             if entry.lists:
-                await connection.send(self._hosts(visitor).model_dump(mode="json"))
+                for part in in_parts(self._hosts(visitor)):
+                    await connection.send(part.model_dump(mode="json"))
                 return
             wanted = Route(host=passage.host, login=passage.login)
             address, port = assignment.client_address, assignment.client_port
@@ -78,18 +79,11 @@ class Entrance:
             raise Unauthenticated("the passage is another's than the one whom the proxy announced")
         return visitor
 
-    def _hosts(self, visitor: Identity) -> Hosts:
-        """The hosts that the visitor reaches, as many as fit the answer."""
+    def _hosts(self, visitor: Identity) -> Iterator[HostRow]:
+        """The hosts that the visitor reaches."""
         snapshot, now = self._policy.current, self._clock.time()
-        rows, room = [], MAX_LINE - _ROOM
         for target, logins in reach(snapshot, visitor, self._fleet.fleet, now=now).rows():
-            row = HostRow(hostname=target.name, uuid=target.uid, labels=dict(target.labels), logins=tuple(logins))
-            room -= len(row.model_dump_json()) * 2
-            if room < 0:
-                log.warning("%s reaches more hosts than one answer holds", visitor.name)
-                break
-            rows.append(row)
-        return Hosts(hosts=tuple(rows))
+            yield HostRow(hostname=target.name, uuid=target.uid, labels=dict(target.labels), logins=tuple(logins))
 
     async def _note(self, error: Unauthenticated, assignment: Dial) -> None:
         log.warning("a connection of %s was refused: %s", self._root, error)

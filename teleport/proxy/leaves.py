@@ -13,7 +13,7 @@ from teleport.access.clusters import KIND, labels_of, reaches_cluster
 from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.snapshot import Snapshot
 from teleport.api.dialback import Accepted, Entry, Listing, Route, parse
-from teleport.api.models import Hosts, PassageRequest
+from teleport.api.models import PassageRequest
 from teleport.audit.events import ClientDisconnected, SessionConnected, SessionRejected, TunnelRefused
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock, cancel_and_wait
@@ -23,6 +23,7 @@ from teleport.net.join import Leg, as_stream, join
 from teleport.net.keepalive import Vigil
 from teleport.net.lines import LineConnection
 from teleport.net.splice import Pipes
+from teleport.proxy.host_lists import pass_on
 from teleport.proxy.relay import say, unless_gone
 from teleport.proxy.tunnels import Tunnels
 from teleport.sessions.gate import AccessWithdrawn, Denied, Gate, Session
@@ -191,11 +192,10 @@ class Departures:
         leg = await as_stream(await unless_gone(client, asyncio.ensure_future(dialling)))
         try:
             await leg.send(Entry(passage=text, lists=lists).model_dump())
-            answer = await leg.receive(timeout=_ANSWER_SECONDS)
             if lists:
-                await client.send(parse(Hosts, answer).model_dump(mode="json"))
+                await pass_on(leg, client)
                 return
-            accepted: Accepted = parse(Accepted, answer)
+            accepted: Accepted = parse(Accepted, await leg.receive(timeout=_ANSWER_SECONDS))
             await self._events.emit(
                 SessionConnected(
                     **_about(session.request.identity, wanted, address), user_roles=session.user_roles,

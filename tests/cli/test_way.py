@@ -1,5 +1,6 @@
 """Which way `tsh proxy ssh` takes through a network, and what it remembers of that."""
 
+import io
 import os
 import time
 from pathlib import Path
@@ -53,6 +54,43 @@ def test_a_network_without_a_way_outside_of_tls_is_tried_once_a_day(tried: list[
     reach()
 
     assert tried == [both, keeps, keeps, both, keeps]
+
+
+class Answering(Connection):
+    """A proxy that answers with these lines."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(way._LISTS)
+        self._lines = lines
+
+    def sendall(self, _data: bytes) -> None: ...
+    def settimeout(self, _seconds: float) -> None: ...
+    def close(self) -> None: ...
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO("".join(f"{line}\n" for line in self._lines).encode())
+
+
+def listing(monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[dict[str, object]]:
+    monkeypatch.setattr(way, "_connect", lambda *_: Answering(*lines))
+    return way.listing(PROFILE, "leaf")
+
+
+def test_a_list_is_read_to_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = listing(
+        monkeypatch, '{"hosts": [{"uuid": "a"}], "more": true}', '{"hosts": [{"uuid": "b"}], "more": false}'
+    )
+
+    assert [host["uuid"] for host in hosts] == ["a", "b"]
+
+
+def test_a_list_that_breaks_off_is_an_error_and_no_shorter_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match="before the list was whole"):
+        listing(monkeypatch, '{"hosts": [{"uuid": "a"}], "more": true}')
+    with pytest.raises(Unavailable, match="took too long"):
+        listing(
+            monkeypatch, '{"hosts": [{"uuid": "a"}], "more": true}',
+            '{"error": {"code": "unavailable", "message": "the list of hosts took too long"}}',
+        )  # fmt: skip
 
 
 def test_using_what_is_known_does_not_make_it_last_longer(tried: list[tuple[str, ...]]) -> None:

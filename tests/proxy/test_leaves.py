@@ -208,7 +208,7 @@ async def test_a_visitor_sees_hosts_by_the_role_map(tmp_path: Path) -> None:
 
         answer, _ = await enter(cluster, passage(cluster), announced())
 
-    assert answer == {"hosts": []}
+    assert answer == {"hosts": [], "more": False}
 
 
 @pytest.mark.parametrize(
