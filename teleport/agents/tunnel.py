@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import teleport
-from teleport.api.dialback import PULSE, Accepted, Dial, Hello, Ping, Pulse, TicketShown, Welcome, parse
+from teleport.api.dialback import PULSE, Accepted, Cut, Dial, Hello, Ping, Pulse, TicketShown, Welcome, parse
 from teleport.core.aio import Clock, cancel_and_wait
 from teleport.core.errors import AccessDenied, TeleportError, Unavailable
 from teleport.core.identity import Identity
@@ -69,7 +69,7 @@ class Tunnel:
     """Keeps an agent reachable through one proxy. Run `run()` as a task.
 
     `claim` is told which proxy answered, and says whether this tunnel is to be the one to it; `changed` is called
-    whenever the connection is there or lost.
+    whenever the connection is there or lost, and `cut` when the proxy says that a visitor has to go.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Tunnel:
         self._spread, self._said = _SPREAD, ""
         self.claim: Callable[[str], bool] = lambda _: True
         self.changed: Callable[[], None] = lambda: None
+        self.cut: Callable[[Cut], None] = lambda _: None
         self.connected = asyncio.Event()
 
     @property
@@ -194,6 +195,8 @@ class Tunnel:
         while True:
             message = await connection.receive(timeout=self._pulse.silence)
             heard.count += 1
+            if "cut" in message:
+                self.cut(parse(Cut, message))
             if "dial" not in message:
                 continue
             assignment: Dial = parse(Dial, message)

@@ -1,9 +1,9 @@
 """What agents, proxies and clients say to each other before SSH begins: lines of JSON inside mutual TLS.
 
 Control connection (agent → proxy): the agent says `Hello`, the proxy answers `Welcome`; then the proxy sends
-`Dial` for each session, and gives back each `Ping` that the agent sends. Dial-back (agent → proxy): the agent shows
-the ticket of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client (→ proxy): `Route`, answered by
-`Accepted`.
+`Dial` for each session, `Cut` where a visitor's is to end, and gives back each `Ping` that the agent sends. Dial-back
+(agent → proxy): the agent shows the ticket of one `Dial`, the proxy answers `Accepted`, and SSH follows. Client
+(→ proxy): `Route`, answered by `Accepted`.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from teleport.core.errors import BadInput, TeleportError, from_wire
 __all__ = [
     "PULSE",
     "Accepted",
+    "Cut",
     "Dial",
     "Entry",
     "Hello",
@@ -80,6 +81,18 @@ class Dial(Message):
     target: Short = ""
     passage: PassageText = ""
     """Of a user from another cluster, what lets that user in."""
+
+
+class Cut(Message):
+    """A user lost the right to be on the way to another cluster; whoever serves that connection may say so and end it.
+
+    From the proxy at home to the other cluster's, and from there to the agent.
+    """
+
+    cut: Sid
+    """The connection, as the passage calls it."""
+    cluster: Short
+    """The user's."""
 
 
 class Ping(Message):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from teleport.access.clusters import KIND, labels_of, reaches_cluster
 from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.snapshot import Snapshot
-from teleport.api.dialback import Accepted, Entry, Listing, Route, parse
+from teleport.api.dialback import Accepted, Cut, Entry, Listing, Route, parse
 from teleport.api.models import PassageRequest
 from teleport.audit.events import ClientDisconnected, SessionConnected, SessionRejected, TunnelRefused
 from teleport.audit.sink import EventSink
@@ -34,6 +34,8 @@ __all__ = ["Departures", "Journey", "LeafTunnels", "PassageOf"]
 _ANSWER_SECONDS: Final = 45.0
 """How long a leaf may take to reach its host: its own agent has time to dial back."""
 _QUESTION_SECONDS: Final = 10.0
+_LAST_WORDS_SECONDS: Final = 0.5
+"""How long the leaf may still tell a user that the way here was cut."""
 _SETTLE_SECONDS: Final = 0.2
 """How long a proxy that comes has to introduce itself, before it is told that a leaf is here."""
 
@@ -88,6 +90,13 @@ class LeafTunnels:
         if tunnels is None:
             raise AccessDenied("nobody asked for this connection")
         await tunnels.serve_dialback(connection, identity)
+
+    def cut(self, session: Session) -> None:
+        """Tell the leaf that a session on the way to it is ended, whichever of its proxies has it."""
+        tunnels = self._leaves.get(session.request.target.name)
+        if tunnels is not None:
+            for host in tunnels.hosts:
+                tunnels.tell(host, Cut(cut=session.id, cluster=session.request.identity.cluster))
 
     def keep(self, leaves: "frozenset[str]") -> None:
         """Hang up on all others."""
@@ -204,9 +213,22 @@ class Departures:
             )  # fmt: skip
             await client.hand_over(Accepted(host_id=accepted.host_id, session=session.id).model_dump())
             with self._vigil.over(client.descriptor, leg.descriptor):
-                await join(client, leg, self._pipes)  # cut off, at once: over there nobody has last words to say
+                await self._carry(client, leg, session)
         finally:
             leg.abort()
+
+    async def _carry(self, client: Leg, leg: Leg, session: Session) -> None:
+        """Until it is over. Cut off, the leaf is told, and has a moment to end it with words; then it is cut."""
+        carrying = asyncio.ensure_future(join(client, leg, self._pipes))
+        try:
+            await asyncio.shield(carrying)
+        except asyncio.CancelledError:
+            if session.ended:
+                self._tunnels.cut(session)
+                await asyncio.wait([carrying], timeout=_LAST_WORDS_SECONDS)
+            raise
+        finally:
+            carrying.cancel()
 
     async def _reject(self, error: Denied, identity: Identity, wanted: Route, address: tuple[str, int]) -> None:
         await self._events.emit(

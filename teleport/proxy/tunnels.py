@@ -17,6 +17,7 @@ from teleport.api.dialback import (
     TICKET_BYTES,
     TICKET_SECONDS,
     Accepted,
+    Cut,
     Dial,
     Hello,
     Pulse,
@@ -40,6 +41,7 @@ _RETURNS_A_SECOND: Final = 200
 _LONGEST_SPREAD: Final = 30.0
 _AT_ONCE: Final = 8
 """Sessions that one agent is asked for at a time: of hundreds at once each is served before its ticket is too old."""
+_TELLING_SECONDS: Final = 5.0
 _QUEUE_SECONDS: Final = 45.0
 """How long a session waits for its turn: less than clients wait for an answer."""
 
@@ -79,6 +81,7 @@ class Tunnels:
         self._agents: dict[str, _Control] = {}
         self._pending: dict[str, _Pending] = {}
         self._dialling = 0
+        self._telling: set[asyncio.Task[None]] = set()
 
     def connected(self, host_id: str) -> bool:
         return host_id in self._agents
@@ -92,6 +95,14 @@ class Tunnels:
     def hosts(self) -> tuple[str, ...]:
         """Who is connected, by id; the last to come is last."""
         return tuple(self._agents)
+
+    def tell(self, host_id: str, message: Cut) -> None:
+        """Let an agent know, if it is here and listens."""
+        control = self._agents.get(host_id)
+        if control is not None:
+            task = asyncio.create_task(_told(control.connection, message))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
     def cut(self) -> None:
         """Hang up on everybody; live sessions are not ended by it."""
@@ -239,6 +250,12 @@ class Tunnels:
             connection.abort()
         else:
             pending.arrived.set_result(connection)
+
+
+async def _told(connection: Lines, message: Cut) -> None:
+    with suppress(TeleportError, TimeoutError):
+        async with asyncio.timeout(_TELLING_SECONDS):
+            await connection.send(message.model_dump(mode="json"))
 
 
 async def _turn(control: _Control) -> None:

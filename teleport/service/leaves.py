@@ -24,6 +24,7 @@ from teleport.proxy.entrance import Entrance
 from teleport.proxy.leaves import Departures, LeafTunnels
 from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Elsewhere, Relay
+from teleport.proxy.visits import Visits
 from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.connections import Verify
 from teleport.service.peer import verifier
@@ -124,8 +125,8 @@ class Doors:
 class Outposts:
     """On a leaf's proxy: a tunnel to each cluster that is trusted, as long as it is. Run `run()` as a task."""
 
-    def __init__(self, site: Site, member: Member, relay: Relay) -> None:
-        self._site, self._member, self._relay = site, member, relay
+    def __init__(self, site: Site, member: Member, relay: Relay, visits: Visits) -> None:
+        self._site, self._member, self._relay, self._visits = site, member, relay, visits
         self._changed = asyncio.Event()
         self._tunnels: dict[str, tuple[object, Tunnel, asyncio.Task[None]]] = {}
         member.policy.subscribe(lambda _: self._changed.set())
@@ -181,7 +182,9 @@ class Outposts:
                 alpn=[_LEAVES[protocol]],
             )  # fmt: skip
 
-        return Tunnel(
+        tunnel = Tunnel(
             ProxyAddress(address.host, address.port, service_name("Proxy", name)), member.credentials.host_id, context,
             _peer(root.authorities, self._site), entrance.serve, clock=self._site.clock,
         )  # fmt: skip
+        tunnel.cut = partial(self._visits.end, name)
+        return tunnel

@@ -10,6 +10,7 @@ from teleport.agents.ssh.recorded import RecordingHost
 from teleport.agents.ssh.server import Host, SshServer
 from teleport.agents.tunnel import ProxyAddress, Tunnel
 from teleport.api import models as m
+from teleport.api.dialback import Cut
 from teleport.auth.join import service_name
 from teleport.core.aio import Clock
 from teleport.net.changes import notice_addresses, notice_jumps
@@ -21,6 +22,7 @@ from teleport.service.labels import HostLabels
 from teleport.service.live import report_sessions
 from teleport.service.peer import verifier
 from teleport.service.site import Member, Site
+from teleport.sessions.visitors import end_visits
 
 __all__ = ["settle", "start_node"]
 
@@ -101,13 +103,18 @@ def _mesh(site: Site, member: Member, server: SshServer) -> Mesh:
     proxy, credentials = site.home.proxy, member.credentials
     verify = verifier(member.policy, credentials.cluster, site.clock)
 
+    def cut(told: Cut) -> None:
+        end_visits(member.gate, told.cluster, told.cut)
+
     def tunnel(address: ProxyAddress) -> Tunnel:
         through = site.through(address.host)
-        return Tunnel(
+        made = Tunnel(
             address, credentials.host_id, lambda protocol: credentials.client(protocol), verify, server.serve,
             clock=site.clock, leaves=lambda: through is None and not member.policy.current.network.tls_throughout,
             dial=partial(connected_through, through),
         )  # fmt: skip
+        made.cut = cut
+        return made
 
     mesh = Mesh(_address(site, proxy), tunnel)
     site.health.require(lambda: "" if mesh.connected.is_set() else f"node: not connected to the proxy at {proxy}")

@@ -16,6 +16,7 @@ from teleport.proxy.listener import Arrival
 from teleport.proxy.relay import Relay
 from teleport.proxy.ssh.server import JumpServer
 from teleport.proxy.tunnels import Tunnels
+from teleport.proxy.visits import Visits
 from teleport.proxy.web import web_application
 from teleport.service.address import DEFAULT_PORT, Address
 from teleport.service.config import Config
@@ -62,9 +63,10 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
         return await member.client.call(r.LIVE_FACTS, m.LiveSid(sid=sid))
 
     doors = Doors(site, member)
+    plain = serve_plain_hosts(site, member)
     relay = Relay(
         member.policy, member.fleet, member.gate, tunnels, member.spool, clock=site.clock, live=live,
-        elsewhere=doors.elsewhere, plain=serve_plain_hosts(site, member).serve,
+        elsewhere=doors.elsewhere, plain=plain.serve,
     )  # fmt: skip
 
     async def relayed(connection: Leg, identity: Identity, arrival: Arrival) -> None:
@@ -96,13 +98,13 @@ def _serve_ssh(site: Site, member: Member) -> tuple[Doors, Outposts]:
     offer_to_leave(member.policy.current)
     member.policy.subscribe(offer_to_leave)
     _serve_jumps(site, member, relay)
-    return doors, _serve_trust(site, member, relay, doors)
+    return doors, _serve_trust(site, member, relay, doors, Visits(member.gate, plain.gate, tunnels))
 
 
-def _serve_trust(site: Site, member: Member, relay: Relay, doors: Doors) -> Outposts:
+def _serve_trust(site: Site, member: Member, relay: Relay, doors: Doors, visits: Visits) -> Outposts:
     """Clusters that trust this one, and those that it trusts."""
     doors.open()
-    outposts = Outposts(site, member, relay)
+    outposts = Outposts(site, member, relay, visits)
     site.life.background(outposts.run(), "tunnels to other clusters")
     site.drains.append(lambda seconds: outposts.drain(timeout=seconds))
     return outposts

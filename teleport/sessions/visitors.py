@@ -11,9 +11,10 @@ from teleport.core.identity import Identity
 from teleport.pki.credentials import SSHUser
 from teleport.pki.passages import read_passage
 from teleport.pki.ssh_login import read_ssh_login
+from teleport.sessions.gate import Gate, Session
 from teleport.sessions.policy import LivePolicy
 
-__all__ = ["Arriving", "read_visiting_login", "read_visitor"]
+__all__ = ["Arriving", "end_visits", "read_visiting_login", "read_visitor"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,18 @@ def read_visiting_login(
     if (shown.name, shown.uid, shown.requested_roles) != (passage.user, invited.uid, invited.requested_roles):
         raise Unauthenticated("the SSH certificate is another's than the one that the passage is for")
     return replace(user, identity=_here(shown, invited, arriving))
+
+
+def end_visits(gate: Gate, cluster: str, sid: str) -> list[Session]:
+    """End what somebody came for from that cluster by that connection, and tell which sessions that were."""
+    found = [session for session in gate.live if _came_by(session.request.identity, cluster, sid)]
+    for session in found:
+        session.end(f"access withdrawn by {cluster}")
+    return found
+
+
+def _came_by(identity: Identity, cluster: str, sid: str) -> bool:
+    return identity.passage is not None and (identity.cluster, identity.passage.session) == (cluster, sid)
 
 
 def _here(shown: Identity, invited: Identity, arriving: Arriving) -> Identity:

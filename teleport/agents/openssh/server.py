@@ -52,7 +52,7 @@ class PlainServers:
         self, way_in: WayIn, policy: LivePolicy, gate: Gate, records: RecordingHost, *, clock: Clock, cluster: str,
         node: Callable[[str], Node | None],
     ) -> None:  # fmt: skip
-        self._way_in, self._policy, self._gate, self._records = way_in, policy, gate, records
+        self._way_in, self._policy, self.gate, self._records = way_in, policy, gate, records
         self._clock, self._cluster, self._node = clock, cluster, node
         self._key = new_ssh_key()
         self._serving: set[asyncio.Task[Any]] = set()
@@ -66,7 +66,7 @@ class PlainServers:
             raise NotFound(f"node {assignment.target} not found")
         host = PlainHost(node.name, node.hostname, self._cluster, node=self._node)
         records = replace(self._records, host_id=node.name, hostname=node.hostname, sub_kind="openssh")
-        server = _PlainServer(host, self._policy, self._gate, records, clock=self._clock, live=self.live)
+        server = _PlainServer(host, self._policy, self.gate, records, clock=self._clock, live=self.live)
         turn = await self._turn(node)
         server.use(node, self._way_in, ssh_private(self._key), ssh_line(self._key.public_key()), turn)
         task = asyncio.current_task()
@@ -93,7 +93,7 @@ class PlainServers:
         """Wait for live sessions to end by themselves, then end them."""
         if self._serving:
             await asyncio.wait(tuple(self._serving), timeout=timeout)
-        for session in self._gate.live:
+        for session in self.gate.live:
             session.end(_STOPPING)
         if self._serving:
             _, stuck = await asyncio.wait(tuple(self._serving), timeout=_LAST_SECONDS)
