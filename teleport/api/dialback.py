@@ -17,6 +17,7 @@ from teleport.core.errors import BadInput, TeleportError, from_wire
 __all__ = [
     "PULSE",
     "Accepted",
+    "Checking",
     "Cut",
     "Dial",
     "Entry",
@@ -27,6 +28,7 @@ __all__ = [
     "Pulse",
     "Route",
     "TicketShown",
+    "Wants",
     "Welcome",
     "parse",
     "refusal",
@@ -113,18 +115,29 @@ class Route(Message):
     cluster: Short = ""
 
 
+Wants = Literal["way", "hosts", "verdict"]
+"""Of another cluster: to be led to one host, to see those that the user reaches, or what one of them would say."""
+
+
 class Entry(Message):
-    """A user of the root comes by this connection. Answered by `Accepted`, or for a list by `HostsPart`."""
+    """A user of the root comes by this connection. Answered by `Accepted`, by `HostsPart`s, or by `AccessVerdict`."""
 
     passage: PassageText
-    lists: bool = False
-    """Whether the hosts are wanted that the user reaches, instead of one of them."""
+    wants: Wants = "way"
 
 
 class Listing(Message):
     """A client wants to see the hosts of another cluster."""
 
     lists: Short
+
+
+class Checking(Message):
+    """A client wants to know what would be decided about one host of another cluster."""
+
+    checks: Short
+    host: Short
+    login: Short
 
 
 class HostsPart(Message):

@@ -26,11 +26,12 @@ def cluster_option(command: F) -> F:
 
 
 def check_cluster(profile: Profile, name: str) -> None:
-    """For what is done in one's own cluster alone. Raises NotFound for another."""
+    """For what is done in one's own cluster alone. Raises BadInput where another is named or was chosen."""
+    name = name or p.chosen(profile)
     if name not in ("", profile.cluster):
-        raise NotFound(
-            f"cluster {name} is not known to {profile.cluster}",
-            hint=f"this command is about {profile.cluster} alone; tsh ssh, scp, ls and config go to others",
+        raise BadInput(
+            f"this command is about {profile.cluster} alone, not about {name}",
+            hint=f"tsh ssh, scp, ls and config go to other clusters; for your own, add --cluster {profile.cluster}",
         )
 
 

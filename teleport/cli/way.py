@@ -37,6 +37,7 @@ __all__ = [
     "split",
     "unanswered",
     "unreached",
+    "verdict",
 ]
 
 _KEEPS, _LEAVES = "teleport-proxy-ssh", "teleport-proxy-ssh-leaving"
@@ -212,31 +213,42 @@ def through(address: tuple[str, int]) -> socket.socket:
 
 def listing(profile: p.Profile, cluster: str) -> list[dict[str, Any]]:
     """The hosts that the user reaches in another cluster. Raises TeleportError."""
+    return [host for answer in _answers(profile, {"lists": cluster}) for host in answer["hosts"]]
+
+
+def verdict(profile: p.Profile, cluster: str, login: str, host: str) -> dict[str, Any]:
+    """What a host of another cluster would decide. Raises TeleportError."""
+    question = {"checks": cluster, "host": host.removesuffix(f".{cluster}"), "login": login}
+    return _answers(profile, question)[0]
+
+
+def _answers(profile: p.Profile, asked: dict[str, str]) -> list[dict[str, Any]]:
+    """What another cluster answers, all parts of it."""
     profile.check()
     connection = _connect(profile, None, (_LISTS,))
     try:
-        connection.sendall(json.dumps({"lists": cluster}).encode() + b"\n")
+        connection.sendall(json.dumps(asked).encode() + b"\n")
         connection.settimeout(_PATIENCE)
         with connection.makefile("rb") as answers:
-            return list(_listed(answers))
+            return list(_parts(answers))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unanswered(error) from None
     finally:
         connection.close()
 
 
-def _listed(answers: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """The hosts of all parts of a list. Raises what the proxy has answered."""
+def _parts(answers: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Raises what the proxy has answered."""
     more = True
     while more:
         line = answers.readline(_LONGEST_LINE)
         if not line:
-            raise Unavailable("the proxy closed the connection before the list was whole")
+            raise Unavailable("the proxy closed the connection before the answer was whole")
         answer = json.loads(line)
         if "error" in answer:
             refuse(answer)
-        yield from answer["hosts"]
-        more = bool(answer["more"])
+        yield answer
+        more = bool(answer.get("more"))
 
 
 def _ask(connection: ssl.SSLSocket, wanted: dict[str, str]) -> bytes:

@@ -8,13 +8,14 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
+from teleport.access.decide import AccessRequest, Target, decide
 from teleport.access.reach import reach
 from teleport.api.dialback import Dial, Entry, Route, parse
-from teleport.api.models import HostRow
+from teleport.api.models import AccessVerdict, HostRow
 from teleport.audit.events import AuthFailed
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock
-from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
+from teleport.core.errors import AccessDenied, NotFound, TeleportError, Unauthenticated
 from teleport.core.identity import Identity
 from teleport.net.lines import LineConnection
 from teleport.proxy.host_lists import in_parts
@@ -53,7 +54,10 @@ class Entrance:
             visitor = self._visitor(entry, assignment)
             passage = visitor.passage
             assert passage is not None
-            if entry.lists:
+            if entry.wants == "verdict":
+                await connection.send(self._verdict(visitor).model_dump(mode="json"))
+                return
+            if entry.wants == "hosts":
                 for part in in_parts(self._hosts(visitor)):
                     await connection.send(part.model_dump(mode="json"))
                 return
@@ -78,6 +82,25 @@ class Entrance:
         if (passage.user, visitor.uid, visitor.cluster, visitor.requested_roles) != routed:
             raise Unauthenticated("the passage is another's than the one whom the proxy announced")
         return visitor
+
+    def _verdict(self, visitor: Identity) -> AccessVerdict:
+        """What the host that the passage is for would decide now. Raises NotFound for what the visitor may not know."""
+        passage, snapshot = visitor.passage, self._policy.current
+        assert passage is not None
+        decisions = [
+            decide(snapshot, AccessRequest(visitor, target, passage.login), now=self._clock.time())
+            for target in self._called(passage.host)
+        ]
+        shown = [one for one in decisions if not one.hidden]
+        if not shown:
+            raise NotFound(f"node {passage.host} not found")
+        first = next((one for one in shown if one.needs), shown[0])
+        return AccessVerdict(allowed=first.allowed, reasons=first.reasons, needs=dict(first.needs))
+
+    def _called(self, host: str) -> list[Target]:
+        fleet = self._fleet.fleet
+        found = fleet.get(host)
+        return [found] if found is not None else list(fleet.named(host))
 
     def _hosts(self, visitor: Identity) -> Iterator[HostRow]:
         """The hosts that the visitor reaches."""

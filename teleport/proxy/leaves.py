@@ -12,8 +12,8 @@ from typing import Any, Final
 from teleport.access.clusters import KIND, labels_of, reaches_cluster
 from teleport.access.decide import AccessRequest, Decision, Target
 from teleport.access.snapshot import Snapshot
-from teleport.api.dialback import Accepted, Cut, Entry, Listing, Route, parse
-from teleport.api.models import PassageRequest
+from teleport.api.dialback import Accepted, Checking, Cut, Entry, Listing, Route, Wants, parse
+from teleport.api.models import AccessVerdict, PassageRequest
 from teleport.audit.events import ClientDisconnected, SessionConnected, SessionRejected, TunnelRefused
 from teleport.audit.sink import EventSink
 from teleport.core.aio import Clock, cancel_and_wait
@@ -147,24 +147,30 @@ class Departures:
 
     async def connect(self, client: Leg, identity: Identity, wanted: Route, address: tuple[str, int]) -> None:
         """See `Relay.connect`."""
-        await self._go(client, identity, wanted, address, lists=False)
+        await self._go(client, identity, wanted, address, "way")
 
-    async def list_hosts(self, client: Leg, identity: Identity, address: tuple[str, int]) -> None:
-        """Answer a client that wants to see the hosts of a leaf, and hang up."""
+    async def answer(self, client: Leg, identity: Identity, address: tuple[str, int]) -> None:
+        """Answer a client that wants to see the hosts of a leaf, or to know what one would decide, and hang up."""
         try:
             if not identity.is_user:
                 raise AccessDenied("only users go to other clusters")
             if identity.pinned_ip and identity.pinned_ip != address[0]:
                 raise AccessDenied("the certificate is pinned to another address", hint="log in again: tsh login")
-            asked: Listing = parse(Listing, await client.receive(timeout=_QUESTION_SECONDS))
-            await self._go(client, identity, Route(host="", cluster=asked.lists), address, lists=True)
+            message = await client.receive(timeout=_QUESTION_SECONDS)
+            if "checks" in message:
+                asked: Checking = parse(Checking, message)
+                wanted = Route(host=asked.host, login=asked.login, cluster=asked.checks)
+                await self._go(client, identity, wanted, address, "verdict")
+            else:
+                listing: Listing = parse(Listing, message)
+                await self._go(client, identity, Route(host="", cluster=listing.lists), address, "hosts")
         except TeleportError as error:
             await say(client, error)
         finally:
             client.close()
 
     async def _go(
-        self, client: Leg, identity: Identity, wanted: Route, address: tuple[str, int], *, lists: bool
+        self, client: Leg, identity: Identity, wanted: Route, address: tuple[str, int], wants: Wants
     ) -> None:  # fmt: skip
         leaf, journey = wanted.cluster, Journey(self._policy, wanted.cluster)
         target = Target(KIND, leaf, leaf, labels_of(self._policy.current, leaf))
@@ -172,7 +178,7 @@ class Departures:
         try:
             async with self._gate.admit(request, client_address=address[0], judge=journey.judge) as session:
                 about = {"sid": session.id, "user_roles": session.user_roles}
-                await self._travel(client, session, journey, wanted, address, lists=lists)
+                await self._travel(client, session, journey, wanted, address, wants)
         except AccessWithdrawn as end:
             await self._events.emit(
                 ClientDisconnected(**_about(identity, wanted, address), **about, reason=str(end))
@@ -186,7 +192,7 @@ class Departures:
             raise
 
     async def _travel(
-        self, client: Leg, session: Session, journey: Journey, wanted: Route, address: tuple[str, int], *, lists: bool
+        self, client: Leg, session: Session, journey: Journey, wanted: Route, address: tuple[str, int], wants: Wants
     ) -> None:  # fmt: skip
         host = wanted.host.removesuffix(f".{wanted.cluster}")
         request = PassageRequest(
@@ -200,9 +206,13 @@ class Departures:
         dialling = self._tunnels.dial(session, address, timeout=self._policy.current.network.ssh_dial_timeout)
         leg = await as_stream(await unless_gone(client, asyncio.ensure_future(dialling)))
         try:
-            await leg.send(Entry(passage=text, lists=lists).model_dump())
-            if lists:
+            await leg.send(Entry(passage=text, wants=wants).model_dump())
+            if wants == "hosts":
                 await pass_on(leg, client)
+                return
+            if wants == "verdict":
+                verdict: AccessVerdict = parse(AccessVerdict, await leg.receive(timeout=_ANSWER_SECONDS))
+                await client.send(verdict.model_dump(mode="json"))
                 return
             accepted: Accepted = parse(Accepted, await leg.receive(timeout=_ANSWER_SECONDS))
             await self._events.emit(

@@ -79,7 +79,7 @@ class Doors:
         credentials.subscribe(self._offer)
 
     async def _listed(self, connection: Leg, identity: Identity, arrival: Arrival) -> None:
-        await self.departures.list_hosts(connection, identity, (arrival.address, arrival.port))
+        await self.departures.answer(connection, identity, (arrival.address, arrival.port))
 
     async def _passage(self, request: m.PassageRequest) -> tuple[str, Passage]:
         answer = await self._member.client.call(r.PASSAGE, request)

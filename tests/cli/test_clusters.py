@@ -54,8 +54,16 @@ def test_a_cluster_that_cannot_be_reached_is_not_known(
 def test_what_is_done_in_ones_own_cluster_alone_asks_nobody_about_another(command: str, rest: str) -> None:
     ended = tsh(*command.split(), "--cluster", "leaf.test", *rest.split())
 
-    assert ended.status == 1
-    assert ended.errors.startswith("tsh: error: cluster leaf.test is not known to acme.test\n")
+    assert ended.status == 2
+    assert ended.errors.startswith("tsh: error: this command is about acme.test alone, not about leaf.test\n")
+
+
+def test_what_is_done_in_ones_own_cluster_alone_does_not_take_it_for_the_one_that_was_chosen() -> None:
+    p.choose(PROFILE, "leaf.test")
+
+    with pytest.raises(BadInput, match=r"about acme\.test alone, not about leaf\.test"):
+        clusters.check_cluster(PROFILE, "")
+    clusters.check_cluster(PROFILE, "acme.test")
 
 
 @pytest.mark.parametrize("name", ["", "acme.test"])

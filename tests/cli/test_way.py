@@ -84,7 +84,7 @@ def test_a_list_is_read_to_its_last_part(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_list_that_breaks_off_is_an_error_and_no_shorter_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Unavailable, match="before the list was whole"):
+    with pytest.raises(Unavailable, match="before the answer was whole"):
         listing(monkeypatch, '{"hosts": [{"uuid": "a"}], "more": true}')
     with pytest.raises(Unavailable, match="took too long"):
         listing(

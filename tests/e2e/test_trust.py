@@ -81,6 +81,14 @@ class Two:
         return list(json.loads(self.ann.tsh("clusters", "-o", "json").output or "[]"))
 
 
+def logged_in(root: World) -> Person:
+    """Ann, with a login that used none of her codes."""
+    ann, exported = root.person("ann").enrol(), root.root / "ann.identity"
+    assert root.tctl("auth", "sign", "--user", "ann", "--out", str(exported), "--ttl", "1h").status == 0
+    assert ann.tsh("login", "--identity", str(exported)).status == 0
+    return ann
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     if reason := missing("ssh"):
@@ -90,11 +98,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     root.write("users/ann.yaml", user("ann", roles="support"))
     leaf = World(tmp_path_factory.mktemp("leaf"), host="app-1", cluster=LEAF)
     leaf.write("roles.yaml", VISITOR)
+    leaf.write("nodes/app-1.yaml", "kind: node\nversion: v2\nmetadata: {name: app-1, labels: {env: prod}}\n")
     leaf.write("users/ann.yaml", user("ann", roles="visitor", logins="nobody"))
     root.start()
     leaf.start()
     try:
-        two = Two(root, leaf, root.person("ann").enrol().login())
+        two = Two(root, leaf, logged_in(root))
         token = root.tctl_json("tokens", "add", "--type", "trusted_cluster", "--ttl", "1h", "-o", "json")["token"]
         secrets = leaf.data / "secrets"
         secrets.mkdir(mode=0o700, exist_ok=True)
@@ -144,6 +153,14 @@ def test_hosts_of_the_leaf_are_listed_with_the_logins_that_the_map_opens(two: Tw
     assert (row["hostname"], row["logins"]) == ("app-1", [LOGIN]), listed.errors
 
 
+def test_a_command_runs_on_all_hosts_of_the_leaf_with_a_label(two: Two) -> None:
+    ended = two.ann.ssh("--cluster", LEAF, f"{LOGIN}@env=prod", "echo all")
+    nowhere = two.ann.ssh("--cluster", LEAF, f"{LOGIN}@env=none", "echo all")
+
+    assert (ended.status, ended.output) == (0, "app-1 | all\n"), ended.errors
+    assert "none of the hosts you reach has env=none" in nowhere.errors
+
+
 def test_plain_ssh_goes_there_by_the_configuration(two: Two) -> None:
     config = two.ann.tsh("config", "--cluster", LEAF)
     path = two.ann.home / "ssh_config"
@@ -178,6 +195,17 @@ def test_what_the_map_does_not_give_is_refused_by_the_leaf(two: Two) -> None:
     assert f"remote-ann-{ROOT} may not log in as nobody on app-1" in ended.errors
     rejected = two.leaf.wait_event("session.rejected", login="nobody")
     assert rejected["user"] == f"remote-ann-{ROOT}"
+
+
+def test_a_second_factor_that_the_leaf_demands_is_asked_for_and_proved_at_home(two: Two) -> None:
+    two.leaf.write("roles.yaml", VISITOR.replace("spec:\n", "spec:\n  options: {require_session_mfa: yes}\n"))
+    wait_until(lambda: "Code from the authenticator app" in two.ssh("true")[2], what="the question")
+
+    ended = two.ann.ssh("--cluster", LEAF, "--mfa-code", two.ann.code(), f"{LOGIN}@app-1", "echo in")
+    two.leaf.write("roles.yaml", VISITOR)
+
+    assert (ended.status, ended.output) == (0, "in\n"), ended.errors
+    wait_until(lambda: two.ssh("true")[0] == 0, what="the way without it")
 
 
 def test_the_root_tells_of_its_leaf_and_the_leaf_of_its_root(two: Two) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from teleport.access.target import AccessRequest, Target
-from teleport.api.dialback import Dial
+from teleport.api import models as m
+from teleport.api.dialback import Dial, Wants
 from teleport.audit.events import AuthFailed, TunnelRefused
 from teleport.auth import keys
 from teleport.core.errors import AccessDenied, Unavailable
@@ -22,7 +24,7 @@ from teleport.proxy.leaves import Journey, LeafTunnels
 from teleport.proxy.relay import Relay
 from teleport.sessions.gate import Session
 from tests.auth.cluster import Cluster, role, user
-from tests.auth.foreign import SID, passage, trusting
+from tests.auth.foreign import ROUTE, SID, TRUST, passage, trusting
 from tests.builders import FakeClock
 from tests.proxy.edge import Events
 
@@ -193,9 +195,9 @@ def announced(**more: Any) -> Dial:
     return Dial(**fields)
 
 
-async def enter(cluster: Cluster, text: str, assignment: Dial) -> tuple[dict[str, Any], Events]:
+async def enter(cluster: Cluster, text: str, assignment: Dial, wants: Wants = "hosts") -> tuple[dict[str, Any], Events]:
     """What the leaf's proxy answers to whoever comes to see its hosts, and what it writes down."""
-    events, wire = Events(), Wire({"passage": text, "lists": True})
+    events, wire = Events(), Wire({"passage": text, "wants": wants})
     auth = cluster.auth
     entrance = Entrance("root", "acme", auth.policy, auth.fleet, cast(Relay, None), events, clock=cluster.clock)
     await entrance.serve(wire.line, assignment)
@@ -209,6 +211,20 @@ async def test_a_visitor_sees_hosts_by_the_role_map(tmp_path: Path) -> None:
         answer, _ = await enter(cluster, passage(cluster), announced())
 
     assert answer == {"hosts": [], "more": False}
+
+
+async def test_a_visitor_is_told_what_a_host_would_want(tmp_path: Path) -> None:
+    async with Cluster.open(tmp_path) as cluster:
+        await trusting(cluster)
+        await cluster.declare(role(options="require_session_mfa: yes"), TRUST)
+        body: dict[str, Any] = {"hostname": "db-1", "version": "1", "revision": 1, "labels": {}, "ttl": 60}
+        await cluster.call("heartbeat", m.Heartbeat(**body), cluster.host())
+
+        answer, _ = await enter(cluster, passage(cluster), announced(), "verdict")
+        missing, _ = await enter(cluster, passage(cluster, route=replace(ROUTE, host="db-9")), announced(), "verdict")
+
+    assert (answer["allowed"], answer["needs"]) == (False, {"mfa": "required"})
+    assert missing["error"]["message"] == "node db-9 not found"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def _hosts(many: Many) -> Mapping[str, m.HostRow]:
     labels = parse_labels(many.labels)
     if not labels:
         raise BadInput(f"{many.labels!r} is not a list of labels", hint="write for example env=prod,team=web")
-    matching, login = reachable(many.call.profile, labels), many.call.login
+    matching, login = reachable(many.call.profile, labels, many.call.cluster), many.call.login
     if not matching:
         raise NotFound(
             f"none of the hosts you reach has {', '.join(f'{key}={value}' for key, value in labels.items())}",

@@ -60,7 +60,7 @@ def scp(paths: tuple[str, ...], **given: object) -> int:
     call = CopyCall(profile, there[0].login, there[0].host, (), tuple(_flags(given)), cluster=cluster, ends=ends)
     started = time.monotonic()
     status = call.run()
-    if not cluster and status in _REFUSED and quick(started) and len({(end.host, end.login) for end in there}) == 1:
+    if status in _REFUSED and quick(started) and len({(end.host, end.login) for end in there}) == 1:
         again = with_second_factor(call, str(given["mfa_code"] or ""))
         return status if again is None else again
     return status

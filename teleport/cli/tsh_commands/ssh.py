@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from teleport.cli import profile as p
-from teleport.cli.clusters import check_cluster, cluster_option, known_hosts_of, meant
+from teleport.cli.clusters import cluster_option, known_hosts_of, meant
 from teleport.cli.freshness import keep_fresh, program
 from teleport.cli.tsh_commands.ssh_switches import as_for_ssh, handed_on
 from teleport.core.errors import BadInput, TeleportError
@@ -88,8 +88,7 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     profile.check()
     cluster = meant(profile, str(given["cluster"]))
     if "=" in destination:
-        check_cluster(profile, cluster)
-        return _on_labels(profile, destination, command, given)
+        return _on_labels(profile, destination, command, {**given, "cluster": cluster})
     login, _, host = destination.rpartition("@")
     if not host:
         raise BadInput(f"{destination!r} names no host", hint="tsh ssh LOGIN@HOST")
@@ -97,7 +96,7 @@ def ssh(destination: str, command: tuple[str, ...], **given: object) -> int:
     call = Call(profile, login, host, tuple(command), tuple(_flags(given)), cluster=cluster)
     started = time.monotonic()
     status = call.run()
-    if status == 255 and quick(started) and not cluster:
+    if status == 255 and quick(started):
         again = with_second_factor(call, str(given["mfa_code"] or ""))
         if again is not None:
             return again
@@ -114,7 +113,7 @@ def _on_labels(
     parallel, log_dir = given["parallel"], given["log_dir"]
     assert isinstance(parallel, int)
     assert log_dir is None or isinstance(log_dir, Path)
-    call = Call(profile, login, "", command, tuple(_flags(given)))
+    call = Call(profile, login, "", command, tuple(_flags(given)), cluster=str(given["cluster"]))
     return run_on_many(Many(call, labels, parallel, str(given["form"]), log_dir))
 
 
@@ -266,7 +265,7 @@ def with_second_factor(call: Call, code: str) -> int | None:
     from teleport.cli.connect import run
 
     try:
-        needs = run(_needs(call))
+        needs = _needs_elsewhere(call) if call.cluster else run(_needs(call))
     except TeleportError:
         return None
     if needs.get("mfa") != "required":
@@ -294,6 +293,13 @@ async def _needs(call: Call) -> dict[str, str]:
     return dict(verdict.needs)
 
 
+def _needs_elsewhere(call: Call) -> dict[str, str]:
+    """As the other cluster says."""
+    from teleport.cli.way import verdict
+
+    return dict(verdict(call.profile, call.cluster, call.login, call.host).get("needs", {}))
+
+
 async def _obtain(call: Call, code: str, folder: Path) -> None:
     """Keys and certificates that are good for this one session."""
     from teleport.api import models as m
@@ -315,6 +321,9 @@ async def _obtain(call: Call, code: str, folder: Path) -> None:
 
 
 def _plain(call: Call) -> str:
+    """The host as auth at home calls it: with the cluster, if it is another's."""
+    if call.cluster:
+        return call.host_name
     return call.host.removesuffix(f".{call.profile.cluster}")
 
 
