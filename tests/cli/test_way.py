@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ class Answering(Connection):
 
 def listing(monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[dict[str, object]]:
     monkeypatch.setattr(way, "_connect", lambda *_: Answering(*lines))
-    return way.listing(PROFILE, "leaf")
+    return way.listing(replace(PROFILE, expires=time.time() + 60), "leaf")
 
 
 def test_a_list_is_read_to_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
