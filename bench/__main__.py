@@ -3,12 +3,12 @@
 import os
 import sys
 
-from bench import access, bulk, command_line, fleet, impact, plain_hosts, sessions, spliced, tunnelled, tunnels
+from bench import access, bulk, command_line, fleet, impact, plain_hosts, sessions, spliced, trust, tunnelled, tunnels
 from bench.rows import Row, show
 
 MEASUREMENTS = {"command_line": command_line, "access": access, "impact": impact, "sessions": sessions,
                 "fleet": fleet, "bulk": bulk, "spliced": spliced, "plain_hosts": plain_hosts, "tunnelled": tunnelled,
-                "tunnels": tunnels}  # fmt: skip
+                "tunnels": tunnels, "trust": trust}  # fmt: skip
 
 
 def main() -> None:

@@ -115,6 +115,8 @@ class _Decided(_Session):
     column: int = 0
     commit: str = ""
     policy_revision: int = 0
+    connection: str = ""
+    """The connection that it was on, as `sid` of `session.connect` calls it in the log of the user's own cluster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -565,11 +567,10 @@ class AuthFailed(_Remote):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionConnected(_Session):
+class SessionConnected(_Decided):
     event = "session.connect"
     codes = ("T2010I",)
     summary = "the proxy joined a client to a host; written by the proxy on its own account"
-    policy_revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

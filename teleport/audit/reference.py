@@ -25,6 +25,8 @@ MEANINGS: Final = {
     "error": "why it did not",
     "addr.remote": "address of the peer",
     "sid": "the session's id",
+    "connection": "the connection that the session is on, by its `sid` in `session.connect` of the user's own cluster: "
+    "the same in both logs, and `--session` takes it",
     "ei": "number of the event within its session",
     "server_id": "the host, by its UUID",
     "server_hostname": "the host, by its name",

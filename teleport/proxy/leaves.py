@@ -219,6 +219,7 @@ class Departures:
                 SessionConnected(
                     **_about(session.request.identity, wanted, address), user_roles=session.user_roles,
                     sid=session.id, server_id=accepted.host_id, policy_revision=session.decision.revision,
+                    connection=session.connection, **session.decision.rule,
                 )
             )  # fmt: skip
             await client.hand_over(Accepted(host_id=accepted.host_id, session=session.id).model_dump())

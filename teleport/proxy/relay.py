@@ -284,7 +284,7 @@ def _connected(session: Session, address: str, *, sub_kind: str = "") -> Session
     return SessionConnected(
         user=session.user, user_kind=1, user_roles=session.user_roles, sid=session.id, server_id=request.target.uid,
         server_hostname=request.target.name, server_sub_kind=sub_kind, login=session.login, addr__remote=address,
-        policy_revision=session.decision.revision,
+        policy_revision=session.decision.revision, connection=session.connection, **session.decision.rule,
     )  # fmt: skip
 
 

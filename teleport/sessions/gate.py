@@ -7,6 +7,7 @@ shortened certificates and a policy too old to trust are all the same re-judging
 
 import asyncio
 import logging
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -89,15 +90,21 @@ class Gate:
 
     @asynccontextmanager
     async def admit(
-        self, request: AccessRequest, *, client_address: str = "", judge: Judge = judge_by_policy
+        self, request: AccessRequest, *, client_address: str = "", judge: Judge = judge_by_policy, called: str = ""
     ) -> AsyncIterator[Session]:
-        """Admit, watch, and let go. Raises AccessDenied or Unavailable at the door, AccessWithdrawn later."""
+        """Admit, watch, and let go. Raises AccessDenied or Unavailable at the door, AccessWithdrawn later.
+
+        `called` is the id that the connection has already, where another gate admitted it before.
+        """
         decision = self._at_the_door(request, judge)
         task = asyncio.current_task()
         assert task is not None
         user = self._snapshots.current.holder(request.identity)
         roles = user.role_names if user is not None else ()
-        session = Session(request, decision, client_address, self._clock.time(), judge, user_roles=roles, _task=task)
+        session = Session(
+            request, decision, client_address, self._clock.time(), judge, called or str(uuid.uuid4()),
+            user_roles=roles, _task=task,
+        )  # fmt: skip
         cancelling = task.cancelling()
         self._live.add(session)
         self._set_alarms(session)
@@ -266,7 +273,16 @@ def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
         commit = role.origin.commit
     elif decision.role is None and user is not None and before not in user.spec.roles:
         commit = user.origin.commit
+    elif decision.role is None and role is not None:
+        commit = commit or _between_clusters(session.request, snapshot)
     return f" (commit {commit})" if commit else ""
+
+
+def _between_clusters(request: AccessRequest, snapshot: Snapshot) -> str:
+    """The commit of what is declared of another cluster, on whose map or labels the session rested."""
+    visits = request.identity.passage is not None
+    declared = snapshot.trusted.get(request.identity.cluster) if visits else snapshot.remotes.get(request.target.name)
+    return declared.origin.commit if declared is not None and (visits or request.target.kind == "cluster") else ""
 
 
 def _by_emergency(session: Session, decision: Decision, snapshot: Snapshot) -> str:

@@ -72,6 +72,12 @@ class Session:
         return self.decision.conditions
 
     @property
+    def connection(self) -> str:
+        """The connection's id in every log that tells of it, those of two clusters included."""
+        passage = self.request.identity.passage
+        return self.id if passage is None else passage.session
+
+    @property
     def user(self) -> str:
         return self.request.identity.name
 

@@ -93,10 +93,17 @@ def logged_in(root: World) -> Person:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     if reason := missing("ssh"):
         pytest.skip(reason)
-    root = World(tmp_path_factory.mktemp("root"), cluster=ROOT)
+    with trusting(tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("leaf")) as two:
+        yield two
+
+
+@contextlib.contextmanager
+def trusting(root_folder: Path, leaf_folder: Path) -> Iterator[Two]:
+    """Both, with the tunnel between them."""
+    root = World(root_folder, cluster=ROOT)
     root.write("roles.yaml", SUPPORT)
     root.write("users/ann.yaml", user("ann", roles="support"))
-    leaf = World(tmp_path_factory.mktemp("leaf"), host="app-1", cluster=LEAF)
+    leaf = World(leaf_folder, host="app-1", cluster=LEAF)
     leaf.write("roles.yaml", VISITOR)
     leaf.write("nodes/app-1.yaml", "kind: node\nversion: v2\nmetadata: {name: app-1, labels: {env: prod}}\n")
     leaf.write("users/ann.yaml", user("ann", roles="visitor", logins="nobody"))

@@ -100,8 +100,10 @@ class Organisation(LabWorld):
         super().person(name)  # with a `tsh` that runs on the machine
         return Inhabitant(self, name, self.root / "homes" / name)
 
-    def applied(self, commit: str) -> None:
-        wait_until(lambda: self.events("policy.applied")[-1].get("commit") == commit, what=f"commit {commit}")
+    @property
+    def first(self) -> str:
+        """The commit that the repository began with."""
+        return self.upstream.git("rev-list", "--max-parents=0", "HEAD")
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """Two organisations, two repositories, networks between them: one login, and work on the hosts of both."""
 
 import contextlib
-import json
-import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from tests.networks.organisations import (
 
 _ABSENT = unavailable() or missing("git", "ssh", "scp", "sshd")
 pytestmark = pytest.mark.skipif(bool(_ABSENT), reason=_ABSENT)
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ansible"
 OLD, DEVICE = "old-1", f"edge-1.{LEAF}"
 """The root's host with only OpenSSH, and the leaf's device behind NAT, as ann calls them."""
 
@@ -121,3 +121,92 @@ def test_one_login_works_on_the_hosts_of_both(field: Field) -> None:
     assert abroad[:2] == (0, f"{LOGIN}\n192.168.7.2 2001:db8:7::2 \n"), abroad
     assert len(field.root.events("user.login")) == 1
     assert not field.leaf.events("user.login")
+
+
+def test_files_are_copied_to_both_and_back(field: Field) -> None:
+    (field.ann.home / "note").write_text("text")
+    there = Path(f"/tmp/note-of-{LOGIN}")
+
+    for where in (OLD, DEVICE):
+        to = field.ann.run("scp", "-q", "-F", "ssh_config", "note", f"{LOGIN}@{where}:{there}")
+        back = field.ann.run("scp", "-q", "-F", "ssh_config", f"{LOGIN}@{where}:{there}", f"back-{where}")
+
+        assert (to.status, back.status) == (0, 0), to.errors + back.errors
+        assert (field.ann.home / f"back-{where}").read_text() == "text"
+        there.unlink()
+    assert field.leaf.wait_event("sftp", action="open")["user"] == f"remote-ann-{ROOT}"
+    assert field.root.wait_event("sftp", action="open")["user"] == "ann"
+
+
+@pytest.mark.skipif(bool(missing("ansible")), reason=missing("ansible"))
+def test_ansible_works_on_both_at_once(field: Field) -> None:
+    shutil.copy(EXAMPLE / "ansible.cfg", field.ann.home)
+    (field.ann.home / "inventory").write_text(
+        f"{OLD}\n{DEVICE}\n[all:vars]\nansible_user={LOGIN}\nansible_control_path=%(directory)s/%%h\n"
+    )
+
+    result = field.ann.run("ansible", "-o", "all", "-m", "command", "-a", "id -un", timeout=120)
+    for path in (field.ann.home / ".ansible" / "cp").glob("*"):
+        subprocess.run(["ssh", "-S", str(path), "-O", "exit", "any"], capture_output=True, check=False)
+
+    assert result.status == 0, result.output + result.errors
+    assert result.output.count(LOGIN) == 2
+
+
+def test_both_logs_tell_of_one_session_each_in_its_own_words_and_both_explain_it(field: Field) -> None:
+    assert field.ssh(DEVICE, "true")[0] == 0
+    there = field.leaf.wait_event("session.start", server_hostname="edge-1")
+    here = field.root.wait_event("session.connect", sid=there["connection"])
+    let_through = field.root.wait_event("trusted_cluster.passage", sid=here["sid"])
+
+    told_there = field.leaf.tctl("access", "explain", "--session", here["sid"])
+    told_here = field.root.tctl("access", "explain", "--session", here["sid"])
+
+    assert (here["user"], here["server_hostname"], here["role"]) == ("ann", DEVICE, "support")
+    assert (there["user"], there["server_hostname"], there["role"]) == (f"remote-ann-{ROOT}", "edge-1", "visitor")
+    assert here["addr.remote"] == there["addr.remote"] == let_through["addr.remote"] == ROOT_4
+    assert f"allowed: remote-ann-{ROOT} logged in as {LOGIN} on edge-1" in told_there.output, told_there.errors
+    assert f"commit {field.leaf.first}" in told_there.output
+    assert f"allowed: ann was let through to log in as {LOGIN} on {DEVICE}" in told_here.output, told_here.errors
+    assert f"commit {field.root.first}" in told_here.output
+
+
+@pytest.mark.parametrize("side", ["leaf", "root"])
+def test_a_commit_on_either_side_ends_what_is_open_abroad_and_a_second_one_opens_the_way_again(
+    field: Field, side: str
+) -> None:
+    closing, opening = {
+        "leaf": ({"trust.yaml": trusted(field.root, field.leaf, maps="{remote: other, local: [visitor]}")},
+                 {"trust.yaml": trusted(field.root, field.leaf)}),
+        "root": ({"remote.yaml": REMOTE.replace('"yes"', '"no"')}, {"remote.yaml": REMOTE}),
+    }[side]  # fmt: skip
+    governed = field.leaf if side == "leaf" else field.root
+
+    with field.session(DEVICE) as abroad, field.session(OLD) as at_home:
+        commit, began = governed.commit(closing), time.monotonic()
+        abroad.wait(20)
+        took = time.monotonic() - began
+        stays = at_home.poll()
+    refused = field.ssh(DEVICE, "true")[0]
+    governed.commit(opening)
+
+    assert took < INTERVAL + 1
+    assert stays is None
+    assert refused == 255
+    cut = governed.wait_event("client.disconnect" if side == "root" else "session.end", login=LOGIN)
+    assert ("access withdrawn" in cut["reason"], commit in cut["reason"]) == (True, True), cut["reason"]
+    field.back()
+
+
+def test_a_commit_that_deletes_the_user_at_home_ends_what_is_open_on_both_sides(field: Field) -> None:
+    with field.session(DEVICE) as abroad, field.session(OLD) as at_home:
+        (field.root.upstream.folder / "policies/users/ann.yaml").unlink()
+        began = time.monotonic()
+        field.root.commit({})
+        abroad.wait(20)
+        at_home.wait(20)
+        took = time.monotonic() - began
+
+    assert took < INTERVAL + 1
+    assert "user ann does not exist" in field.root.wait_event("client.disconnect", user="ann")["reason"]
+    wait_until(lambda: field.leaf.events("session.end")[-1]["user"] == f"remote-ann-{ROOT}")

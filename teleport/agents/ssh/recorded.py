@@ -153,7 +153,7 @@ class Recording:
                 SessionStarted(
                     **self.about(), size=self._size(), interactive=self._request.interactive,
                     initial_command=self._command(), session_recording=self._mode, **decision.rule,
-                    policy_revision=decision.revision,
+                    policy_revision=decision.revision, connection=self._session.connection,
                 )
             )  # fmt: skip
         except BaseException:

@@ -290,8 +290,9 @@ class _Served(asyncssh.SSHServer):
             watched = self._watched(wish) if wish is not None else None
             judge = server.judge_joining(watched, wish) if watched is not None and wish is not None else server.judge
             async with server._gate.admit(
-                request, client_address=self._assignment.client_address, judge=judge
-            ) as session:
+                request, client_address=self._assignment.client_address, judge=judge,
+                called=self._assignment.session,
+            ) as session:  # fmt: skip
                 if watched is not None:
                     await self._look_on(session, watched)
                 else:

@@ -37,7 +37,7 @@ class Auditing:
             return (
                 (not request.event or event.get("event") == request.event)
                 and (not request.user or event.get("user") == request.user)
-                and (not request.session or str(event.get("sid", "")).startswith(request.session))
+                and _concerns(event, request.session)
                 and (not since or str(event.get("time", "")) >= since)
                 and self._parts.may_on(caller, "list", "event", _attributes(event))
             )
@@ -78,6 +78,11 @@ def _check_type(event: str) -> None:
         likely = nearest(event, CATALOGUE)
         hint = f"did you mean {likely}?" if likely else "docs/audit-events.md lists them"
         raise BadInput(f"no event has the type {event}", hint=hint)
+
+
+def _concerns(event: Mapping[str, Any], session: str) -> bool:
+    """Whether an event is of a session, or of the connection, whose id begins so."""
+    return any(str(event.get(key, "")).startswith(session) for key in ("sid", "connection"))
 
 
 def _moment(text: str) -> str:

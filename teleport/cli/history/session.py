@@ -21,7 +21,7 @@ __all__ = ["Story", "rule_text", "story_of"]
 
 Event = Mapping[str, Any]
 
-_TELLING: Final = ("session.start", "session.join", "session.rejected")
+_TELLING: Final = ("session.start", "session.join", "session.rejected", "session.connect")
 """The events that name a rule, those that tell most of a session first."""
 _PRESET: Final = "preset"
 
@@ -50,7 +50,8 @@ class Story:
 def story_of(means: Means, session: str) -> Story:
     """All that is known of a session. Raises NotFound, BadInput."""
     event = _event(means, session)
-    endings = _search(means, "session.end", str(event.get("sid", session)))
+    end = "client.disconnect" if event["event"] == "session.connect" else "session.end"
+    endings = _search(means, end, str(event.get("sid", session)))
     ended = str(endings[-1].get("reason", "")) if endings else ""
     story = Story(event, ended, h.RuleText(), tuple(_emergencies(means, event)))
     return replace(story, rule=_rule_of(means, story.place, str(event["time"])))
@@ -102,7 +103,10 @@ def _event(means: Means, session: str) -> Event:
         found = _search(means, event, session)
         ids = sorted({str(one.get("sid", "")) for one in found})
         if len(ids) > 1:
-            raise BadInput(f"several sessions begin with {session}", hint=f"for example {', '.join(ids[:3])}")
+            raise BadInput(
+                f"several sessions begin with {session}, or are on that connection",
+                hint=f"for example {', '.join(ids[:3])}",
+            )
         if found:
             return found[0]
     raise NotFound(

@@ -33,9 +33,11 @@ def story_text(story: "Story") -> str:
     """A session, by what the audit log says of it, and the rule behind it."""
     event, place, emergencies = story.event, story.place, story.emergencies
     verdict = "denied" if event["event"] == "session.rejected" else "allowed"
-    deed = {"session.join": "looked on at a session as", "session.rejected": "asked to log in as"}.get(
-        str(event["event"]), "logged in as"
-    )
+    deed = {
+        "session.join": "looked on at a session as",
+        "session.rejected": "asked to log in as",
+        "session.connect": "was let through to log in as",
+    }.get(str(event["event"]), "logged in as")
     lines = [
         f"{verdict}: {event.get('user', '')} {deed} {event.get('login', '')} on {event.get('server_hostname', '')}"
     ]
@@ -50,6 +52,8 @@ def story_text(story: "Story") -> str:
     elif role:
         lines.append(f"  role/{role}")
     lines += _author(story.rule, place)
+    if event["event"] == "session.connect":
+        lines.append("  the rest is in the log of the host's own cluster, by the same id")
     if story.ended:
         lines.append(f"  ended: {story.ended}")
     return _shown([*lines, *_rule(story.rule, place.line if place.column else 0)])
