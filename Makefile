@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 # Compatible: a path instead of an import hook, which every start of a program would load.
 EDITABLE := --config-settings editable_mode=compat -e
 
-.PHONY: demo demo-trust test unit services e2e test-networks test-kubernetes plain-hosts coverage fuzz faults limits
+.PHONY: demo demo-trust test unit services e2e test-networks soak test-kubernetes plain-hosts coverage fuzz faults limits
 .PHONY: lint fmt generate bench clean
 
 $(PROGRAM): pyproject.toml constraints.txt bin/tsh
@@ -77,6 +77,12 @@ faults: $(STAMP)
 test-networks: $(STAMP)
 	scripts/install-test-programs
 	TELEPORT_NETWORKS=1 $(BIN)/pytest -q --durations=20 tests/networks
+
+# Two organisations under cuts, kills and withdrawals, for ten minutes, as root; for example SOAK=300.
+SOAK ?= 600
+soak: $(STAMP)
+	scripts/install-test-programs
+	TELEPORT_SOAK=$(SOAK) $(BIN)/pytest -q -s tests/networks/test_soak.py
 
 # The tests of hosts with agents, on one with only Debian's sshd; without those about what sshd does in its own way.
 plain-hosts: $(STAMP)
