@@ -74,7 +74,8 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     own_login = subprocess.run(["id", LOGIN], capture_output=True, check=False).returncode != 0
     make_login()
     with neighbours() as machines, contextlib.ExitStack() as stack:
-        stack.callback(lambda: own_login and remove_login())
+        if own_login:
+            stack.callback(remove_login)
         root = Organisation(folder / "root", cluster=ROOT, address=ROOT_4).on(machines.partner)
         root.commit({"roles.yaml": SUPPORT, "users/ann.yaml": user("ann", roles="support"), "remote.yaml": REMOTE})
         leaf = Organisation(folder / "leaf", cluster=LEAF, address=CLUSTER_4).on(machines.leaf.cluster)
