@@ -153,5 +153,6 @@ def trusted(root: World, leaf: World, *, maps: str = "{remote: support, local: [
 def give_token(root: World, leaf: World) -> None:
     """Carry a token for joining from one organisation to the other."""
     token = root.tctl_json("tokens", "add", "--type", "trusted_cluster", "--ttl", "1h", "-o", "json")["token"]
-    (leaf.data / "secrets").mkdir(mode=0o700, exist_ok=True)
+    for folder in (leaf.data, leaf.data / "secrets"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (leaf.data / "secrets" / "root").write_text(token)

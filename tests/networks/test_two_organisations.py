@@ -33,8 +33,8 @@ from tests.networks.organisations import (
 _ABSENT = unavailable() or missing("git", "ssh", "scp", "sshd")
 pytestmark = pytest.mark.skipif(bool(_ABSENT), reason=_ABSENT)
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ansible"
-OLD, DEVICE = "old-1", f"edge-1.{LEAF}"
-"""The root's host with only OpenSSH, and the leaf's device behind NAT, as ann calls them."""
+OLD, DEVICE, OLD_THERE = "old-1", f"edge-1.{LEAF}", f"old-2.{LEAF}"
+"""What ann calls the root's host with only OpenSSH, the leaf's device behind NAT, and its host with only OpenSSH."""
 
 
 @dataclass
@@ -77,31 +77,35 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         if own_login:
             stack.callback(remove_login)
         root = Organisation(folder / "root", cluster=ROOT, address=ROOT_4).on(machines.partner)
-        root.commit({"roles.yaml": SUPPORT, "users/ann.yaml": user("ann", roles="support"), "remote.yaml": REMOTE})
         leaf = Organisation(folder / "leaf", cluster=LEAF, address=CLUSTER_4).on(machines.leaf.cluster)
-        leaf.commit({"roles.yaml": VISITOR})
-        for one in (root, leaf):
-            one.start(listen=f"{one.address}:{PORT}")
-            stack.callback(one.stop)
+        old = LabPlainHost(folder / "old-1", "old-1", machine=root.machine)
+        old_there = LabPlainHost(folder / "old-2", "old-2", machine=leaf.machine)
+        for host in (old, old_there):
+            host.install()
+        root.commit({
+            "roles.yaml": SUPPORT, "users/ann.yaml": user("ann", roles="support"), "remote.yaml": REMOTE,
+            "nodes/old-1.yaml": old.declared(),
+        })  # fmt: skip
+        start(root, old, stack)
         give_token(root, leaf)
-        leaf.commit({"trust.yaml": trusted(root, leaf)})
-        host = stack.enter_context(plain_host(root, folder / "old"))
-        root.commit({"nodes/old-1.yaml": host.declared()})
+        leaf.commit(
+            {"roles.yaml": VISITOR, "trust.yaml": trusted(root, leaf), "nodes/old-2.yaml": old_there.declared()}
+        )
+        start(leaf, old_there, stack)
         device = edge_agent(leaf, machines.leaf, folder / "edge", join_token(leaf.data, "node"))
         device.start()
         stack.callback(device.kill)
         yield Field(root, leaf, machines, logged_in(root, leaf, device))
 
 
-@contextlib.contextmanager
-def plain_host(root: Organisation, folder: Path) -> Iterator[LabPlainHost]:
-    host = LabPlainHost(folder, OLD, machine=root.machine)
-    host.install()
-    joined = host.join(root)
+def start(organisation: Organisation, host: LabPlainHost, stack: contextlib.ExitStack) -> None:
+    """A cluster, and a host with only OpenSSH in it."""
+    organisation.start(listen=f"{organisation.address}:{PORT}")
+    stack.callback(organisation.stop)
+    joined = host.join(organisation)
     assert joined.status == 0, joined.errors
     host.start()
-    yield host
-    host.stop()
+    stack.callback(host.stop)
 
 
 def logged_in(root: Organisation, leaf: Organisation, device: Edge) -> Person:
@@ -117,9 +121,12 @@ def logged_in(root: Organisation, leaf: Organisation, device: Edge) -> Person:
 
 def test_one_login_works_on_the_hosts_of_both(field: Field) -> None:
     at_home, abroad = field.ssh(OLD, "id -un"), field.ssh(DEVICE, "id -un; hostname -I")
+    without_agent = field.ssh(OLD_THERE, "id -un")
 
     assert at_home[:2] == (0, f"{LOGIN}\n"), at_home
     assert abroad[:2] == (0, f"{LOGIN}\n192.168.7.2 2001:db8:7::2 \n"), abroad
+    assert without_agent[:2] == (0, f"{LOGIN}\n"), without_agent
+    assert field.leaf.wait_event("session.start", server_sub_kind="openssh")["user"] == f"remote-ann-{ROOT}"
     assert len(field.root.events("user.login")) == 1
     assert not field.leaf.events("user.login")
 
@@ -128,7 +135,7 @@ def test_files_are_copied_to_both_and_back(field: Field) -> None:
     (field.ann.home / "note").write_text("text")
     there = Path(f"/tmp/note-of-{LOGIN}")
 
-    for where in (OLD, DEVICE):
+    for where in (OLD, DEVICE, OLD_THERE):
         to = field.ann.run("scp", "-q", "-F", "ssh_config", "note", f"{LOGIN}@{where}:{there}")
         back = field.ann.run("scp", "-q", "-F", "ssh_config", f"{LOGIN}@{where}:{there}", f"back-{where}")
 
@@ -143,7 +150,7 @@ def test_files_are_copied_to_both_and_back(field: Field) -> None:
 def test_ansible_works_on_both_at_once(field: Field) -> None:
     shutil.copy(EXAMPLE / "ansible.cfg", field.ann.home)
     (field.ann.home / "inventory").write_text(
-        f"{OLD}\n{DEVICE}\n[all:vars]\nansible_user={LOGIN}\nansible_control_path=%(directory)s/%%h\n"
+        f"{OLD}\n{DEVICE}\n{OLD_THERE}\n[all:vars]\nansible_user={LOGIN}\nansible_control_path=%(directory)s/%%h\n"
     )
 
     result = field.ann.run("ansible", "-o", "all", "-m", "command", "-a", "id -un", timeout=120)
@@ -151,24 +158,26 @@ def test_ansible_works_on_both_at_once(field: Field) -> None:
         subprocess.run(["ssh", "-S", str(path), "-O", "exit", "any"], capture_output=True, check=False)
 
     assert result.status == 0, result.output + result.errors
-    assert result.output.count(LOGIN) == 2
+    assert result.output.count(LOGIN) == 3
 
 
-def test_both_logs_tell_of_one_session_each_in_its_own_words_and_both_explain_it(field: Field) -> None:
-    assert field.ssh(DEVICE, "true")[0] == 0
-    there = field.leaf.wait_event("session.start", server_hostname="edge-1")
+@pytest.mark.parametrize("where", [DEVICE, OLD_THERE])
+def test_both_logs_tell_of_one_session_each_in_its_own_words_and_both_explain_it(field: Field, where: str) -> None:
+    assert field.ssh(where, "true")[0] == 0
+    name = where.removesuffix(f".{LEAF}")
+    there = field.leaf.wait_event("session.start", server_hostname=name)
     here = field.root.wait_event("session.connect", sid=there["connection"])
     let_through = field.root.wait_event("trusted_cluster.passage", sid=here["sid"])
 
     told_there = field.leaf.tctl("access", "explain", "--session", here["sid"])
     told_here = field.root.tctl("access", "explain", "--session", here["sid"])
 
-    assert (here["user"], here["server_hostname"], here["role"]) == ("ann", DEVICE, "support")
-    assert (there["user"], there["server_hostname"], there["role"]) == (f"remote-ann-{ROOT}", "edge-1", "visitor")
+    assert (here["user"], here["server_hostname"], here["role"]) == ("ann", where, "support")
+    assert (there["user"], there["server_hostname"], there["role"]) == (f"remote-ann-{ROOT}", name, "visitor")
     assert here["addr.remote"] == there["addr.remote"] == let_through["addr.remote"] == ROOT_4
-    assert f"allowed: remote-ann-{ROOT} logged in as {LOGIN} on edge-1" in told_there.output, told_there.errors
+    assert f"allowed: remote-ann-{ROOT} logged in as {LOGIN} on {name}" in told_there.output, told_there.errors
     assert f"commit {field.leaf.first}" in told_there.output
-    assert f"allowed: ann was let through to log in as {LOGIN} on {DEVICE}" in told_here.output, told_here.errors
+    assert f"allowed: ann was let through to log in as {LOGIN} on {where}" in told_here.output, told_here.errors
     assert f"commit {field.root.first}" in told_here.output
 
 
