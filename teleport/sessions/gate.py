@@ -273,16 +273,23 @@ def _by_commit(session: Session, decision: Decision, snapshot: Snapshot) -> str:
         commit = role.origin.commit
     elif decision.role is None and user is not None and before not in user.spec.roles:
         commit = user.origin.commit
-    elif decision.role is None and role is not None:
-        commit = commit or _between_clusters(session.request, snapshot)
+    elif decision.role is None and before is not None and role is not None:
+        commit = commit or _between_clusters(session.request, before, snapshot)
     return f" (commit {commit})" if commit else ""
 
 
-def _between_clusters(request: AccessRequest, snapshot: Snapshot) -> str:
-    """The commit of what is declared of another cluster, on whose map or labels the session rested."""
-    visits = request.identity.passage is not None
-    declared = snapshot.trusted.get(request.identity.cluster) if visits else snapshot.remotes.get(request.target.name)
-    return declared.origin.commit if declared is not None and (visits or request.target.kind == "cluster") else ""
+def _between_clusters(request: AccessRequest, before: str, snapshot: Snapshot) -> str:
+    """The commit of the map that no longer gives a visitor a role, or of the labels that a role no longer selects."""
+    identity, target = request.identity, request.target
+    holder = snapshot.holder(identity)
+    held = next((one for one in holder.roles if one.name == before), None) if holder is not None else None
+    if identity.passage is not None:
+        trusted = snapshot.trusted.get(identity.cluster)
+        return trusted.origin.commit if trusted is not None and held is None else ""
+    remote = snapshot.remotes.get(target.name) if target.kind == "cluster" else None
+    if remote is None or held is None or held.allow.selector(target.kind).allows(remote.metadata.labels):
+        return ""
+    return remote.origin.commit
 
 
 def _by_emergency(session: Session, decision: Decision, snapshot: Snapshot) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from teleport.access.clusters import reaches_cluster
 from teleport.access.decide import AccessRequest, Decision, Target, decide
 from teleport.access.snapshot import Snapshot
 from teleport.core.aio import utc
 from teleport.core.errors import AccessDenied, Unavailable
-from teleport.core.identity import Identity
+from teleport.core.identity import Identity, Passage
 from teleport.resources.kinds import AnyResource
 from teleport.sessions.conditions import file_copy, recorded_as
 from teleport.sessions.gate import AccessWithdrawn, Gate, Session
+from tests.access.builders import from_yaml
 from tests.builders import FakeClock
 from tests.sessions.policies import CLUSTER, Policy, lock, role, setting, user
 
@@ -317,6 +319,68 @@ async def test_the_commit_that_withdraws_access_is_named_where_it_can_be_told(
         visit = await made.enter()
 
         made.policy.install(*change)
+
+        said = await visit.ended()
+        assert said.endswith(commit)
+        assert ("commit" in said) == bool(commit)
+
+
+def declared(kind: str, commit: str, spec: str) -> AnyResource:
+    """What is declared of the cluster `other`, in YAML's flow style."""
+    version = {"trusted_cluster": "v2", "remote_cluster": "v3"}[kind]
+    (one,) = from_yaml(f"kind: {kind}\nversion: {version}\nmetadata: {{name: other, {spec}\n")
+    return of_commit(one, commit)
+
+
+def mapping(remote: str, commit: str) -> AnyResource:
+    role_map = f"role_map: [{{remote: {remote}, local: [dev]}}]"
+    return declared("trusted_cluster", commit, f"}}\nspec: {{enabled: yes, web_proxy_addr: 'o:443', {role_map}}}")
+
+
+@pytest.mark.parametrize(
+    ("change", "commit"),
+    [
+        ([mapping("dev", "c2")], "(commit c2)"),
+        ([mapping("ops", "c1"), lock(user="remote-ann-other")], ""),
+    ],
+    ids=["map", "lock"],
+)
+async def test_the_commit_of_a_map_that_gives_a_visitor_nothing_any_more_is_named(
+    change: list[AnyResource], commit: str
+) -> None:
+    passage = Passage("ann", CLUSTER, "db-1", "root", "sid", "proxy", ("ops",), ())
+    visitor = Identity("user", "remote-ann-other", "u", "other", expires=NOW + 3600, passage=passage)
+    async with house(of_commit(role("dev"), "c1"), mapping("ops", "c1")) as made:
+        visit = await made.enter(asking(visitor))
+
+        made.policy.install(of_commit(role("dev"), "c1"), *change)
+
+        said = await visit.ended()
+        assert said.endswith(commit)
+        assert ("commit" in said) == bool(commit)
+
+
+@pytest.mark.parametrize(
+    ("labels", "also", "commit"),
+    [("no", [], "(commit c2)"), ("yes", [lock(user="ann")], "")],
+    ids=["labels", "lock"],
+)
+async def test_the_commit_of_labels_that_no_role_selects_any_more_is_named(
+    labels: str, also: list[AnyResource], commit: str
+) -> None:
+    text = "kind: role\nversion: v7\nmetadata: {name: dev}\nspec: {allow: {cluster_labels: {partner: 'yes'}}}\n"
+    dev = [of_commit(one, "c1") for one in from_yaml(text)]
+
+    def remote(value: str, commit: str) -> AnyResource:
+        return declared("remote_cluster", commit, f"labels: {{partner: '{value}'}}}}")
+
+    async with house(*dev, user(), remote("yes", "c1")) as made:
+        visit = await made.enter(
+            asking(target=Target("cluster", "other", "other", {}), login=""),
+            judge=lambda snapshot, asked, now: reaches_cluster(snapshot, asked.identity, "other", now=now),
+        )
+
+        made.policy.install(*dev, user(), remote(labels, "c2"), *also)
 
         said = await visit.ended()
         assert said.endswith(commit)

@@ -290,6 +290,21 @@ def test_a_session_by_a_folder_is_explained_by_the_clone_as_it_was_before(
     assert "> 6 |     logins: [root]\n" in result.output
 
 
+def test_a_session_in_another_cluster_is_explained_by_why_its_user_was_let_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = {**STARTED, "event": "session.connect", "server_hostname": "db-1.leaf.example"}
+    cut = {**ENDED, "event": "client.disconnect"}
+    monkeypatch.setattr(session, "ask", Log(gone, cut))
+
+    output = tctl("access", "explain", "--session", "4f1c").output
+
+    assert output.startswith("allowed: ann was let through to log in as root on db-1.leaf.example\n")
+    assert "  role/dev, at d.yaml:6:14 of the source folder\n" in output
+    assert "  the rest is in the log of the host's own cluster, by the same id\n" in output
+    assert "  ended: access withdrawn: because\n" in output
+
+
 EMERGENCY: dict[str, Any] = {
     "event": "policy.break_glass", "sid": "", "id": "e1", "success": True, "user": "bob", "name": "role/dev",
     "time": "2023-11-14T23:50:00.000Z", "expires": "2023-11-15T00:50:00.000Z", "reason": "all is down",
