@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,9 +154,13 @@ def test_ansible_works_on_both_at_once(field: Field) -> None:
         f"{OLD}\n{DEVICE}\n{OLD_THERE}\n[all:vars]\nansible_user={LOGIN}\nansible_control_path=%(directory)s/%%h\n"
     )
 
-    result = field.ann.run("ansible", "-o", "all", "-m", "command", "-a", "id -un", timeout=120)
-    for path in (field.ann.home / ".ansible" / "cp").glob("*"):
-        subprocess.run(["ssh", "-S", str(path), "-O", "exit", "any"], capture_output=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="cp-", dir="/tmp") as sockets:  # whose names have room for little more
+        result = field.ann.run(
+            "ansible", "-o", "all", "-m", "command", "-a", "id -un", timeout=120,
+            env={"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets},
+        )  # fmt: skip
+        for path in Path(sockets).iterdir():
+            subprocess.run(["ssh", "-S", str(path), "-O", "exit", "any"], capture_output=True, check=False)
 
     assert result.status == 0, result.output + result.errors
     assert result.output.count(LOGIN) == 3
