@@ -226,8 +226,8 @@ class ClusterIntroduction(Message):
     cluster: Short
     authority: Proof
     """Its host authority, as `TrustedAuthority.encode` writes it."""
-    proof: Line
-    """By the key of that authority, over all of this; in base64."""
+    proofs: tuple[Line, ...] = Field(max_length=8)
+    """By each key of that authority, over all of this; in base64."""
     client_address: Short = ""
 
 

@@ -4,8 +4,10 @@ A leaf is who holds the key of its host authority, by the name under which it jo
 its proxies and its hosts, and for nobody's identity here.
 """
 
+import asyncio
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -42,6 +44,8 @@ class Leaves:
     ) -> None:
         self._store, self._authorities, self._policy = store, authorities, policy
         self._joining, self._clock = joining, clock
+        self._one = asyncio.Lock()
+        """Who joins is compared with everybody who did."""
 
     async def join(self, request: ClusterIntroduction) -> Foreign:
         """Take a leaf in that shows a token and proves who it is. Raises AccessDenied, Conflict and the like.
@@ -51,16 +55,24 @@ class Leaves:
         token = await self._joining.token_for(request.token, _ROLE, request.client_address)
         introduction = Introduction(
             request.cluster, self._authorities.cluster, request.token, _authority_in(request.authority),
-            _unpacked(request.proof),
+            tuple(map(_unpacked, request.proofs)),
         )  # fmt: skip
         authority = recognised(introduction)
-        self._check_name(authority)
         leaf = Foreign(authority.cluster, (authority,), self._clock.time())
-        known = self._policy.leaves.get(leaf.cluster)
-        if known is not None and known.pins != leaf.pins:
-            raise Conflict(f"another cluster has joined as {leaf.cluster}", hint="remove it here first: tctl rm")
-        await self._spend(token.name if token.spec.secret is None else request.token, leaf, known)
+        async with self._one:
+            others = await self._joined()
+            known = others.pop(leaf.cluster, None)
+            self._check_name(authority, others)
+            if known is not None and known.pins != leaf.pins:
+                raise Conflict(f"another cluster has joined as {leaf.cluster}", hint="remove it here first: tctl rm")
+            await self._spend(token.name if token.spec.secret is None else request.token, leaf, known)
         return leaf
+
+    async def _joined(self) -> dict[str, Foreign]:
+        """The leaves as the store has them at this moment: who joined just now is no part of a policy yet."""
+        records = (await self._store.list(keys.LEAVES)).records
+        found = (Foreign.decode(record.value) for record in records)
+        return {one.cluster: one for one in found}
 
     async def _spend(self, token: str, leaf: Foreign, known: Foreign | None) -> None:
         """Keep the leaf, and that the token is its own. Raises AccessDenied if it is another's, or a removed leaf's."""
@@ -77,7 +89,7 @@ class Leaves:
         except Mismatch:
             raise AccessDenied("the token was used already", hint="tctl tokens add --type trusted_cluster") from None
 
-    def _check_name(self, authority: TrustedAuthority) -> None:
+    def _check_name(self, authority: TrustedAuthority, others: Mapping[str, Foreign]) -> None:
         """That no name of the leaf could be taken for one of this cluster or of another leaf."""
         leaf, own = authority.cluster, self._authorities.cluster
         faults = list(cluster_name_faults(leaf))
@@ -88,11 +100,12 @@ class Leaves:
         ours = set(self._authorities.pins)
         if ours & set(authority.pins):
             raise Conflict("a cluster with the authority of this one")
-        if _vouches(leaf, own):
-            raise Conflict(f"hosts of {own} have names below {leaf}, for which that cluster would vouch")
-        for other in self._policy.leaves:
-            if other != leaf and (_vouches(leaf, other) or _vouches(other, leaf)):
+        for other in (own, *others):
+            if _folded(leaf) == _folded(other) or _vouches(leaf, other) or _vouches(other, leaf):
                 raise Conflict(f"hosts of {other} and of {leaf} could have the same names")
+        root = self._policy.roots.get(leaf)
+        if root is not None and not set(authority.pins) <= set(root.pins):
+            raise Conflict(f"another cluster is trusted here as {leaf}")
 
     async def forget(self, cluster: str) -> bool:
         """Remove a leaf's authorities; whether there were any."""

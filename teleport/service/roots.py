@@ -129,7 +129,7 @@ class Roots:
         own = introduce(self._service.authorities.signing("host"), root=authority.cluster, token=token)
         request = m.ClusterIntroduction(
             token=token, cluster=own.leaf, authority=own.authority.encode().decode(),
-            proof=base64.b64encode(own.proof).decode(),
+            proofs=tuple(base64.b64encode(proof).decode() for proof in own.proofs),
         )  # fmt: skip
         context = client_context(trust=authority.certificates, alpn=[alpn.HTTP])
         server = service_name("Proxy", authority.cluster)
