@@ -38,6 +38,9 @@ _HARMLESS: Final = frozenset(
     {"role", "user", "node", "token", "access_test", "access_invariant", "trusted_cluster", "remote_cluster"}
 )
 
+_MOST_VISITORS: Final = 10_000
+"""Bound at a time: another cluster says who they are, and how many."""
+
 
 class Tables(Protocol):
     """Resources by kind and name, at one revision."""
@@ -127,9 +130,11 @@ class Snapshot:
         passage, trusted = identity.passage, self.trusted.get(identity.cluster)
         if passage is None or trusted is None or not trusted.spec.enabled:
             return None
-        key = (identity.cluster, identity.uid, identity.requested_roles, passage)
+        key = (identity.cluster, identity.uid, passage.user, passage.roles, passage.traits, identity.requested_roles)
         found = self._visitors.get(key)
         if found is None:
+            if len(self._visitors) >= _MOST_VISITORS:
+                self._visitors.clear()
             found = self._visitors[key] = self._bind_visitor(trusted, identity, passage)
         return found
 

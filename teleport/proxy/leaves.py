@@ -6,7 +6,7 @@ the right is lost; what a user is over there, the leaf decides.
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from teleport.access.clusters import KIND, labels_of, reaches_cluster
@@ -36,6 +36,8 @@ _ANSWER_SECONDS: Final = 45.0
 _QUESTION_SECONDS: Final = 10.0
 _LAST_WORDS_SECONDS: Final = 0.5
 """How long the leaf may still tell a user that the way here was cut."""
+_MOST_PROXIES: Final = 64
+"""Of one leaf: its authority makes as many as it likes."""
 _SETTLE_SECONDS: Final = 0.2
 """How long a proxy that comes has to introduce itself, before it is told that a leaf is here."""
 
@@ -50,6 +52,7 @@ class LeafTunnels:
     def __init__(self, proxy_id: str, events: EventSink, *, clock: Clock) -> None:
         self.proxy_id, self._events, self._clock = proxy_id, events, clock
         self._leaves: dict[str, Tunnels] = {}
+        self._pins: Mapping[str, frozenset[str]] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def subscribe(self, changed: Callable[[], None]) -> None:
@@ -72,6 +75,8 @@ class LeafTunnels:
             )
             raise AccessDenied(reason)
         tunnels = self._leaves.setdefault(identity.cluster, Tunnels(self.proxy_id, clock=self._clock, role="Proxy"))
+        if identity.uid not in tunnels.hosts and len(tunnels.hosts) >= _MOST_PROXIES:
+            raise Unavailable(f"{len(tunnels.hosts)} proxies of {identity.cluster} are here, more than a cluster has")
         serving = asyncio.ensure_future(tunnels.serve_control(connection, identity))
         try:
             await asyncio.wait([serving], timeout=_SETTLE_SECONDS)
@@ -98,10 +103,12 @@ class LeafTunnels:
             for host in tunnels.hosts:
                 tunnels.tell(host, Cut(cut=session.id, cluster=session.request.identity.cluster))
 
-    def keep(self, leaves: "frozenset[str]") -> None:
-        """Hang up on all others."""
-        for name in set(self._leaves) - leaves:
-            self._leaves.pop(name).cut()
+    def keep(self, leaves: Mapping[str, Collection[str]]) -> None:
+        """Hang up on all but these leaves, with the pins of their authorities; and on one whose pins are others now."""
+        for name in list(self._leaves):
+            if set(self._pins.get(name, ())) - set(leaves.get(name, ())) or name not in leaves:
+                self._leaves.pop(name).cut()
+        self._pins = {name: frozenset(pins) for name, pins in leaves.items()}
 
     async def dial(self, session: Session, client: tuple[str, int], *, timeout: float) -> Leg:
         """A connection from a proxy of the leaf that the session is for. Raises Unavailable."""

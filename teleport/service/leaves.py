@@ -95,7 +95,7 @@ class Doors:
         if known == self._known:
             return
         self._known = known
-        self.tunnels.keep(frozenset(leaves))
+        self.tunnels.keep({name: leaf.pins for name, leaf in leaves.items()})
         self._offer()
 
     def _offer(self) -> None:

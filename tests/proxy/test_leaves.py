@@ -136,11 +136,31 @@ async def test_another_leafs_ticket_is_good_for_nothing(root: Root) -> None:
 async def test_a_leaf_that_is_removed_is_hung_up_on(root: Root) -> None:
     kept, removed = await root.comes(proxy_of("leaf")), await root.comes(proxy_of("other"))
 
-    root.tunnels.keep(frozenset({"leaf"}))
+    root.tunnels.keep({"leaf": ["sha256:1"]})
 
     assert (kept.hung_up, removed.hung_up) == (False, True)
     with pytest.raises(Unavailable, match="is not connected"):
         await root.dial("other")
+
+
+async def test_who_has_taken_the_place_of_a_leaf_does_not_inherit_its_tunnel(root: Root) -> None:
+    root.tunnels.keep({"leaf": ["sha256:1"], "other": ["sha256:2"]})
+    replaced, kept = await root.comes(proxy_of("leaf")), await root.comes(proxy_of("other"))
+
+    root.tunnels.keep({"leaf": ["sha256:3"], "other": ["sha256:2", "sha256:4"]})
+
+    assert (replaced.hung_up, kept.hung_up) == (True, False)
+
+
+async def test_a_leaf_that_makes_up_proxies_is_not_kept_without_end(root: Root) -> None:
+    for number in range(64):
+        await root.comes(proxy_of("leaf", uid=f"proxy-{number}"))
+
+    with pytest.raises(Unavailable, match="more than a cluster has"):
+        await root.tunnels.serve_control(Wire().line, proxy_of("leaf", uid="proxy-64"), "192.0.2.7")
+
+    await root.comes(proxy_of("leaf", uid="proxy-3"))
+    await root.comes(proxy_of("other"))
 
 
 @pytest.mark.parametrize(
