@@ -20,7 +20,7 @@ from demo import BIN, ROOT, end
 DEMO = ROOT / ".demo-trust"
 ROOT_NAME, LEAF_NAME = "headquarters", "workshop"
 USER = """\
-# yaml-language-server: $schema=../../../schemas/user.json
+# yaml-language-server: $schema=../../../../schemas/user.json
 # You. Take the role away, and what you have open in the workshop ends.
 kind: user
 version: v2

@@ -63,9 +63,9 @@ def known_clusters(profile: Profile) -> "tuple[m.ClusterRow, ...]":
     return run(ask()).clusters
 
 
-def known_hosts_of(cluster: str) -> Path:
-    """The file that trusts another cluster's authority for its hosts."""
-    return p.home() / f"known_hosts.{cluster}"
+def known_hosts_of(profile: Profile, cluster: str) -> Path:
+    """The file that trusts another cluster's authority for its hosts, by way of this profile's proxy and no other's."""
+    return profile.folder / f".known_hosts.{cluster}"
 
 
 def _remember(profile: Profile, row: "m.ClusterRow") -> None:
@@ -76,4 +76,4 @@ def _remember(profile: Profile, row: "m.ClusterRow") -> None:
     if host_name_faults(row.name, ()) or covers_ours or not all(key.isprintable() for key in row.ssh_authorities):
         raise BadInput(f"the cluster {row.name} claims names or keys that it cannot have", hint="do not trust it")
     lines = [f"@cert-authority *.{row.name} {key}\n" for key in row.ssh_authorities]
-    p.write_private(known_hosts_of(row.name), "".join(lines))
+    p.write_private(known_hosts_of(profile, row.name), "".join(lines))

@@ -1,13 +1,17 @@
 """`--cluster`: one's own, another that can be reached, and what is written down of that one's authority."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from teleport.api.models import ClusterRow
 from teleport.cli import clusters
 from teleport.cli import profile as p
+from teleport.cli.tsh_commands.builtin_ssh import connected
+from teleport.cli.tsh_commands.ssh import Call
 from teleport.core.errors import BadInput
 from tests.cli.programs import tsh
 
@@ -81,7 +85,7 @@ def test_the_authority_of_another_cluster_is_trusted_below_its_own_name_alone(
     meant = clusters.meant(PROFILE, "leaf.test")
 
     assert meant == "leaf.test"
-    assert (home / "known_hosts.leaf.test").read_text() == "@cert-authority *.leaf.test ssh-ed25519 AAAA\n"
+    assert clusters.known_hosts_of(PROFILE, "leaf.test").read_text() == "@cert-authority *.leaf.test ssh-ed25519 AAAA\n"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,40 @@ def test_a_cluster_that_would_vouch_for_others_is_not_written_down(
     with pytest.raises(BadInput, match="cannot have"):
         clusters.meant(PROFILE, lying.name)
 
-    assert not list(home.glob("known_hosts*"))
+    assert not list(home.rglob("*known_hosts*"))
+
+
+def test_a_leaf_is_trusted_by_way_of_the_proxy_that_told_of_it_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another organisation may have a leaf of that name, or say that it has; or be called like the leaf itself."""
+    known(monkeypatch, leaf("leaf.test"))
+    clusters.meant(PROFILE, "leaf.test")
+    other = replace(PROFILE, proxy="127.0.0.1:2", cluster="other.test")
+    other.folder.mkdir(parents=True)
+    (home / "known_hosts.acme.test").write_text("as `tsh config` has it\n")
+    known(monkeypatch, leaf("leaf.test", "ssh-ed25519 EVIL"), leaf("acme.test", "ssh-ed25519 EVIL"))
+
+    for name in ("leaf.test", "acme.test"):
+        clusters.meant(other, name)
+
+    assert "AAAA" in clusters.known_hosts_of(PROFILE, "leaf.test").read_text()
+    assert (home / "known_hosts.acme.test").read_text() == "as `tsh config` has it\n"
+
+
+def test_without_the_systems_ssh_the_host_is_the_other_clusters_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its namesake at home would be another machine."""
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("asyncssh.connect", lambda name, **options: asked.update(options, name=name))
+
+    connected(Call(PROFILE, "root", "db-1", (), (), cluster="leaf.test"))
+
+    assert asked["name"] == "db-1.leaf.test"
+    assert asked["known_hosts"] == str(clusters.known_hosts_of(PROFILE, "leaf.test"))
+    words = asked["proxy_command"]
+    assert words[words.index("--cluster") + 1] == "leaf.test"
 
 
 def test_the_cluster_that_was_chosen_is_meant_until_another_is(monkeypatch: pytest.MonkeyPatch) -> None:

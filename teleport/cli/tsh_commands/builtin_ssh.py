@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncssh
 
+from teleport.cli.clusters import known_hosts_of
 from teleport.cli.tsh_commands.ssh import Call, proxy_words
 from teleport.core.errors import BadInput, Unavailable
 
@@ -75,18 +76,18 @@ async def _pour(stream: "asyncssh.SSHReader[bytes]", sink: Callable[[bytes], obj
 
 def connected(call: Call) -> AbstractAsyncContextManager[asyncssh.SSHClientConnection]:
     """A connection to a host by way of the proxy."""
-    words = [*proxy_words(call.profile, tls=call.tls), f"{call.login}@{call.host}:22"]
-    name = call.profile.name_of(call.host)
-    return asyncssh.connect(name, proxy_command=words, client_factory=_Client, **options_of(call))
+    words = [*proxy_words(call.profile, tls=call.tls, cluster=call.cluster), f"{call.login}@{call.host}:22"]
+    return asyncssh.connect(call.host_name, proxy_command=words, client_factory=_Client, **options_of(call))
 
 
 def options_of(call: Call) -> dict[str, Any]:
     """Who logs in, with what, and which hosts are trusted; nothing of the user's own configuration."""
     key = call.key or call.profile.ssh_key
     certificate = call.certificate or call.profile.ssh_certificate
+    known_hosts = known_hosts_of(call.profile, call.cluster) if call.cluster else call.profile.known_hosts
     return {
         "username": call.login, "client_keys": [(str(key), str(certificate))], "agent_path": None, "config": [],
-        "known_hosts": str(call.profile.known_hosts),
+        "known_hosts": str(known_hosts),
     }  # fmt: skip
 
 

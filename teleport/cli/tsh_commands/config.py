@@ -59,7 +59,7 @@ def _print_elsewhere(profile: p.Profile, cluster: str, *, names: bool) -> None:
         profile, key=profile.ssh_key, certificate=profile.ssh_certificate,
         command=proxy_command(profile, cluster=cluster),
     )  # fmt: skip
-    options["UserKnownHostsFile"] = quoted(str(known_hosts_of(cluster)))
+    options["UserKnownHostsFile"] = quoted(str(known_hosts_of(profile, cluster)))
     click.echo(f"# Hosts of the cluster {cluster}, by way of {profile.proxy}; written by `tsh config --cluster`.")
     if full:
         click.echo(f"# You reach {', '.join(full)}")

@@ -161,7 +161,7 @@ class Call:
             command=proxy_command(profile, tls=self.tls, cluster=self.cluster),
         )  # fmt: skip
         if self.cluster:
-            pairs["UserKnownHostsFile"] = quoted(str(known_hosts_of(self.cluster)))
+            pairs["UserKnownHostsFile"] = quoted(str(known_hosts_of(profile, self.cluster)))
         for key, value in {**pairs, **more}.items():
             yield from ("-o", f"{key}={value}")
 
@@ -202,17 +202,19 @@ def options_for(profile: p.Profile, *, key: Path, certificate: Path, command: st
 
 def proxy_command(profile: p.Profile, *, tls: Path | None = None, cluster: str = "") -> str:
     """What ssh runs to reach a host, as its configuration spells it, good in other environments too."""
-    words = [*proxy_words(profile, tls=tls), *(["--cluster", cluster] if cluster else []), "--fdpass"]
+    words = [*proxy_words(profile, tls=tls, cluster=cluster), "--fdpass"]
     if "TELEPORT_HOME" in os.environ:
         words[:0] = ["/usr/bin/env", f"TELEPORT_HOME={p.home()}"]
     return " ".join(_shell_quoted(word) for word in words) + " %r@%h:%p"
 
 
-def proxy_words(profile: p.Profile, *, tls: Path | None = None) -> list[str]:
+def proxy_words(profile: p.Profile, *, tls: Path | None = None, cluster: str = "") -> list[str]:
     """The command that reaches a host, without the host. The way here is written out: ssh may have another PATH."""
     words = [program(), "proxy", "ssh", "--proxy", profile.proxy]
     if tls is not None:
         words += ["--credentials", str(tls)]
+    if cluster:
+        words += ["--cluster", cluster]
     return words
 
 
