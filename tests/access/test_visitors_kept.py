@@ -31,7 +31,8 @@ def test_roles_that_differ_are_not_those_of_the_connection_before() -> None:
 
     first, second = snapshot.visitor(visitor("dev")), snapshot.visitor(visitor("other"))
 
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (first.role_names, second.role_names) == (("here",), ())
 
 
