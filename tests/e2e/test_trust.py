@@ -176,7 +176,7 @@ def test_plain_ssh_goes_there_by_the_configuration(two: Two) -> None:
     ended = two.ann.run("ssh", "-F", str(path), f"{LOGIN}@app-1.{LEAF}", "echo plain")
 
     assert (ended.status, ended.output) == (0, "plain\n"), ended.errors
-    trusted = (two.ann.home / ".tsh" / f"known_hosts.{LEAF}").read_text()
+    trusted = next((two.ann.home / ".tsh" / "keys").glob(f"*/.known_hosts.{LEAF}")).read_text()
     assert re.fullmatch(rf"(@cert-authority \*\.{LEAF} \S+ \S+\n)+", trusted)
 
 
