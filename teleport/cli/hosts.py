@@ -24,7 +24,15 @@ def reachable(profile: Profile, labels: Mapping[str, str], cluster: str = "") ->
 def _elsewhere(profile: Profile, cluster: str) -> tuple[m.HostRow, ...]:
     from teleport.cli.way import listing
 
-    return m.Hosts.model_validate({"hosts": listing(profile, cluster)}).hosts
+    hosts = m.Hosts.model_validate({"hosts": listing(profile, cluster)}).hosts
+    return tuple(host for host in hosts if not _is_odd(host.hostname))
+
+
+def _is_odd(name: str) -> bool:
+    """Whether something is no host's name, but lines, options or escapes that another cluster would have people run."""
+    from teleport.resources.node import host_name_faults
+
+    return not name or bool(host_name_faults(name, ()))
 
 
 def display_names(hosts: Sequence[m.HostRow]) -> list[str]:

@@ -121,6 +121,19 @@ def test_a_leaf_is_trusted_by_way_of_the_proxy_that_told_of_it_alone(
     assert (home / "known_hosts.acme.test").read_text() == "as `tsh config` has it\n"
 
 
+def test_what_another_cluster_lists_are_names_of_hosts_and_nothing_that_a_script_would_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known(monkeypatch, leaf())
+    lying = ("db-1\nroot@bank", "-oProxyCommand=id", "\x1b]0;owned\x07", "", "a b")
+    rows = [{"hostname": name, "uuid": "u", "labels": {}, "logins": []} for name in (*lying, "db-1")]
+    monkeypatch.setattr("teleport.cli.way.listing", lambda *_: rows)
+
+    ended = tsh("ls", "--cluster", "leaf.test", "-o", "names")
+
+    assert ended.output == "db-1\n"
+
+
 def test_without_the_systems_ssh_the_host_is_the_other_clusters_too(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def _print_elsewhere(profile: p.Profile, cluster: str, *, names: bool) -> None:
     from teleport.cli.tsh_commands.ssh import options_for, proxy_command, quoted
 
     found = [host.hostname for host in reachable(profile, {}, cluster)] if names else []
-    full = sorted({f"{name}.{cluster}" for name in found if not _odd(name)})
+    full = sorted({f"{name}.{cluster}" for name in found})
     options = options_for(
         profile, key=profile.ssh_key, certificate=profile.ssh_certificate,
         command=proxy_command(profile, cluster=cluster),
@@ -65,12 +65,6 @@ def _print_elsewhere(profile: p.Profile, cluster: str, *, names: bool) -> None:
         click.echo(f"# You reach {', '.join(full)}")
     click.echo(f'Match originalhost *.{cluster} exec "{_refresh_command(profile)}"')
     _echo_block(f"Host *.{cluster}", options)
-
-
-def _odd(name: str) -> bool:
-    from teleport.resources.node import host_name_faults
-
-    return not name or bool(host_name_faults(name, ()))
 
 
 def _echo_block(head: str, options: Mapping[str, str]) -> None:
