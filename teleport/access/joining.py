@@ -165,16 +165,20 @@ def _on_conditions(
 def _policies(
     snapshot: Snapshot, role: BoundRole, session: LiveSession, mode: str, *, deny: bool = False
 ) -> list[JoinSession]:
-    """The entries of a role that speak of this session's owner, kind and mode; `*` asks for any mode."""
+    """The entries of a role that speak of this session's owner, kind and mode; `*` asks for any mode.
+
+    Which roles a visitor holds here is not known: to a denial they may be any, to what allows they are none.
+    """
     spec = role.role.source.spec
     owner = snapshot.user(session.owner)
-    theirs = owner.role_names if owner is not None and owner.uid == session.owner_uid else ()
+    known = owner is not None and owner.uid == session.owner_uid
+    theirs = owner.role_names if owner is not None and known else ()
     return [
         policy
         for policy in (spec.deny if deny else spec.allow).join_sessions
         if {session.kind, _EVERY} & set(policy.kinds)
         and (mode == _EVERY or {mode, _EVERY} & set(policy.modes))
-        and _speaks_of(policy, role, theirs)
+        and (_speaks_of(policy, role, theirs) or (deny and not known))
     ]
 
 

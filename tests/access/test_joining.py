@@ -105,6 +105,18 @@ def test_another_incarnation_of_the_owner_has_neither_the_session_nor_its_joiner
     assert not ask(snapshot, own).allowed
 
 
+def test_denied_roles_may_be_those_of_a_visitor_whose_roles_are_not_known() -> None:
+    """Who logs in as a visitor does could join the visitor's session, by the rule of old versions."""
+    old = role("old", version="v4", allow=rule("root", env="prod"))
+    no = role("no", deny={"join_sessions": [join("visitor")]})
+
+    assert ask(ann_and_bob(old), session("remote-eve-root")).allowed
+    decision = ask(ann_and_bob(old, no), session("remote-eve-root"))
+
+    assert not decision.allowed
+    assert "denies joining sessions of remote-eve-root" in decision.because
+
+
 @pytest.mark.parametrize(
     ("deny", "because"),
     [
