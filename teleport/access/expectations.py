@@ -13,7 +13,7 @@ from teleport.access.decide import Decision
 from teleport.access.everybody import Everybody
 from teleport.access.fleet import positions
 from teleport.access.holdings import Holding
-from teleport.access.partners import blinded
+from teleport.access.partners import blinded, partners
 from teleport.access.proof import NOWHERE, Place, counted, labels_shown, place_of_decision
 from teleport.access.selection import Selection
 from teleport.access.snapshot import Snapshot
@@ -137,7 +137,7 @@ class Examiner:
         found = _complete(row, at, everybody, hosts)
         if everybody.now not in self._visitors:
             self._visitors[everybody.now] = everybody.only(partners_alone(everybody.snapshot))
-        visiting = _visiting(row, self._visitors[everybody.now], hosts)
+        visiting = _visiting(row, everybody.snapshot, self._visitors[everybody.now], hosts)
         if not visiting:
             return found
         facts = "; ".join((*((found.fact,) if found.fact else ()), *visiting))
@@ -155,11 +155,12 @@ def _unknown(given: Given, snapshot: Snapshot) -> str:
     return ""
 
 
-def _visiting(row: Exactly, visitors: Everybody, hosts: int) -> list[str]:
+def _visiting(row: Exactly, snapshot: Snapshot, visitors: Everybody, hosts: int) -> list[str]:
     """What is not as listed of those who hold a role of a trusted cluster."""
     listed = {f"{role} of {cluster}" for cluster, roles in row.partners.items() for role in roles}
     logins = (*row.logins, *ANYBODY) if row.logins else ()
-    found = set(visitors.people.listed(visitors.users_on(hosts, logins)))
+    reaching = set(visitors.people.listed(visitors.users_on(hosts, logins)))
+    found = {one.named for one in partners(snapshot) if str(one) in reaching}
     extra, lacking = sorted(found - listed), sorted(listed - found)
     return [
         *([f"holders of {', '.join(extra)} reach it too"] if extra else []),

@@ -32,8 +32,13 @@ class Partner:
     here: str = ""
     """The role that it is supposed to come to here, where no name could be found that does."""
 
-    def __str__(self) -> str:
+    @property
+    def named(self) -> str:
+        """As a test of policy names it, whatever it comes to here."""
         return f"{self.role} of {self.cluster}"
+
+    def __str__(self) -> str:
+        return f"{self.named}, where one comes to {self.here}" if self.here else self.named
 
 
 def partners(*snapshots: Snapshot) -> list[Partner]:

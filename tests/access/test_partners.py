@@ -41,7 +41,7 @@ def known(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
         ([to("sre", "ops"), to("*", "dev")], {"* of acme": ("dev",), "sre of acme": ("ops", "dev")}),
         ([to("their-*", "$1")], {"their-dev of acme": ("dev",), "their-ops of acme": ("ops",)}),
         ([to("^team-(?P<t>[a-z]+)$", "${t}")], {"team-dev of acme": ("dev",), "team-ops of acme": ("ops",)}),
-        ([to("^(?:a|b)+-(.*)$", "o$1")], {"^(?:a|b)+-(.*)$ of acme": ("ops",)}),
+        ([to("^(?:a|b)+-(.*)$", "o$1")], {"^(?:a|b)+-(.*)$ of acme, where one comes to ops": ("ops",)}),
         ([to("^sre[0-9]$", "ops")], {"^sre[0-9]$ of acme": ("ops",)}),
         ([to("sre", "gone")], {}),
         ([], {}),
@@ -111,6 +111,14 @@ def test_a_role_that_partners_hold_is_not_told_as_one_that_nobody_holds() -> Non
     from teleport.access.unheld import held_roles
 
     assert held_roles(policy(OPS, trusting(to("sre", "ops")))) == {"ops"}
+
+
+def test_all_that_a_pattern_may_come_to_is_told_where_no_name_can_be() -> None:
+    entry = "^(?:a|b)+-(.*)$"
+
+    gained = rows([OPS, DEV, trusting()], [OPS, DEV, trusting(to(entry, "$1"))])
+
+    assert {(login, uid) for _, _, login, uid in gained} >= {("root", WEB.uid), ("dev", DB.uid)}
 
 
 # -- who
