@@ -48,13 +48,9 @@ class SshdConfig:
         before = {path: _read(path) for path in (place, self.path)}
         after = {place: text, self.path: (before[self.path] or "") if drop_in else self._including(place)}
         if before == after:
+            self.check()  # who was killed in the middle wrote it and did not ask
             return False
-        _write(after, before)
-        try:
-            self.check()
-        except BadInput:
-            _write(before, after)
-            raise
+        self._change(before, after)
         return True
 
     def uninstall(self, folder: Path) -> bool:
@@ -64,13 +60,17 @@ class SshdConfig:
         after: dict[Path, str | None] = {drop_in: None, ours: None, self.path: self._without(before[self.path] or "")}
         if before == after:
             return False
-        _write(after, before)
-        try:
-            self.check()
-        except BadInput:
-            _write(before, after)
-            raise
+        self._change(before, after)
         return True
+
+    def _change(self, before: Mapping[Path, str | None], after: Mapping[Path, str | None]) -> None:
+        """Write files and have sshd judge them; as they were before if either fails. Raises what failed."""
+        try:
+            _write(after, before)
+            self.check()
+        except BaseException:
+            _write(before, {path: _read(path) for path in before})
+            raise
 
     def _drop_in(self) -> Path | None:
         """Where files are included from as Debian has it, if this configuration does."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from teleport.core.errors import BadInput
+from teleport.core.errors import BadInput, Unavailable
 from teleport.service.sshd_config import SshdConfig
 from tests.e2e.world import missing
 
@@ -62,6 +62,28 @@ def test_what_sshd_objects_to_is_taken_back(folder: Path) -> None:
 
     with pytest.raises(BadInput, match="Nonsense"):
         config.install("Nonsense yes\n", folder / "teleport")
+
+    assert config.path.read_text() == before
+    assert list((folder / "teleport").iterdir()) == []
+
+
+def test_what_somebody_wrote_who_was_killed_before_sshd_judged_it_is_judged_later(folder: Path) -> None:
+    config = written(folder)
+    ours = folder / "teleport/sshd.conf"
+    ours.write_text("NoSuchOption yes\n")
+    config.path.write_text(f"# teleport join openssh\nInclude {ours}\n{config.path.read_text()}")
+
+    with pytest.raises(BadInput, match="NoSuchOption"):
+        config.install("NoSuchOption yes\n", folder / "teleport")
+
+
+def test_what_cannot_be_judged_is_taken_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = written(folder)
+    before = config.path.read_text()
+    monkeypatch.setattr("teleport.service.sshd_config.shutil.which", lambda *_args, **_more: None)
+
+    with pytest.raises(Unavailable):
+        config.install("Port 2222\n", folder / "teleport")
 
     assert config.path.read_text() == before
     assert list((folder / "teleport").iterdir()) == []
