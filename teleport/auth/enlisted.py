@@ -86,9 +86,9 @@ class Enlisted:
             moment = self._clock.time() - standing.since
             if host.generation == standing.replaced and 0 <= moment <= GRACE_SECONDS:
                 raise Unauthenticated("the certificate was renewed, and the new one is in use")
+            await self._shut_out(host)  # first: what is noted as copied is not locked once more
             await self._keep(host, replace(standing, copied=True))
             log.error("the identity of host %s (%s) exists twice; it is locked", host.name, host.uid)
-            await self._shut_out(host)
             raise _exists_twice()
 
     async def _standing(self, host: Identity) -> _Standing:

@@ -6,6 +6,7 @@ obtains a certificate for the host, after a decision that is made here. For a us
 made against a passage, and is good for whom that lets in alone. See docs/adr/0015.
 """
 
+import base64
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -182,6 +183,4 @@ def _permits(conditions: Conditions) -> list[str]:
 
 
 def _blob(line: str) -> bytes:
-    import base64
-
     return base64.b64decode(line.split()[1])

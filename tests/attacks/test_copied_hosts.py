@@ -6,8 +6,8 @@ import pytest
 
 from teleport.api import models as m
 from teleport.api.server import Caller
-from teleport.auth.enlisted import GRACE_SECONDS
-from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated
+from teleport.auth.enlisted import GRACE_SECONDS, Enlisted
+from teleport.core.errors import AccessDenied, TeleportError, Unauthenticated, Unavailable
 from teleport.core.identity import Identity
 from teleport.pki.credentials import read_tls
 from tests.auth.cluster import SSH_KEY, TLS_KEY, Cluster, role, user
@@ -166,6 +166,27 @@ async def test_it_is_noticed_after_a_restart_too(cluster: Cluster) -> None:
 
     with pytest.raises(AccessDenied, match="exists twice"):
         await host.use()
+
+
+async def test_a_lock_that_could_not_be_written_at_first_is_written_at_the_next_word(cluster: Cluster) -> None:
+    host = await Holder.joined(cluster)
+    thief = host.copy()
+    await (await thief.renew()).use()
+    cluster.clock.advance(GRACE_SECONDS + 1)
+    locked: list[str] = []
+
+    async def shut_out(identity: Identity) -> None:
+        locked.append(identity.uid)
+        if len(locked) == 1:
+            raise Unavailable("the store cannot be written")
+
+    enlisted = Enlisted(cluster.auth.store, shut_out, clock=cluster.clock)
+    with pytest.raises(Unavailable):
+        await enlisted.admit(host.identity)
+    with pytest.raises(AccessDenied, match="exists twice"):
+        await enlisted.admit(host.identity)
+
+    assert locked == [host.identity.uid] * 2
 
 
 async def test_the_lock_comes_where_nobody_may_write_locks_and_where_it_breaks_a_promise(cluster: Cluster) -> None:
